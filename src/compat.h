@@ -1,0 +1,322 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Differences between PostgreSQL 15 and 19: the only file that tests
+ *	  PG_VERSION_NUM.
+ *
+ * NOTES
+ *	  Shims are static inline functions with the newest signature and the
+ *	  suffix _compat, or macros where a type differs.  Include it last, from
+ *	  .c files only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_COMPAT_H
+#define MC_COMPAT_H
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 200000
+#error "multicenter needs PostgreSQL 15 to 19"
+#endif
+
+#include "access/genam.h"
+#include "access/tableam.h"
+#include "commands/tablecmds.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "parser/parse_relation.h"
+#include "replication/message.h"
+#include "replication/origin.h"
+#include "replication/reorderbuffer.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+/* Written in front of a function since PostgreSQL 18. */
+#ifndef pg_noreturn
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
+/* Renamed in PostgreSQL 19. */
+#if PG_VERSION_NUM >= 190000
+typedef ReplOriginId RepOriginId;
+#define InvalidRepOriginId	InvalidReplOriginId
+#endif
+
+/* Signal dispositions are of a type of their own since PostgreSQL 19. */
+#if PG_VERSION_NUM >= 190000
+#define MC_SIG_IGN	PG_SIG_IGN
+#else
+#define MC_SIG_IGN	SIG_IGN
+#endif
+
+/* Tuples of a decoded change: a wrapper struct before PostgreSQL 17. */
+static inline HeapTuple
+mc_change_old_tuple(ReorderBufferChange *change)
+{
+#if PG_VERSION_NUM >= 170000
+	return change->data.tp.oldtuple;
+#else
+	return change->data.tp.oldtuple ? &change->data.tp.oldtuple->tuple : NULL;
+#endif
+}
+
+static inline HeapTuple
+mc_change_new_tuple(ReorderBufferChange *change)
+{
+#if PG_VERSION_NUM >= 170000
+	return change->data.tp.newtuple;
+#else
+	return change->data.tp.newtuple ? &change->data.tp.newtuple->tuple : NULL;
+#endif
+}
+
+static inline TimestampTz
+mc_txn_commit_time(ReorderBufferTXN *txn)
+{
+#if PG_VERSION_NUM >= 190000
+	return txn->commit_time;
+#else
+	return txn->xact_time.commit_time;
+#endif
+}
+
+static inline XLogRecPtr
+LogLogicalMessage_compat(const char *prefix, const char *message, size_t size,
+						 bool transactional, bool flush)
+{
+#if PG_VERSION_NUM >= 170000
+	return LogLogicalMessage(prefix, message, size, transactional, flush);
+#else
+	return LogLogicalMessage(prefix, message, size, transactional);
+#endif
+}
+
+static inline void
+replorigin_session_setup_compat(RepOriginId node, int acquired_by)
+{
+#if PG_VERSION_NUM >= 160000
+	replorigin_session_setup(node, acquired_by);
+#else
+	replorigin_session_setup(node);
+#endif
+}
+
+/* The relation and executor interface that apply uses. */
+#if PG_VERSION_NUM < 160000
+typedef enum TU_UpdateIndexes
+{
+	TU_None,
+	TU_All,
+	TU_Summarizing,
+} TU_UpdateIndexes;
+#endif
+
+static inline TM_Result
+table_tuple_update_compat(Relation rel, ItemPointer otid, TupleTableSlot *slot,
+						  CommandId cid, Snapshot snapshot,
+						  TM_FailureData *tmfd, LockTupleMode *lockmode,
+						  TU_UpdateIndexes *update_indexes)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_tuple_update(rel, otid, slot, cid, 0, snapshot,
+							  InvalidSnapshot, true, tmfd, lockmode,
+							  update_indexes);
+#elif PG_VERSION_NUM >= 160000
+	return table_tuple_update(rel, otid, slot, cid, snapshot, InvalidSnapshot,
+							  true, tmfd, lockmode, update_indexes);
+#else
+	bool		update_all;
+	TM_Result	result;
+
+	result = table_tuple_update(rel, otid, slot, cid, snapshot,
+								InvalidSnapshot, true, tmfd, lockmode,
+								&update_all);
+	*update_indexes = update_all ? TU_All : TU_None;
+	return result;
+#endif
+}
+
+static inline TM_Result
+table_tuple_delete_compat(Relation rel, ItemPointer tid, CommandId cid,
+						  Snapshot snapshot, TM_FailureData *tmfd)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_tuple_delete(rel, tid, cid, 0, snapshot, InvalidSnapshot,
+							  true, tmfd);
+#else
+	return table_tuple_delete(rel, tid, cid, snapshot, InvalidSnapshot, true,
+							  tmfd, false);
+#endif
+}
+
+static inline List *
+ExecInsertIndexTuples_compat(ResultRelInfo *relinfo, EState *estate,
+							 bool update, bool only_summarizing,
+							 TupleTableSlot *slot, List *arbiters,
+							 bool *conflict)
+{
+#if PG_VERSION_NUM >= 190000
+	uint32		flags = 0;
+
+	if (update)
+		flags |= EIIT_IS_UPDATE;
+	if (arbiters != NIL)
+		flags |= EIIT_NO_DUPE_ERROR;
+	if (only_summarizing)
+		flags |= EIIT_ONLY_SUMMARIZING;
+	return ExecInsertIndexTuples(relinfo, estate, flags, slot, arbiters,
+								 conflict);
+#elif PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(relinfo, slot, estate, update,
+								 arbiters != NIL, conflict, arbiters,
+								 only_summarizing);
+#else
+	return ExecInsertIndexTuples(relinfo, slot, estate, update,
+								 arbiters != NIL, conflict, arbiters);
+#endif
+}
+
+static inline bool
+ExecBRUpdateTriggers_compat(EState *estate, EPQState *epqstate,
+							ResultRelInfo *relinfo, ItemPointer tid,
+							TupleTableSlot *slot)
+{
+#if PG_VERSION_NUM >= 180000
+	return ExecBRUpdateTriggers(estate, epqstate, relinfo, tid, NULL, slot,
+								NULL, NULL, false);
+#elif PG_VERSION_NUM >= 160000
+	return ExecBRUpdateTriggers(estate, epqstate, relinfo, tid, NULL, slot,
+								NULL, NULL);
+#else
+	return ExecBRUpdateTriggers(estate, epqstate, relinfo, tid, NULL, slot,
+								NULL);
+#endif
+}
+
+static inline bool
+ExecBRDeleteTriggers_compat(EState *estate, EPQState *epqstate,
+							ResultRelInfo *relinfo, ItemPointer tid)
+{
+#if PG_VERSION_NUM >= 180000
+	return ExecBRDeleteTriggers(estate, epqstate, relinfo, tid, NULL, NULL,
+								NULL, NULL, false);
+#elif PG_VERSION_NUM >= 160000
+	return ExecBRDeleteTriggers(estate, epqstate, relinfo, tid, NULL, NULL,
+								NULL, NULL);
+#else
+	return ExecBRDeleteTriggers(estate, epqstate, relinfo, tid, NULL, NULL);
+#endif
+}
+
+static inline void
+EvalPlanQualInit_compat(EPQState *epqstate, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	EvalPlanQualInit(epqstate, estate, NULL, NIL, -1, NIL);
+#else
+	EvalPlanQualInit(epqstate, estate, NULL, NIL, -1);
+#endif
+}
+
+/* Make rel the only entry of the range table, with these updated columns. */
+static inline void
+mc_init_range_table(EState *estate, Relation rel, Bitmapset *updated_columns)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = rel->rd_rel->relkind;
+	rte->rellockmode = AccessShareLock;
+#if PG_VERSION_NUM >= 160000
+	{
+		List	   *permissions = NIL;
+
+		addRTEPermissionInfo(&permissions, rte)->updatedCols = updated_columns;
+#if PG_VERSION_NUM >= 180000
+		ExecInitRangeTable(estate, list_make1(rte), permissions,
+						   bms_make_singleton(1));
+#else
+		ExecInitRangeTable(estate, list_make1(rte), permissions);
+#endif
+	}
+#else
+	rte->updatedCols = updated_columns;
+	ExecInitRangeTable(estate, list_make1(rte));
+#endif
+}
+
+static inline IndexScanDesc
+index_beginscan_compat(Relation heap, Relation index, Snapshot snapshot,
+					   int nkeys)
+{
+#if PG_VERSION_NUM >= 190000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0, 0);
+#elif PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+static inline TableScanDesc
+table_beginscan_compat(Relation rel, Snapshot snapshot)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_beginscan(rel, snapshot, 0, NULL, 0);
+#else
+	return table_beginscan(rel, snapshot, 0, NULL);
+#endif
+}
+
+/* The primary key's index, unless it is deferrable. */
+static inline Oid
+RelationGetPrimaryKeyIndex_compat(Relation rel)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(rel, false);
+#else
+	return RelationGetPrimaryKeyIndex(rel);
+#endif
+}
+
+static inline void
+ExecuteTruncateGuts_compat(List *rels, List *relids, List *relids_logged,
+						   bool restart_seqs)
+{
+#if PG_VERSION_NUM >= 160000
+	ExecuteTruncateGuts(rels, relids, relids_logged, DROP_RESTRICT,
+						restart_seqs, false);
+#else
+	ExecuteTruncateGuts(rels, relids, relids_logged, DROP_RESTRICT,
+						restart_seqs);
+#endif
+}
+
+/* Tag what this transaction writes from now on, and its commit. */
+static inline void
+mc_session_origin_set(uint16 node, XLogRecPtr lsn, TimestampTz timestamp)
+{
+#if PG_VERSION_NUM >= 190000
+	replorigin_xact_state.origin = node;
+	replorigin_xact_state.origin_lsn = lsn;
+	replorigin_xact_state.origin_timestamp = timestamp;
+#else
+	replorigin_session_origin = node;
+	replorigin_session_origin_lsn = lsn;
+	replorigin_session_origin_timestamp = timestamp;
+#endif
+}
+
+/* Lives as long as the process where resowner is NULL. */
+static inline WaitEventSet *
+CreateWaitEventSet_compat(ResourceOwner resowner, int nevents)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(resowner, nevents);
+#else
+	return CreateWaitEventSet(TopMemoryContext, nevents);
+#endif
+}
+
+#endif							/* MC_COMPAT_H */

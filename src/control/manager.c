@@ -1,0 +1,642 @@
+/*-------------------------------------------------------------------------
+ *
+ * manager.c
+ *	  The manager of one center: links, heartbeats, and what is due in time.
+ *
+ * NOTES
+ *	  One for each database that is a center, started by the supervisor.  In
+ *	  each round it
+ *
+ *	  - reads the registry, if it has changed;
+ *	  - undoes a join that died half-way;
+ *	  - sets the write gate by the center's own state;
+ *	  - starts receivers for peers, stops those that are not wanted;
+ *	  - drops the slots of centers that have parted;
+ *	  - declares the center ready once every link has caught up;
+ *	  - writes a heartbeat, when it is due;
+ *	  - turns the positions that peers have confirmed into times;
+ *	  - keeps the last known times of the links, and purges the history.
+ *
+ *	  Anyone wakes it through its latch, see mc_shared_reload().
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "control/guard.h"
+#include "control/operation.h"
+#include "control/workers.h"
+#include "executor/spi.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/pg_bswap.h"
+#include "replication/slot.h"
+#include "state/history.h"
+#include "state/registry.h"
+#include "state/settings.h"
+#include "state/shared.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+
+#define REGISTRY_CHECK_MS	10000	/* read the registry without being told */
+#define KEEP_TIMES_MS		10000	/* write the links' last known times */
+#define PURGE_MS			(60 * 60 * 1000)
+
+/* A center as the registry tells it, and our options for it. */
+typedef struct Member
+{
+	Center	   *center;
+	LinkOptions options;
+} Member;
+
+typedef struct Manager
+{
+	SharedDatabase *database;
+	Identity	identity;
+	List	   *members;		/* of Member *, in registry_context */
+	CenterState state;			/* our own */
+	MemoryContext registry_context;
+	MemoryContext round_context;
+	TimestampTz catching_up_since;	/* 0: not catching up */
+	bool		told_detached;
+
+	TimestampTz next_heartbeat;
+	TimestampTz next_registry_check;
+	TimestampTz next_keep_times;
+	TimestampTz next_purge;
+
+	HeartbeatEntry heartbeats[MC_HEARTBEATS];
+	int			nheartbeats;	/* ever written by this process */
+} Manager;
+
+/* The manager ends: nobody may set its latch any more. */
+static void
+manager_exit(int code, Datum arg)
+{
+	SharedDatabase *database = (SharedDatabase *) DatumGetPointer(arg);
+
+	SpinLockAcquire(&database->mutex);
+	database->manager_pid = 0;
+	database->manager_latch = NULL;
+	SpinLockRelease(&database->mutex);
+	mc_shared_wake_supervisor();
+}
+
+/* Announce this manager; false if there is one already. */
+static bool
+announce(Manager *manager)
+{
+	bool		first;
+
+	manager->database = mc_shared_database(MyDatabaseId, true);
+	SpinLockAcquire(&manager->database->mutex);
+	first = manager->database->manager_pid == 0;
+	if (first)
+	{
+		manager->database->manager_pid = MyProcPid;
+		manager->database->manager_latch = MyLatch;
+		manager->database->reload = true;
+	}
+	SpinLockRelease(&manager->database->mutex);
+	if (first)
+		before_shmem_exit(manager_exit, PointerGetDatum(manager->database));
+	return first;
+}
+
+/* Is a peer in a state in which data flows between it and us? */
+static bool
+is_linked(const Manager *manager, const Center *peer)
+{
+	return peer->id != manager->identity.center_id &&
+		manager->state >= CENTER_CATCHING_UP && manager->state < CENTER_PARTED &&
+		peer->state >= CENTER_CATCHING_UP && peer->state < CENTER_PARTED;
+}
+
+/* Has the registry changed, or is it time to look? */
+static bool
+registry_is_due(Manager *manager, TimestampTz now)
+{
+	bool		due;
+
+	SpinLockAcquire(&manager->database->mutex);
+	due = manager->database->reload;
+	manager->database->reload = false;
+	SpinLockRelease(&manager->database->mutex);
+	if (!due && now < manager->next_registry_check)
+		return false;
+	manager->next_registry_check = TimestampTzPlusMilliseconds(now, REGISTRY_CHECK_MS);
+	return true;
+}
+
+/*
+ * Read who we are and who the others are.  Returns false if this database is
+ * no center any more.
+ */
+static bool
+read_registry(Manager *manager)
+{
+	MemoryContext old;
+	List	   *centers = NIL;
+	ListCell   *lc;
+	bool		found;
+
+	MemoryContextReset(manager->registry_context);
+	manager->members = NIL;
+	manager->state = CENTER_PARTED;
+
+	StartTransactionCommand();
+	old = MemoryContextSwitchTo(manager->registry_context);
+	found = mc_database_is_center(MyDatabaseId) &&
+		mc_registry_identity(&manager->identity);
+	if (found)
+		centers = mc_registry_centers();
+	foreach(lc, centers)
+	{
+		Member	   *member = palloc(sizeof(Member));
+
+		member->center = lfirst(lc);
+		mc_registry_link(member->center->id, &member->options);
+		manager->members = lappend(manager->members, member);
+		if (member->center->id == manager->identity.center_id)
+			manager->state = member->center->state;
+	}
+	MemoryContextSwitchTo(old);
+	CommitTransactionCommand();
+	return found;
+}
+
+/* The gate follows our own state. */
+static void
+set_gate(Manager *manager)
+{
+	WriteGate	gate = GATE_OPEN;
+
+	if (manager->state == CENTER_JOINING || manager->state == CENTER_COPYING)
+		gate = GATE_JOINING;
+	else if (manager->state == CENTER_PARTING)
+		gate = GATE_PARTING;
+	mc_gate_set(MyDatabaseId, gate);
+}
+
+/* End the receiver of a link, if one runs. */
+static void
+stop_receiver(SharedLink *link)
+{
+	pid_t		pid;
+
+	SpinLockAcquire(&link->mutex);
+	pid = link->pid;
+	SpinLockRelease(&link->mutex);
+	if (pid != 0)
+		kill(pid, SIGTERM);
+}
+
+/* Start the receiver of a link if none runs and its backoff is over. */
+static void
+start_receiver(SharedLink *link, const char *peer_name)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	pid_t		pid;
+	TimestampTz start_after;
+	int			failures;
+
+	SpinLockAcquire(&link->mutex);
+	pid = link->pid;
+	start_after = link->start_after;
+	failures = ++link->failures;
+	SpinLockRelease(&link->mutex);
+	if (pid != 0 || now < start_after)
+	{
+		SpinLockAcquire(&link->mutex);
+		link->failures--;
+		SpinLockRelease(&link->mutex);
+		return;
+	}
+
+	start_after = mc_worker_backoff(failures);
+	SpinLockAcquire(&link->mutex);
+	link->start_after = start_after;
+	if (failures > 1)
+		link->counters.retries++;
+	SpinLockRelease(&link->mutex);
+
+	if (!mc_worker_start("mc_receiver_main", "multicenter receiver", peer_name,
+						 Int32GetDatum((int) (link - mc_shared->links)), NULL))
+		mc_link_set_error(link, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+						  "no background worker is free: raise max_worker_processes",
+						  NULL, (OriginLsn) {0});
+}
+
+/* Start or stop the receiver of one peer. */
+static void
+manage_link(Manager *manager, const Member *member)
+{
+	const Center *peer = member->center;
+	SharedLink *link = mc_shared_link(MyDatabaseId, peer->id, true);
+
+	/* Listed even before a slot exists, so that a view misses no peer. */
+	mc_shared_outlink(MyDatabaseId, peer->id, true);
+
+	if (!is_linked(manager, peer))
+		stop_receiver(link);
+	else if (member->options.paused_in)
+	{
+		stop_receiver(link);
+		mc_link_set_state(link, LINK_PAUSED, "paused by link_pause()");
+		SpinLockAcquire(&link->mutex);
+		link->failures = 0;
+		link->start_after = 0;
+		SpinLockRelease(&link->mutex);
+	}
+	else
+	{
+		if (link->state == LINK_PAUSED)
+			mc_link_set_state(link, LINK_DISCONNECTED, NULL);
+		start_receiver(link, NameStr(peer->name));
+	}
+}
+
+/* Is this center still a member? */
+static bool
+is_member(const Manager *manager, CenterId id)
+{
+	ListCell   *lc;
+
+	foreach(lc, manager->members)
+		if (((Member *) lfirst(lc))->center->id == id)
+			return true;
+	return false;
+}
+
+/* Drop our slot for a center that has parted; it may still be in use. */
+static void
+drop_slot(CenterId target)
+{
+	char		name[NAMEDATALEN];
+	Oid			types[] = {TEXTOID};
+	Datum		values[1];
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	values[0] = CStringGetTextDatum(mc_slot_name(name, MyDatabaseId, target));
+
+	/* In use: end the walsender now, drop the slot in a later round. */
+	SPI_execute_with_args("SELECT CASE WHEN active_pid IS NULL"
+						  " THEN pg_catalog.pg_drop_replication_slot(slot_name)::pg_catalog.text"
+						  " ELSE pg_catalog.pg_terminate_backend(active_pid)::pg_catalog.text END"
+						  " FROM pg_catalog.pg_replication_slots"
+						  " WHERE slot_name::pg_catalog.text OPERATOR(pg_catalog.=) $1",
+						  1, types, values, NULL, false, 0);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* Does a slot of ours for that center exist? */
+static bool
+slot_exists(CenterId target)
+{
+	char		name[NAMEDATALEN];
+
+	return SearchNamedReplicationSlot(mc_slot_name(name, MyDatabaseId, target), true) != NULL;
+}
+
+/* End the links of centers that have left, and let their WAL go. */
+static void
+forget_parted(Manager *manager)
+{
+	for (int i = 0; i < mc_shared->nlinks; i++)
+	{
+		SharedLink *link = &mc_shared->links[i];
+
+		if (link->dboid != MyDatabaseId || is_member(manager, link->peer))
+			continue;
+		stop_receiver(link);
+		if (slot_exists(link->peer))
+			drop_slot(link->peer);
+		else if (link->pid == 0)
+		{
+			SharedOutLink *outlink = mc_shared_outlink(MyDatabaseId, link->peer, false);
+
+			LWLockAcquire(mc_shared->lock, LW_EXCLUSIVE);
+			if (outlink != NULL)
+				outlink->dboid = InvalidOid;
+			link->dboid = InvalidOid;
+			LWLockRelease(mc_shared->lock);
+		}
+	}
+}
+
+/* Have all links heard from their peers since we began to catch up? */
+static bool
+has_caught_up(Manager *manager)
+{
+	ListCell   *lc;
+
+	foreach(lc, manager->members)
+	{
+		Center	   *peer = ((Member *) lfirst(lc))->center;
+		SharedLink *link;
+		bool		caught_up;
+
+		if (!is_linked(manager, peer))
+			continue;
+		link = mc_shared_link(MyDatabaseId, peer->id, true);
+		SpinLockAcquire(&link->mutex);
+		caught_up = link->state == LINK_STREAMING && link->heard_by_heartbeat &&
+			link->heard_at > manager->catching_up_since;
+		SpinLockRelease(&link->mutex);
+		if (!caught_up)
+			return false;
+	}
+	return true;
+}
+
+/* Our own progress through the states of a member. */
+static void
+advance_state(Manager *manager, TimestampTz now)
+{
+	bool		operation;
+
+	SpinLockAcquire(&manager->database->mutex);
+	operation = manager->database->operation;
+	SpinLockRelease(&manager->database->mutex);
+
+	if ((manager->state == CENTER_JOINING || manager->state == CENTER_COPYING) && !operation)
+	{
+		ereport(LOG,
+				(errmsg("the join of this center to group \"%s\" did not finish and is undone",
+						NameStr(manager->identity.group_name))));
+		mc_join_clean_up();
+		mc_shared_reload(MyDatabaseId);
+	}
+	if (manager->state != CENTER_CATCHING_UP)
+		manager->catching_up_since = 0;
+	else if (manager->catching_up_since == 0)
+		manager->catching_up_since = now;
+	else if (has_caught_up(manager))
+	{
+		StartTransactionCommand();
+		mc_registry_set_state(manager->identity.center_id, CENTER_READY);
+		CommitTransactionCommand();
+		mc_shared_reload(MyDatabaseId);
+		ereport(LOG,
+				(errmsg("center %u of group \"%s\" is ready",
+						manager->identity.center_id,
+						NameStr(manager->identity.group_name))));
+	}
+}
+
+/* A clone or a restored copy starts nothing, and says so once. */
+static void
+tell_detached(Manager *manager)
+{
+	if (manager->told_detached)
+		return;
+	manager->told_detached = true;
+	ereport(LOG,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("this database is a copy of center %u of group \"%s\" and starts no link",
+					manager->identity.center_id,
+					NameStr(manager->identity.group_name)),
+			 errhint("Call multicenter.group_remove_local(force => true), then join the group as a new center.")));
+}
+
+/*
+ * Write a heartbeat: a message in the stream that needs no transaction, so
+ * that it works on a center that refuses writes, and is flushed, because the
+ * walsender sends only what is.
+ */
+static void
+write_heartbeat(Manager *manager, TimestampTz now)
+{
+	uint64		payload = pg_hton64((uint64) now);
+	HeartbeatEntry *entry;
+	XLogRecPtr	lsn;
+
+	lsn = LogLogicalMessage_compat(MC_MESSAGE_PREFIX, (const char *) &payload,
+								   sizeof(payload), false, true);
+	XLogFlush(lsn);
+
+	entry = &manager->heartbeats[manager->nheartbeats % MC_HEARTBEATS];
+	entry->lsn.value = lsn;
+	entry->ts = now;
+	manager->nheartbeats++;
+	manager->next_heartbeat = TimestampTzPlusMilliseconds(now, mc_heartbeat_interval_ms);
+}
+
+/* Time of the newest heartbeat at or before a position of ours; 0: unknown. */
+static TimestampTz
+heartbeat_before(const Manager *manager, XLogRecPtr lsn)
+{
+	int			oldest = Max(0, manager->nheartbeats - MC_HEARTBEATS);
+
+	for (int i = manager->nheartbeats - 1; i >= oldest; i--)
+		if (manager->heartbeats[i % MC_HEARTBEATS].lsn.value <= lsn)
+			return manager->heartbeats[i % MC_HEARTBEATS].ts;
+	return 0;
+}
+
+/* Position that the target of a slot of ours has confirmed; 0: no slot. */
+static XLogRecPtr
+confirmed_position(CenterId target)
+{
+	char		name[NAMEDATALEN];
+	ReplicationSlot *slot;
+	XLogRecPtr	confirmed = InvalidXLogRecPtr;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	slot = SearchNamedReplicationSlot(mc_slot_name(name, MyDatabaseId, target), false);
+	if (slot != NULL)
+	{
+		SpinLockAcquire(&slot->mutex);
+		confirmed = slot->data.confirmed_flush;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return confirmed;
+}
+
+/* Learn how far, in time, each peer has confirmed our changes. */
+static void
+sample_outgoing(Manager *manager, TimestampTz now)
+{
+	for (int i = 0; i < mc_shared->noutlinks; i++)
+	{
+		SharedOutLink *outlink = &mc_shared->outlinks[i];
+		TimestampTz ts;
+
+		if (outlink->dboid != MyDatabaseId)
+			continue;
+		ts = heartbeat_before(manager, confirmed_position(outlink->peer));
+		SpinLockAcquire(&outlink->mutex);
+		if (ts > outlink->confirmed_ts)
+		{
+			outlink->confirmed_ts = ts;
+			outlink->confirmed_at = now;
+		}
+		SpinLockRelease(&outlink->mutex);
+	}
+}
+
+/* Write one link's times, where they are newer than what is written. */
+static void
+keep_link_times(CenterId peer, TimestampTz heard, TimestampTz confirmed)
+{
+	Oid			types[] = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		values[] = {Int32GetDatum(peer), TimestampTzGetDatum(heard),
+	TimestampTzGetDatum(confirmed)};
+	char		nulls[] = {' ', heard ? ' ' : 'n', confirmed ? ' ' : 'n'};
+
+	SPI_execute_with_args("INSERT INTO multicenter.link AS l (peer_id, heard_ts, confirmed_ts)"
+						  " VALUES ($1, $2, $3) ON CONFLICT (peer_id) DO UPDATE SET"
+						  " heard_ts = GREATEST(l.heard_ts, excluded.heard_ts),"
+						  " confirmed_ts = GREATEST(l.confirmed_ts, excluded.confirmed_ts)",
+						  3, types, values, nulls, false, 0);
+}
+
+/*
+ * Keep the times of the links in a table, so that lag is known, and growing,
+ * even where this server has restarted and the peer has not come back.
+ */
+static void
+keep_times(Manager *manager)
+{
+	ListCell   *lc;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	foreach(lc, manager->members)
+	{
+		Center	   *peer = ((Member *) lfirst(lc))->center;
+		SharedLink *link = mc_shared_link(MyDatabaseId, peer->id, false);
+		SharedOutLink *outlink = mc_shared_outlink(MyDatabaseId, peer->id, false);
+
+		if (link != NULL && outlink != NULL &&
+			(link->heard_ts != 0 || outlink->confirmed_ts != 0))
+			keep_link_times(peer->id, link->heard_ts, outlink->confirmed_ts);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* What is due by the clock rather than by a change. */
+static void
+do_timed_work(Manager *manager, TimestampTz now)
+{
+	if (now >= manager->next_heartbeat)
+		write_heartbeat(manager, now);
+	sample_outgoing(manager, now);
+	if (now >= manager->next_keep_times)
+	{
+		keep_times(manager);
+		manager->next_keep_times = TimestampTzPlusMilliseconds(now, KEEP_TIMES_MS);
+	}
+	if (now >= manager->next_purge)
+	{
+		StartTransactionCommand();
+		mc_history_purge();
+		CommitTransactionCommand();
+		manager->next_purge = TimestampTzPlusMilliseconds(now, PURGE_MS);
+	}
+}
+
+/* When the next round has something to do if nobody wakes us. */
+static long
+next_round_ms(Manager *manager)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next = Min(manager->next_heartbeat, manager->next_registry_check);
+	ListCell   *lc;
+
+	foreach(lc, manager->members)
+	{
+		Center	   *peer = ((Member *) lfirst(lc))->center;
+		SharedLink *link = mc_shared_link(MyDatabaseId, peer->id, false);
+
+		if (link != NULL && link->pid == 0 && link->start_after > now)
+			next = Min(next, link->start_after);
+	}
+	return Max(1, TimestampDifferenceMilliseconds(now, next));
+}
+
+/* One round; false if this database is no center any more. */
+static bool
+manage(Manager *manager)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ListCell   *lc;
+
+	if (registry_is_due(manager, now))
+	{
+		if (!read_registry(manager))
+			return false;
+		if (!manager->identity.detached)
+			set_gate(manager);
+	}
+	if (manager->identity.detached)
+	{
+		tell_detached(manager);
+		manager->next_heartbeat = TimestampTzPlusMilliseconds(now, REGISTRY_CHECK_MS);
+		return true;
+	}
+	advance_state(manager, now);
+	foreach(lc, manager->members)
+	{
+		Member	   *member = lfirst(lc);
+
+		if (member->center->id != manager->identity.center_id)
+			manage_link(manager, member);
+	}
+	forget_parted(manager);
+	do_timed_work(manager, now);
+	return true;
+}
+
+void
+mc_manager_main(Datum arg)
+{
+	Manager    *manager;
+
+	mc_worker_begin(DatumGetObjectId(arg));
+	mc_guard_exempt();
+	manager = MemoryContextAllocZero(TopMemoryContext, sizeof(Manager));
+	manager->registry_context = AllocSetContextCreate(TopMemoryContext,
+													  "multicenter registry",
+													  ALLOCSET_SMALL_SIZES);
+	manager->round_context = AllocSetContextCreate(TopMemoryContext,
+												   "multicenter manager round",
+												   ALLOCSET_SMALL_SIZES);
+	if (!announce(manager))
+		proc_exit(1);
+	manager->next_purge = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 60000);
+
+	MemoryContextSwitchTo(manager->round_context);
+	while (manage(manager))
+	{
+		MemoryContextReset(manager->round_context);
+		pgstat_report_stat(false);
+		mc_worker_wait(next_round_ms(manager));
+	}
+
+	/* The database has left its group. */
+	cancel_before_shmem_exit(manager_exit, PointerGetDatum(manager->database));
+	manager_exit(0, PointerGetDatum(manager->database));
+	mc_shared_forget_database(MyDatabaseId);
+	proc_exit(1);
+}

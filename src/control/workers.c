@@ -1,0 +1,282 @@
+/*-------------------------------------------------------------------------
+ *
+ * workers.c
+ *	  Start and stop of our background workers, and the supervisor.
+ *
+ * NOTES
+ *	  The supervisor is the only worker that the postmaster restarts.  It
+ *	  reads which databases are centers from the shared catalog of replication
+ *	  origins, so a server without a group has one sleeping process and no
+ *	  connection to any database.  It starts a manager for each center and
+ *	  starts it again when it has ended, however it did.
+ *
+ *	  Everything that ends wakes whoever has to start it again through a
+ *	  latch, so healing does not wait for a poll.  Every worker that is told to
+ *	  end does so with exit code 1: the postmaster forgets a worker for good
+ *	  that exits with 0.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_replication_origin.h"
+#include "control/workers.h"
+#include "common/pg_prng.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "state/registry.h"
+#include "state/settings.h"
+#include "state/shared.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+
+/* How often the supervisor looks without being woken. */
+#define SUPERVISOR_NAP_MS	10000L
+
+/* Settings of our workers; a role's or database's own must not reach them. */
+static const char *const pinned_settings[][2] = {
+	{"search_path", ""},
+	{"session_replication_role", "replica"},
+	{"synchronous_commit", "off"},
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_read_only", "off"},
+	{"default_transaction_deferrable", "off"},
+	{"statement_timeout", "0"},
+	{"lock_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"row_security", "on"},
+	{"datestyle", "ISO, YMD"},
+	{"intervalstyle", "postgres"},
+	{"timezone", "UTC"},
+	{"bytea_output", "hex"},
+	{"extra_float_digits", "3"},
+	{"lc_monetary", "C"},
+	{"lc_numeric", "C"},
+	{"lc_time", "C"},
+	{"xmlbinary", "base64"},
+	{"xmloption", "content"},
+	{"quote_all_identifiers", "off"},
+	{"jit", "off"},
+};
+
+void
+mc_worker_begin(Oid dboid)
+{
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGINT, MC_SIG_IGN);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+	for (int i = 0; i < lengthof(pinned_settings); i++)
+		SetConfigOption(pinned_settings[i][0], pinned_settings[i][1],
+						PGC_SUSET, PGC_S_OVERRIDE);
+
+	/* BackgroundWorkerInitializeConnection has put its own handler back. */
+	pqsignal(SIGINT, MC_SIG_IGN);
+}
+
+bool
+mc_worker_start(const char *function, const char *type, const char *label,
+				Datum arg, BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, "multicenter", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_type, type, sizeof(worker.bgw_type));
+	snprintf(worker.bgw_name, sizeof(worker.bgw_name), "%s %s", type, label);
+	worker.bgw_main_arg = arg;
+	worker.bgw_notify_pid = MyProcPid;
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+void
+mc_worker_wait(long timeout_ms)
+{
+	CHECK_FOR_INTERRUPTS();
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+TimestampTz
+mc_worker_backoff(int failures)
+{
+	int			wait_ms = MC_RESTART_MIN_MS;
+
+	for (int i = 1; i < failures && wait_ms < MC_RESTART_MAX_MS; i++)
+		wait_ms *= 2;
+	wait_ms = Min(wait_ms, MC_RESTART_MAX_MS);
+
+	/* Jitter of a quarter, so that many links do not retry in step. */
+	wait_ms -= (int) (pg_prng_double(&pg_global_prng_state) * wait_ms / 4);
+	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+}
+
+void
+mc_supervisor_register(void)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 1;
+	strlcpy(worker.bgw_library_name, "multicenter", sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "mc_supervisor_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "multicenter supervisor", sizeof(worker.bgw_name));
+	strlcpy(worker.bgw_type, "multicenter supervisor", sizeof(worker.bgw_type));
+	RegisterBackgroundWorker(&worker);
+}
+
+/* The supervisor ends: nobody may set its latch any more. */
+static void
+supervisor_exit(int code, Datum arg)
+{
+	LWLockAcquire(mc_shared->lock, LW_EXCLUSIVE);
+	mc_shared->supervisor_latch = NULL;
+	mc_shared->supervisor_pid = 0;
+	LWLockRelease(mc_shared->lock);
+}
+
+/* Databases that are marked as centers: list of oids. */
+static List *
+find_centers(MemoryContext context)
+{
+	List	   *centers = NIL;
+	Relation	rel;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	rel = table_open(ReplicationOriginRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(tuple, Anum_pg_replication_origin_roname,
+										 RelationGetDescr(rel), &isnull);
+		char	   *name = TextDatumGetCString(value);
+		char		marker[NAMEDATALEN];
+		Oid			dboid;
+
+		if (sscanf(name, "multicenter_%u_", &dboid) == 1 &&
+			strcmp(name, mc_marker_origin_name(marker, dboid)) == 0)
+		{
+			MemoryContext old = MemoryContextSwitchTo(context);
+
+			centers = lappend_oid(centers, dboid);
+			MemoryContextSwitchTo(old);
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return centers;
+}
+
+/*
+ * Start the manager of a center if it does not run.  A manager needs some
+ * moments to announce itself; the backoff keeps a second one from being
+ * started meanwhile, and one that is started anyway finds the first and exits.
+ */
+static void
+start_manager(Oid dboid)
+{
+	SharedDatabase *entry = mc_shared_database(dboid, false);
+	TimestampTz now = GetCurrentTimestamp();
+	char		label[NAMEDATALEN];
+	bool		running;
+
+	if (entry == NULL)
+	{
+		/* After a start of the server: guard the tables before the manager. */
+		entry = mc_shared_database(dboid, true);
+		pg_atomic_write_u32(&entry->gate, GATE_OPEN);
+	}
+	SpinLockAcquire(&entry->mutex);
+	running = entry->manager_pid != 0;
+	SpinLockRelease(&entry->mutex);
+	if (running || now < entry->start_after)
+		return;
+
+	entry->start_after = mc_worker_backoff(2);
+	snprintf(label, sizeof(label), "of database %u", dboid);
+	if (!mc_worker_start("mc_manager_main", "multicenter manager", label,
+						 ObjectIdGetDatum(dboid), NULL))
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("could not start the multicenter manager of database %u", dboid),
+				 errhint("Raise max_worker_processes in postgresql.conf and restart the server.")));
+}
+
+/* Does every center have its manager? */
+static bool
+all_managers_run(void)
+{
+	bool		all_run = true;
+
+	LWLockAcquire(mc_shared->lock, LW_SHARED);
+	for (int i = 0; i < mc_shared->ndatabases; i++)
+		if (OidIsValid(mc_shared->databases[i].dboid) &&
+			mc_shared->databases[i].manager_pid == 0)
+			all_run = false;
+	LWLockRelease(mc_shared->lock);
+	return all_run;
+}
+
+void
+mc_supervisor_main(Datum arg)
+{
+	MemoryContext context;
+
+	mc_worker_begin(InvalidOid);
+	LWLockAcquire(mc_shared->lock, LW_EXCLUSIVE);
+	mc_shared->supervisor_latch = MyLatch;
+	mc_shared->supervisor_pid = MyProcPid;
+	LWLockRelease(mc_shared->lock);
+	before_shmem_exit(supervisor_exit, (Datum) 0);
+
+	context = AllocSetContextCreate(TopMemoryContext, "multicenter supervisor",
+									ALLOCSET_DEFAULT_SIZES);
+	for (;;)
+	{
+		List	   *centers = find_centers(context);
+		ListCell   *lc;
+
+		foreach(lc, centers)
+			start_manager(lfirst_oid(lc));
+		pg_atomic_write_u32(&mc_shared->scanned, 1);
+		MemoryContextReset(context);
+		pgstat_report_stat(false);
+		mc_worker_wait(all_managers_run() ? SUPERVISOR_NAP_MS : MC_RESTART_MIN_MS);
+	}
+}

@@ -1,0 +1,638 @@
+/*-------------------------------------------------------------------------
+ *
+ * image.c
+ *	  Raw tuple images: which types may travel so, and their validator.
+ *
+ * NOTES
+ *	  The validator accepts exactly what heap_deform_tuple() reads without
+ *	  leaving the image and what the receive functions of the types would
+ *	  have accepted.  It knows the layout of each type itself: what a peer
+ *	  says about it must agree.
+ *
+ *	  Pure: no allocation, no ereport, no backend state.  Varlena headers are
+ *	  read byte by byte, because the macros of PostgreSQL 15 are not for
+ *	  programs without a server, such as the fuzzer of this file.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifdef FRONTEND
+#include "postgres_fe.h"
+#else
+#include "postgres.h"
+#endif
+
+#include "catalog/pg_type_d.h"
+#include "core/image.h"
+#include "mb/pg_wchar.h"
+
+/* A position in the image that is being walked. */
+typedef struct ImageWalk
+{
+	const char *data;
+	uint32		len;
+	uint32		pos;
+} ImageWalk;
+
+/* A value found in the image, without its varlena header. */
+typedef struct ImageValue
+{
+	const char *data;
+	uint32		len;
+} ImageValue;
+
+/* How the values of a type are checked. */
+typedef enum ValueCheck
+{
+	CHECK_NOTHING,				/* any bytes are a value */
+	CHECK_BOOL,
+	CHECK_DATE,
+	CHECK_TIME,
+	CHECK_TIMESTAMP,
+	CHECK_NAME,
+	CHECK_TEXT,
+	CHECK_VARCHAR,
+	CHECK_BPCHAR,
+	CHECK_NUMERIC,
+} ValueCheck;
+
+/* A type that may travel in an image. */
+typedef struct PortableType
+{
+	Oid			type_oid;
+	int16		attlen;
+	char		attalign;
+	ValueCheck	check;
+} PortableType;
+
+static const PortableType portable_types[] = {
+	{INT4OID, 4, TYPALIGN_INT, CHECK_NOTHING},
+	{INT8OID, 8, TYPALIGN_DOUBLE, CHECK_NOTHING},
+	{TEXTOID, -1, TYPALIGN_INT, CHECK_TEXT},
+	{VARCHAROID, -1, TYPALIGN_INT, CHECK_VARCHAR},
+	{TIMESTAMPTZOID, 8, TYPALIGN_DOUBLE, CHECK_TIMESTAMP},
+	{NUMERICOID, -1, TYPALIGN_INT, CHECK_NUMERIC},
+	{BOOLOID, 1, TYPALIGN_CHAR, CHECK_BOOL},
+	{BPCHAROID, -1, TYPALIGN_INT, CHECK_BPCHAR},
+	{UUIDOID, 16, TYPALIGN_CHAR, CHECK_NOTHING},
+	{TIMESTAMPOID, 8, TYPALIGN_DOUBLE, CHECK_TIMESTAMP},
+	{DATEOID, 4, TYPALIGN_INT, CHECK_DATE},
+	{FLOAT8OID, 8, TYPALIGN_DOUBLE, CHECK_NOTHING},
+	{BYTEAOID, -1, TYPALIGN_INT, CHECK_NOTHING},
+	{INT2OID, 2, TYPALIGN_SHORT, CHECK_NOTHING},
+	{FLOAT4OID, 4, TYPALIGN_INT, CHECK_NOTHING},
+	{TIMEOID, 8, TYPALIGN_DOUBLE, CHECK_TIME},
+	{INTERVALOID, 16, TYPALIGN_DOUBLE, CHECK_NOTHING},
+	{OIDOID, 4, TYPALIGN_INT, CHECK_NOTHING},
+	{CHAROID, 1, TYPALIGN_CHAR, CHECK_NOTHING},
+	{NAMEOID, NAMEDATALEN, TYPALIGN_CHAR, CHECK_NAME},
+	{CASHOID, 8, TYPALIGN_DOUBLE, CHECK_NOTHING},
+};
+
+/* Bytes of a varlena header. */
+#define LONG_HEADER_BYTES		4
+#define SHORT_HEADER_BYTES		1
+
+/* The parts of a numeric's header; see numeric.c of PostgreSQL. */
+#define NUMERIC_KIND_MASK		0xC000
+#define NUMERIC_KIND_SHORT		0x8000
+#define NUMERIC_KIND_SPECIAL	0xC000
+#define NUMERIC_NAN				0xC000
+#define NUMERIC_PLUS_INFINITY	0xD000
+#define NUMERIC_MINUS_INFINITY	0xF000
+#define NUMERIC_LONG_SCALE_MASK 0x3FFF
+#define NUMERIC_BASE			10000
+#define NUMERIC_BASE_DIGITS		4
+
+/* A numeric, taken apart; digits are int16 in the order of the machine. */
+typedef struct NumericParts
+{
+	int			weight;
+	int			scale;			/* digits behind the point that are shown */
+	const char *digits;
+	int			ndigits;
+} NumericParts;
+
+/* Alignment of a C type as the compiler has it. */
+typedef struct AlignmentProbe
+{
+	char		before_short;
+	short		a_short;
+	char		before_int;
+	int			an_int;
+	char		before_long;
+	long		a_long;
+	char		before_double;
+	double		a_double;
+} AlignmentProbe;
+
+#define ALIGNMENT_DIGIT(field, before) \
+	('0' + (char) (offsetof(AlignmentProbe, field) - offsetof(AlignmentProbe, before)))
+
+#ifdef WORDS_BIGENDIAN
+#define BYTE_ORDER_LETTER	'B'
+#else
+#define BYTE_ORDER_LETTER	'L'
+#endif
+
+const char *
+mc_image_architecture(void)
+{
+	static const char architecture[MC_ARCH_LEN + 1] = {
+		BYTE_ORDER_LETTER,
+		'a', '0' + MAXIMUM_ALIGNOF,
+		's', ALIGNMENT_DIGIT(a_short, before_short),
+		'i', ALIGNMENT_DIGIT(an_int, before_int),
+		'l', ALIGNMENT_DIGIT(a_long, before_long),
+		'd', ALIGNMENT_DIGIT(a_double, before_double),
+		'n',
+		'0' + NAMEDATALEN / 1000 % 10,
+		'0' + NAMEDATALEN / 100 % 10,
+		'0' + NAMEDATALEN / 10 % 10,
+		'0' + NAMEDATALEN % 10,
+		'\0'
+	};
+
+	return architecture;
+}
+
+/* The entry of a type, NULL if it is not portable. */
+static const PortableType *
+find_type(Oid type_oid)
+{
+	for (int i = 0; i < lengthof(portable_types); i++)
+		if (portable_types[i].type_oid == type_oid)
+			return &portable_types[i];
+	return NULL;
+}
+
+/* Precision and scale in the typmod of a numeric, as numeric.c packs them. */
+static inline int
+typmod_precision(int32 typmod)
+{
+	return ((typmod - (int32) LONG_HEADER_BYTES) >> 16) & 0xffff;
+}
+
+static inline int
+typmod_scale(int32 typmod)
+{
+	return (((typmod - (int32) LONG_HEADER_BYTES) & 0x7ff) ^ 1024) - 1024;
+}
+
+/* Can the values of a portable type be checked against a typmod? */
+static bool
+typmod_checkable(const PortableType *type, int32 typmod)
+{
+	if (typmod == -1)
+		return true;
+	switch (type->check)
+	{
+		case CHECK_VARCHAR:
+		case CHECK_BPCHAR:
+			return typmod >= (int32) LONG_HEADER_BYTES;
+		case CHECK_TIME:
+		case CHECK_TIMESTAMP:
+			return typmod >= 0 && typmod <= MAX_TIMESTAMP_PRECISION;
+		case CHECK_NUMERIC:
+			/* A scale below 0 or above the precision rounds in its own way. */
+			return typmod >= (int32) LONG_HEADER_BYTES &&
+				typmod_scale(typmod) >= 0 &&
+				typmod_scale(typmod) <= typmod_precision(typmod);
+		default:
+			/* The typmod of an interval can cut off fields. */
+			return false;
+	}
+}
+
+bool
+mc_image_portable(Oid type_oid, int32 typmod)
+{
+	const PortableType *type = find_type(type_oid);
+
+	return type != NULL && typmod_checkable(type, typmod);
+}
+
+/* Bytes that an alignment code stands for. */
+static inline uint32
+alignment_bytes(char attalign)
+{
+	switch (attalign)
+	{
+		case TYPALIGN_CHAR:
+			return 1;
+		case TYPALIGN_SHORT:
+			return ALIGNOF_SHORT;
+		case TYPALIGN_INT:
+			return ALIGNOF_INT;
+		default:
+			return ALIGNOF_DOUBLE;
+	}
+}
+
+/* Go to the next aligned position; the bytes passed over must be zero. */
+static const char *
+skip_padding(ImageWalk *walk, char attalign)
+{
+	uint32		end = TYPEALIGN(alignment_bytes(attalign), walk->pos);
+
+	if (end > walk->len)
+		return "image ends before a value";
+	while (walk->pos < end)
+		if (walk->data[walk->pos++] != 0)
+			return "padding of an image is not zero";
+	return NULL;
+}
+
+/* Take len bytes; the image need not have so many. */
+static const char *
+take_value(ImageWalk *walk, uint32 len, ImageValue *value)
+{
+	if (len > walk->len - walk->pos)
+		return "image ends within a value";
+	value->data = walk->data + walk->pos;
+	value->len = len;
+	walk->pos += len;
+	return NULL;
+}
+
+/*
+ * Take a value with a short header: one byte that holds a flag and the length
+ * with the header.  Length zero marks a pointer to elsewhere.
+ */
+static const char *
+take_short_varlena(ImageWalk *walk, ImageValue *value)
+{
+	uint8		header = (uint8) walk->data[walk->pos];
+#ifdef WORDS_BIGENDIAN
+	uint32		len = header & 0x7F;
+#else
+	uint32		len = (header >> 1) & 0x7F;
+#endif
+
+	if (len < SHORT_HEADER_BYTES)
+		return "image points to a value outside of it";
+	walk->pos += SHORT_HEADER_BYTES;
+	return take_value(walk, len - SHORT_HEADER_BYTES, value);
+}
+
+/*
+ * Take a value with a long header: two flag bits and the length with the
+ * header, in the order of the machine.
+ */
+static const char *
+take_long_varlena(ImageWalk *walk, ImageValue *value)
+{
+	uint32		header;
+	uint32		len;
+	bool		plain;
+
+	if (walk->len - walk->pos < LONG_HEADER_BYTES)
+		return "image ends within the header of a value";
+	memcpy(&header, walk->data + walk->pos, sizeof(header));
+#ifdef WORDS_BIGENDIAN
+	plain = (header & 0xC0000000) == 0;
+	len = header & 0x3FFFFFFF;
+#else
+	plain = (header & 0x03) == 0;
+	len = header >> 2;
+#endif
+	if (!plain)
+		return "compressed value in an image";
+	if (len < LONG_HEADER_BYTES)
+		return "impossible length of a value in an image";
+	walk->pos += LONG_HEADER_BYTES;
+	return take_value(walk, len - LONG_HEADER_BYTES, value);
+}
+
+/*
+ * Take a value of variable length where att_align_pointer() would look for
+ * it: a byte that is not zero is a short header or starts a long one here, a
+ * zero byte is padding or starts a long header behind the padding.
+ */
+static const char *
+take_varlena(ImageWalk *walk, char attalign, ImageValue *value)
+{
+	const char *problem;
+	uint8		first;
+	bool		is_short;
+
+	if (walk->pos >= walk->len)
+		return "image ends before a value";
+	first = (uint8) walk->data[walk->pos];
+#ifdef WORDS_BIGENDIAN
+	is_short = (first & 0x80) != 0;
+#else
+	is_short = (first & 0x01) != 0;
+#endif
+	if (is_short)
+		return take_short_varlena(walk, value);
+	if (first == 0)
+	{
+		problem = skip_padding(walk, attalign);
+		if (problem != NULL)
+			return problem;
+	}
+	else if (walk->pos != TYPEALIGN(alignment_bytes(attalign), walk->pos))
+		return "value in an image is not aligned";
+	return take_long_varlena(walk, value);
+}
+
+/* Is a timestamp or time a multiple of what its typmod keeps? */
+static bool
+precision_kept(int64 usecs, int32 typmod)
+{
+	static const int64 scales[MAX_TIMESTAMP_PRECISION + 1] = {
+		1000000, 100000, 10000, 1000, 100, 10, 1
+	};
+
+	return typmod < 0 || typmod > MAX_TIMESTAMP_PRECISION ||
+		usecs % scales[typmod] == 0;
+}
+
+/* Check a date, time or timestamp. */
+static const char *
+check_datetime(ValueCheck check, const ImageValue *value, int32 typmod)
+{
+	int64		usecs;
+	int32		date;
+
+	if (check == CHECK_DATE)
+	{
+		memcpy(&date, value->data, sizeof(date));
+		if (date != PG_INT32_MIN && date != PG_INT32_MAX && !IS_VALID_DATE(date))
+			return "date out of range in an image";
+		return NULL;
+	}
+
+	memcpy(&usecs, value->data, sizeof(usecs));
+	if (check == CHECK_TIME)
+	{
+		if (usecs < 0 || usecs > USECS_PER_DAY)
+			return "time out of range in an image";
+	}
+	else
+	{
+		if (TIMESTAMP_NOT_FINITE(usecs))
+			return NULL;
+		if (!IS_VALID_TIMESTAMP(usecs))
+			return "timestamp out of range in an image";
+	}
+	if (!precision_kept(usecs, typmod))
+		return "time in an image has more digits than its column";
+	return NULL;
+}
+
+/* Check that bytes are text in an encoding, without a zero byte. */
+static const char *
+check_text(const char *data, uint32 len, int encoding)
+{
+	if (pg_encoding_verifymbstr(encoding, data, (int) len) != (int) len)
+		return "invalid byte sequence in a text of an image";
+	return NULL;
+}
+
+/* Number of characters of a text that check_text() has accepted. */
+static uint32
+count_characters(const ImageValue *value, int encoding)
+{
+	uint32		characters = 0;
+	uint32		pos = 0;
+
+	if (pg_encoding_max_length(encoding) == 1)
+		return value->len;
+	while (pos < value->len)
+	{
+		pos += (uint32) pg_encoding_mblen(encoding, value->data + pos);
+		characters++;
+	}
+	return characters;
+}
+
+/* Check a varchar(n), of at most n characters, or char(n), of exactly n. */
+static const char *
+check_limited_text(const ImageValue *value, int32 typmod, bool exact,
+				   int encoding)
+{
+	const char *problem = check_text(value->data, value->len, encoding);
+	uint32		limit;
+
+	if (problem != NULL || typmod < (int32) LONG_HEADER_BYTES)
+		return problem;
+	limit = (uint32) typmod - LONG_HEADER_BYTES;
+	if (!exact && value->len <= limit)
+		return NULL;
+	if (exact ? count_characters(value, encoding) != limit :
+		count_characters(value, encoding) > limit)
+		return "text in an image does not have the length of its column";
+	return NULL;
+}
+
+/* Check a name: a zero byte ends it within its fixed length. */
+static const char *
+check_name(const ImageValue *value, int encoding)
+{
+	const char *end = memchr(value->data, '\0', value->len);
+
+	if (end == NULL)
+		return "name in an image has no end";
+	return check_text(value->data, (uint32) (end - value->data), encoding);
+}
+
+/* One digit, base 10000, of a numeric. */
+static inline int
+numeric_digit(const NumericParts *parts, int i)
+{
+	int16		digit;
+
+	memcpy(&digit, parts->digits + i * sizeof(digit), sizeof(digit));
+	return digit;
+}
+
+/* Take a numeric apart that is not special; false if it is too short. */
+static bool
+read_numeric(const ImageValue *value, uint16 header, NumericParts *parts)
+{
+	uint32		header_len = sizeof(uint16);
+
+	if ((header & NUMERIC_KIND_MASK) == NUMERIC_KIND_SHORT)
+	{
+		parts->scale = (header >> 7) & 0x3F;
+		parts->weight = (header & 0x3F) - ((header & 0x40) ? 0x40 : 0);
+	}
+	else
+	{
+		int16		weight;
+
+		header_len += sizeof(weight);
+		if (value->len < header_len)
+			return false;
+		memcpy(&weight, value->data + sizeof(uint16), sizeof(weight));
+		parts->scale = header & NUMERIC_LONG_SCALE_MASK;
+		parts->weight = weight;
+	}
+	if ((value->len - header_len) % sizeof(int16) != 0)
+		return false;
+	parts->digits = value->data + header_len;
+	parts->ndigits = (int) ((value->len - header_len) / sizeof(int16));
+	return true;
+}
+
+/*
+ * Does a numeric show all digits that it holds?  The last of its digits may
+ * reach at most to its scale.
+ */
+static bool
+scale_covers_digits(const NumericParts *parts)
+{
+	int			last = numeric_digit(parts, parts->ndigits - 1);
+	int			fraction;
+
+	fraction = (parts->ndigits - 1 - parts->weight) * NUMERIC_BASE_DIGITS;
+	while (last % 10 == 0)
+	{
+		last /= 10;
+		fraction--;
+	}
+	return fraction <= parts->scale;
+}
+
+/* Does a numeric that is not 0 fit the precision and scale of its column? */
+static bool
+fits_precision(const NumericParts *parts, int32 typmod)
+{
+	int			first = numeric_digit(parts, 0);
+	int			before_point = (parts->weight + 1) * NUMERIC_BASE_DIGITS;
+
+	if (first < 10)
+		before_point -= 3;
+	else if (first < 100)
+		before_point -= 2;
+	else if (first < 1000)
+		before_point -= 1;
+	return before_point <= typmod_precision(typmod) - typmod_scale(typmod);
+}
+
+/*
+ * Check a numeric: known header, digits in range, none of them zero at the
+ * start or end, since comparisons and abbreviated sort keys rely on that.
+ */
+static const char *
+check_numeric(const ImageValue *value, int32 typmod)
+{
+	static const char *const bad = "malformed numeric in an image";
+	uint16		header;
+	NumericParts parts;
+
+	if (value->len < sizeof(header))
+		return bad;
+	memcpy(&header, value->data, sizeof(header));
+	if ((header & NUMERIC_KIND_MASK) == NUMERIC_KIND_SPECIAL)
+	{
+		/* Servers before PostgreSQL 9.1 wrote a NaN with four bytes. */
+		if (header == NUMERIC_NAN)
+			return value->len == 2 || value->len == 4 ? NULL : bad;
+		if (value->len != 2 || typmod != -1)
+			return bad;
+		return header == NUMERIC_PLUS_INFINITY ||
+			header == NUMERIC_MINUS_INFINITY ? NULL : bad;
+	}
+
+	if (!read_numeric(value, header, &parts))
+		return bad;
+	for (int i = 0; i < parts.ndigits; i++)
+		if (numeric_digit(&parts, i) < 0 || numeric_digit(&parts, i) >= NUMERIC_BASE)
+			return bad;
+	if (typmod != -1 && parts.scale > typmod_scale(typmod))
+		return "numeric in an image does not fit its column";
+	if (parts.ndigits == 0)
+		return NULL;
+	if (numeric_digit(&parts, 0) == 0 ||
+		numeric_digit(&parts, parts.ndigits - 1) == 0 ||
+		!scale_covers_digits(&parts))
+		return bad;
+	if (typmod != -1 && !fits_precision(&parts, typmod))
+		return "numeric in an image does not fit its column";
+	return NULL;
+}
+
+/* Check one value. */
+static const char *
+check_value(ValueCheck check, const ImageValue *value, int32 typmod,
+			int encoding)
+{
+	switch (check)
+	{
+		case CHECK_NOTHING:
+			return NULL;
+		case CHECK_BOOL:
+			return (uint8) value->data[0] <= 1 ? NULL : "malformed boolean in an image";
+		case CHECK_DATE:
+		case CHECK_TIME:
+		case CHECK_TIMESTAMP:
+			return check_datetime(check, value, typmod);
+		case CHECK_NAME:
+			return check_name(value, encoding);
+		case CHECK_TEXT:
+			return check_text(value->data, value->len, encoding);
+		case CHECK_VARCHAR:
+			return check_limited_text(value, typmod, false, encoding);
+		case CHECK_BPCHAR:
+			return check_limited_text(value, typmod, true, encoding);
+		case CHECK_NUMERIC:
+			return check_numeric(value, typmod);
+	}
+	return "unknown check";		/* not reached */
+}
+
+/* Take the value of a column and check it. */
+static const char *
+walk_column(ImageWalk *walk, const ImageColumn *column, int encoding)
+{
+	const PortableType *type = find_type(column->type_oid);
+	ImageValue	value;
+	const char *problem;
+
+	if (type == NULL || !typmod_checkable(type, column->typmod))
+		return "type of a column cannot travel in an image";
+	if (column->attlen != type->attlen || column->attalign != type->attalign)
+		return "layout of a column is not the one of its type";
+
+	if (type->attlen == -1)
+		problem = take_varlena(walk, type->attalign, &value);
+	else
+	{
+		problem = skip_padding(walk, type->attalign);
+		if (problem == NULL)
+			problem = take_value(walk, (uint32) type->attlen, &value);
+	}
+	if (problem != NULL)
+		return problem;
+	return check_value(type->check, &value, column->typmod, encoding);
+}
+
+const char *
+mc_image_validate(const ImageColumn *columns, int ncolumns,
+				  WireBytes null_bitmap, WireBytes image, int encoding)
+{
+	ImageWalk	walk = {image.data, image.len, 0};
+
+	if (null_bitmap.len != 0 && null_bitmap.len != (uint32) (ncolumns + 7) / 8)
+		return "null bitmap does not fit the number of columns";
+	for (int i = 0; i < ncolumns; i++)
+	{
+		const char *problem;
+
+		/* A bit that is set means that the column is not null. */
+		if (null_bitmap.len != 0 &&
+			!((uint8) null_bitmap.data[i / 8] & (1 << (i % 8))))
+			continue;
+		problem = walk_column(&walk, &columns[i], encoding);
+		if (problem != NULL)
+			return problem;
+	}
+	if (MAXALIGN(walk.pos) < walk.len)
+		return "image is longer than its columns";
+	while (walk.pos < walk.len)
+		if (walk.data[walk.pos++] != 0)
+			return "padding of an image is not zero";
+	return NULL;
+}

@@ -1,0 +1,156 @@
+/*-------------------------------------------------------------------------
+ *
+ * merge.c
+ *	  The merge table: what to do with an incoming change, as a pure function.
+ *
+ * NOTES
+ *	  A center keeps, for every key, the greatest version that it has seen: a
+ *	  live row or a tombstone.  INSERT and UPDATE put a row at a version,
+ *	  DELETE puts a tombstone at one; applying them in any order then ends in
+ *	  the same state everywhere (a state-based last-writer-wins map, see
+ *	  Shapiro et al., "A comprehensive study of Convergent and Commutative
+ *	  Replicated Data Types", 2011, section 3.2).
+ *
+ *	  Nothing here looks at a clock, a catalog or the name of the center that
+ *	  is deciding.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifdef FRONTEND
+#include "postgres_fe.h"
+#else
+#include "postgres.h"
+#endif
+
+#include "core/merge.h"
+
+static const char *const conflict_type_names[] = {
+	[CONFLICT_NONE] = "none",
+	[CONFLICT_INSERT_EXISTS] = "insert_exists",
+	[CONFLICT_INSERT_DELETED] = "insert_deleted",
+	[CONFLICT_UPDATE_ORIGIN_DIFFERS] = "update_origin_differs",
+	[CONFLICT_UPDATE_DELETED] = "update_deleted",
+	[CONFLICT_UPDATE_MISSING] = "update_missing",
+	[CONFLICT_DELETE_ORIGIN_DIFFERS] = "delete_origin_differs",
+	[CONFLICT_DELETE_RECENTLY_UPDATED] = "delete_recently_updated",
+	[CONFLICT_DELETE_MISSING] = "delete_missing",
+};
+
+StaticAssertDecl(lengthof(conflict_type_names) == MC_CONFLICT_TYPE_LAST + 1,
+				 "every conflict type needs a name");
+
+const char *
+mc_conflict_type_name(McConflictType type)
+{
+	return conflict_type_names[type];
+}
+
+int
+mc_version_compare(RowVersion a, RowVersion b)
+{
+	if (a.commit_ts != b.commit_ts)
+		return a.commit_ts < b.commit_ts ? -1 : 1;
+	if (a.center != b.center)
+		return a.center < b.center ? -1 : 1;
+	return 0;
+}
+
+/* The row is here. */
+static MergeDecision
+decide_live(const MergeInput *input, bool remote_is_newer)
+{
+	MergeDecision decision = {VERDICT_KEEP_LOCAL, CONFLICT_NONE};
+
+	switch (input->op)
+	{
+		case MERGE_OP_INSERT:
+			decision.verdict = remote_is_newer ? VERDICT_PUT : VERDICT_KEEP_LOCAL;
+			decision.conflict = CONFLICT_INSERT_EXISTS;
+			break;
+		case MERGE_OP_UPDATE:
+			decision.verdict = remote_is_newer ? VERDICT_PUT : VERDICT_KEEP_LOCAL;
+			decision.conflict = CONFLICT_UPDATE_ORIGIN_DIFFERS;
+			break;
+		case MERGE_OP_DELETE:
+			decision.verdict = remote_is_newer ? VERDICT_DELETE : VERDICT_KEEP_LOCAL;
+			decision.conflict = remote_is_newer ?
+				CONFLICT_DELETE_ORIGIN_DIFFERS : CONFLICT_DELETE_RECENTLY_UPDATED;
+			break;
+	}
+
+	/* A change that had seen the local version is its successor. */
+	if (!input->concurrent)
+		decision.conflict = CONFLICT_NONE;
+	return decision;
+}
+
+/* The row is remembered as deleted. */
+static MergeDecision
+decide_tombstone(const MergeInput *input, bool remote_is_newer)
+{
+	MergeDecision decision = {VERDICT_KEEP_LOCAL, CONFLICT_NONE};
+
+	switch (input->op)
+	{
+		case MERGE_OP_INSERT:
+			decision.verdict = remote_is_newer ? VERDICT_PUT : VERDICT_KEEP_LOCAL;
+
+			/* An insert after a delete is no conflict. */
+			decision.conflict = remote_is_newer ?
+				CONFLICT_NONE : CONFLICT_INSERT_DELETED;
+			break;
+		case MERGE_OP_UPDATE:
+			decision.verdict = remote_is_newer ? VERDICT_PUT : VERDICT_KEEP_LOCAL;
+			decision.conflict = CONFLICT_UPDATE_DELETED;
+			break;
+		case MERGE_OP_DELETE:
+			decision.verdict = remote_is_newer ?
+				VERDICT_RECORD_TOMBSTONE : VERDICT_KEEP_LOCAL;
+			break;
+	}
+
+	if (!input->concurrent)
+		decision.conflict = CONFLICT_NONE;
+	return decision;
+}
+
+/* Nothing is known of the key. */
+static MergeDecision
+decide_nothing(const MergeInput *input)
+{
+	MergeDecision decision = {VERDICT_PUT, CONFLICT_NONE};
+
+	switch (input->op)
+	{
+		case MERGE_OP_INSERT:
+			break;
+		case MERGE_OP_UPDATE:
+			decision.conflict = CONFLICT_UPDATE_MISSING;
+			break;
+		case MERGE_OP_DELETE:
+			decision.verdict = VERDICT_RECORD_TOMBSTONE;
+			decision.conflict = CONFLICT_DELETE_MISSING;
+			break;
+	}
+	return decision;
+}
+
+MergeDecision
+mc_merge_decide(const MergeInput *input)
+{
+	bool		remote_is_newer;
+
+	/* An equal version is the change itself, seen before: keep. */
+	remote_is_newer = mc_version_compare(input->remote, input->local) > 0;
+
+	switch (input->knowledge)
+	{
+		case LOCAL_LIVE:
+			return decide_live(input, remote_is_newer);
+		case LOCAL_TOMBSTONE:
+			return decide_tombstone(input, remote_is_newer);
+		case LOCAL_NOTHING:
+			break;
+	}
+	return decide_nothing(input);
+}

@@ -1,0 +1,67 @@
+-- Tables.  Private: people read the views, C reads and writes through
+-- src/state/registry.c and src/state/history.c.
+
+-- The members of the group, and who has left.  The one replicated table.
+CREATE TABLE multicenter.center (
+	center_id integer PRIMARY KEY CHECK (center_id BETWEEN 1 AND 1023),
+	center_name name NOT NULL,
+	center_uuid uuid NOT NULL,
+	site text,
+	kind text NOT NULL DEFAULT 'active' CHECK (kind IN ('active', 'read_only', 'witness')),
+	state text NOT NULL CHECK (state IN ('joining', 'copying', 'catching_up', 'ready', 'parting', 'parted')),
+	dsn text NOT NULL,
+	epoch bigint NOT NULL DEFAULT 1,
+	server_version integer NOT NULL,
+	extension_version text NOT NULL,
+	joined_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE multicenter.center IS 'Members of the group, past ones included; replicated to every center.';
+
+-- Who this database is; at most one row.  Local, never dumped.
+CREATE TABLE multicenter.identity (
+	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+	group_name name NOT NULL,
+	group_uuid uuid NOT NULL,
+	center_id integer NOT NULL,
+	center_uuid uuid NOT NULL,
+	system_identifier bigint NOT NULL,
+	database_oid oid NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+COMMENT ON TABLE multicenter.identity IS 'Which center this database is; empty where it is in no group.';
+
+-- Options of this center for its links with one peer.  Local, never dumped:
+-- the connection string may name a service or a passfile of this machine.
+CREATE TABLE multicenter.link (
+	peer_id integer PRIMARY KEY,
+	dsn text,
+	paused_in boolean NOT NULL DEFAULT false,
+	paused_out boolean NOT NULL DEFAULT false,
+	heard_ts timestamptz,
+	confirmed_ts timestamptz
+);
+COMMENT ON TABLE multicenter.link IS 'Options and last known times of the links with one peer; local to this center.';
+
+CREATE TABLE multicenter.conflict_history (
+	conflict_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	detected_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	peer_id integer NOT NULL,
+	conflict_type text NOT NULL,
+	resolver text NOT NULL,
+	resolution text NOT NULL,
+	relation oid NOT NULL,
+	key jsonb,
+	local_row json,
+	remote_row json,
+	result_row json,
+	local_center_id integer,
+	local_version timestamptz,
+	remote_center_id integer,
+	remote_version timestamptz,
+	remote_lsn pg_lsn,
+	remote_xid bigint
+);
+COMMENT ON TABLE multicenter.conflict_history IS 'Conflicts decided here, with the losing row; see the view conflicts.';
+CREATE INDEX conflict_history_detected_at ON multicenter.conflict_history (detected_at);
+
+REVOKE ALL ON ALL TABLES IN SCHEMA multicenter FROM PUBLIC;

@@ -1,0 +1,286 @@
+-- Views: what people read.  They never dial out, never omit a known peer, and
+-- show what is not known as null or 'unknown'.  Names in a view are resolved
+-- when it is made, and CREATE EXTENSION pins the search_path for that.
+
+CREATE FUNCTION multicenter.link_status(
+	OUT peer_id integer, OUT direction text, OUT pid integer, OUT state text,
+	OUT stall_reason text, OUT state_since timestamptz,
+	OUT position_ts timestamptz, OUT position_at timestamptz, OUT by_heartbeat boolean,
+	OUT last_message_at timestamptz, OUT last_commit_at timestamptz,
+	OUT sent_lsn pg_lsn, OUT received_lsn pg_lsn, OUT flush_lsn pg_lsn,
+	OUT replay_lsn pg_lsn, OUT peer_insert_lsn pg_lsn,
+	OUT xacts bigint, OUT inserts bigint, OUT updates bigint, OUT deletes bigint,
+	OUT truncates bigint, OUT ddl bigint, OUT conflicts bigint, OUT retries bigint,
+	OUT connects bigint, OUT bytes bigint,
+	OUT last_error text, OUT last_error_sqlstate text, OUT last_error_relation text,
+	OUT last_error_lsn pg_lsn, OUT last_error_at timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mc_link_status' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION multicenter.link_status() IS
+'What this server''s shared memory knows of each link of this database: one row per peer and direction; the source of the views lag and stat_links. Counters start again with the server. position_ts is the peer''s time of the last heartbeat or commit that was applied (in) or our time of the last heartbeat that was confirmed (out), position_at the local time at which that was learnt.';
+REVOKE ALL ON FUNCTION multicenter.link_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.link_status() TO multicenter_monitor;
+
+CREATE FUNCTION multicenter.table_route(relation regclass) RETURNS text
+AS 'MODULE_PATHNAME', 'mc_table_route' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION multicenter.table_route(regclass) IS
+'How a table is replicated: ''keyed'' (by primary key or identity index), ''full'' (REPLICA IDENTITY FULL), ''insert_only'' (no usable replica identity) or ''none''.';
+REVOKE ALL ON FUNCTION multicenter.table_route(regclass) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.table_route(regclass) TO multicenter_monitor;
+
+CREATE VIEW multicenter.centers AS
+SELECT c.center_name,
+	c.center_id,
+	c.site,
+	c.kind,
+	c.state,
+	c.center_id = i.center_id AS is_local,
+	false AS fenced,
+	c.epoch,
+	c.server_version,
+	c.extension_version,
+	c.dsn,
+	c.joined_at
+FROM multicenter.center c CROSS JOIN multicenter.identity i
+ORDER BY c.center_id;
+COMMENT ON VIEW multicenter.centers IS 'Members of the group, those that have parted included.  dsn holds no password: setup functions refuse one.';
+
+CREATE VIEW multicenter.lag AS
+WITH settings AS (
+	SELECT current_setting('multicenter.heartbeat_interval')::interval AS heartbeat
+), link AS (
+	SELECT c.center_name AS peer,
+		d.direction,
+		i.database_oid,
+		coalesce(s.state,
+			CASE WHEN coalesce(l.heard_ts, l.confirmed_ts) IS NULL THEN 'never_connected' ELSE 'disconnected' END) AS raw_state,
+		s.stall_reason,
+		s.state_since,
+		s.pid,
+		greatest(s.position_ts, CASE d.direction WHEN 'in' THEN l.heard_ts ELSE l.confirmed_ts END) AS position_ts,
+		s.position_at,
+		s.by_heartbeat,
+		s.last_message_at,
+		s.last_commit_at,
+		s.sent_lsn, s.received_lsn, s.flush_lsn, s.replay_lsn, s.peer_insert_lsn,
+		CASE d.direction WHEN 'in' THEN l.paused_in ELSE l.paused_out END AS paused,
+		r.slot_name, r.restart_lsn, r.confirmed_flush_lsn,
+		w.sent_lsn AS walsender_sent, w.write_lsn AS walsender_write,
+		w.flush_lsn AS walsender_flush, w.replay_lsn AS walsender_replay,
+		w.replay_lag AS walsender_lag, w.reply_time,
+		a.wait_event_type, a.wait_event,
+		clock_timestamp() AS now,
+		settings.heartbeat
+	FROM multicenter.identity i
+		CROSS JOIN settings
+		JOIN multicenter.center c ON c.center_id <> i.center_id AND c.state <> 'parted'
+		CROSS JOIN (VALUES ('in'), ('out')) d(direction)
+		LEFT JOIN multicenter.link_status() s
+			ON s.peer_id = c.center_id AND s.direction = d.direction
+		LEFT JOIN multicenter.link l ON l.peer_id = c.center_id
+		LEFT JOIN pg_catalog.pg_replication_slots r
+			ON d.direction = 'out'
+			AND r.slot_name = format('multicenter_%s_%s', i.database_oid, c.center_id)::name
+		LEFT JOIN pg_catalog.pg_stat_replication w ON w.pid = r.active_pid
+		LEFT JOIN pg_catalog.pg_stat_activity a ON d.direction = 'in' AND a.pid = s.pid
+), judged AS (
+	SELECT link.*,
+		-- Heartbeats are due each interval; three missing ones are a silence.
+		coalesce(raw_state IN ('streaming', 'catching_up')
+			AND position_at > now - greatest(heartbeat * 3, interval '3 s'), false) AS is_fresh,
+		CASE
+			WHEN coalesce(paused, false) THEN 'paused'
+			WHEN raw_state = 'streaming' AND coalesce(position_at, state_since) < now - greatest(heartbeat * 3, interval '3 s')
+				THEN 'stalled'
+			ELSE raw_state
+		END AS state
+	FROM link
+), measured AS (
+	SELECT judged.*,
+		CASE
+			WHEN direction = 'out' AND is_fresh AND walsender_lag IS NOT NULL THEN walsender_lag
+			WHEN position_ts IS NULL THEN NULL
+			WHEN is_fresh THEN greatest(position_at - position_ts, interval '0')
+			ELSE greatest(now - position_ts, interval '0')
+		END AS lag
+	FROM judged
+)
+SELECT peer,
+	direction,
+	state,
+	CASE
+		WHEN state = 'paused' THEN 'paused by link_pause()'
+		WHEN stall_reason IS NOT NULL THEN stall_reason
+		WHEN state = 'stalled' AND wait_event_type = 'Lock' THEN 'waiting for a ' || wait_event || ' lock of another session'
+		WHEN state = 'stalled' AND direction = 'in' THEN 'a transaction is being applied, or no heartbeat arrives'
+		WHEN state = 'stalled' THEN 'the peer is connected but does not confirm'
+		WHEN direction = 'out' AND state = 'disconnected' THEN 'the peer is not connected'
+		WHEN direction = 'out' AND state = 'never_connected' THEN 'the peer has not connected yet'
+	END AS stall_reason,
+	state_since,
+	lag,
+	CASE
+		WHEN lag IS NULL THEN 'unknown'
+		WHEN direction = 'out' OR coalesce(by_heartbeat, true) THEN 'heartbeat'
+		ELSE 'commit'
+	END AS lag_basis,
+	-- How much the peer has written is known only while it tells us.
+	CASE
+		WHEN direction = 'out' THEN pg_wal_lsn_diff(pg_current_wal_insert_lsn(), confirmed_flush_lsn)::bigint
+		WHEN is_fresh THEN greatest(pg_wal_lsn_diff(peer_insert_lsn, replay_lsn)::bigint, 0)
+	END AS replay_lag_bytes,
+	CASE
+		WHEN direction = 'out' THEN pg_wal_lsn_diff(pg_current_wal_insert_lsn(), walsender_sent)::bigint
+		WHEN is_fresh THEN greatest(pg_wal_lsn_diff(peer_insert_lsn, received_lsn)::bigint, 0)
+	END AS sent_lag_bytes,
+	CASE
+		WHEN direction = 'out' THEN pg_wal_lsn_diff(pg_current_wal_insert_lsn(), confirmed_flush_lsn)::bigint
+		WHEN is_fresh THEN greatest(pg_wal_lsn_diff(peer_insert_lsn, flush_lsn)::bigint, 0)
+	END AS flush_lag_bytes,
+	CASE WHEN direction = 'out' THEN pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint END AS retained_wal_bytes,
+	CASE WHEN direction = 'in' AND is_fresh THEN greatest(pg_wal_lsn_diff(received_lsn, replay_lsn)::bigint, 0) END AS apply_queue_bytes,
+	CASE direction WHEN 'out' THEN pg_current_wal_insert_lsn() ELSE peer_insert_lsn END AS origin_lsn,
+	CASE direction WHEN 'out' THEN walsender_sent ELSE sent_lsn END AS sent_lsn,
+	CASE direction WHEN 'out' THEN walsender_write ELSE received_lsn END AS received_lsn,
+	CASE direction WHEN 'out' THEN confirmed_flush_lsn ELSE flush_lsn END AS flush_lsn,
+	CASE direction WHEN 'out' THEN coalesce(walsender_replay, confirmed_flush_lsn) ELSE replay_lsn END AS replay_lsn,
+	CASE direction WHEN 'out' THEN reply_time ELSE last_message_at END AS last_message_at,
+	last_commit_at,
+	NULL::interval AS round_trip,
+	NULL::interval AS clock_offset,
+	NULL::bigint AS apply_rate_bytes,
+	NULL::double precision AS apply_rate_xacts,
+	NULL::interval AS catchup_interval,
+	CASE
+		WHEN lag IS NULL THEN 'unknown'
+		WHEN state IN ('stalled', 'disconnected', 'never_connected') AND lag > interval '60 s' THEN 'critical'
+		WHEN lag > interval '60 s' OR state NOT IN ('streaming', 'catching_up', 'idle') THEN 'warning'
+		ELSE 'ok'
+	END AS status
+FROM measured
+ORDER BY peer, direction;
+COMMENT ON VIEW multicenter.lag IS 'Lag of every link, in both directions, a dead peer''s included: there it grows.';
+
+CREATE VIEW multicenter.stat_links AS
+SELECT c.center_name AS peer,
+	d.direction,
+	s.xacts,
+	s.inserts, s.updates, s.deletes, s.truncates, s.ddl,
+	s.conflicts,
+	NULL::bigint AS quarantined,
+	s.retries,
+	s.bytes AS bytes_sent,
+	NULL::bigint AS bytes_raw,
+	s.last_error, s.last_error_sqlstate, s.last_error_relation, s.last_error_lsn, s.last_error_at,
+	s.connects,
+	pg_postmaster_start_time() AS stats_reset
+FROM multicenter.identity i
+	JOIN multicenter.center c ON c.center_id <> i.center_id
+		AND c.state <> 'parted'
+	CROSS JOIN (VALUES ('in'), ('out')) d(direction)
+	LEFT JOIN multicenter.link_status() s
+		ON s.peer_id = c.center_id AND s.direction = d.direction
+ORDER BY 1, 2;
+COMMENT ON VIEW multicenter.stat_links IS 'What each link has carried since the server started, and its last error.';
+
+CREATE VIEW multicenter.workers AS
+SELECT substr(a.backend_type, 13) AS role,
+	a.pid,
+	a.datname AS database,
+	c.center_name AS peer,
+	a.backend_start AS started_at,
+	a.state,
+	a.wait_event_type,
+	a.wait_event
+FROM pg_catalog.pg_stat_activity a
+	LEFT JOIN multicenter.link_status() s ON s.pid = a.pid
+	LEFT JOIN multicenter.center c ON c.center_id = s.peer_id
+WHERE a.backend_type LIKE 'multicenter %'
+	AND (a.datname IS NULL OR a.datname = current_database())
+UNION ALL
+SELECT 'walsender', a.pid, a.datname, c.center_name, a.backend_start, a.state, a.wait_event_type, a.wait_event
+FROM pg_catalog.pg_stat_activity a
+	JOIN multicenter.link_status() s ON s.pid = a.pid AND s.direction = 'out'
+	LEFT JOIN multicenter.center c ON c.center_id = s.peer_id
+WHERE a.backend_type = 'walsender'
+ORDER BY 1, 2;
+COMMENT ON VIEW multicenter.workers IS 'Processes of multicenter that serve this database, and the walsenders of its links.';
+
+CREATE VIEW multicenter.tables AS
+SELECT t.relation,
+	t.schema_name,
+	t.table_name,
+	CASE t.relreplident WHEN 'd' THEN 'default' WHEN 'i' THEN 'index' WHEN 'f' THEN 'full' ELSE 'nothing' END AS replica_identity,
+	CASE WHEN t.route = 'none' THEN '{}'::name[] ELSE '{default}'::name[] END AS sets,
+	CASE t.route
+		WHEN 'none' THEN '{}'::text[]
+		WHEN 'insert_only' THEN '{insert,truncate}'::text[]
+		ELSE '{insert,update,delete,truncate}'::text[]
+	END AS actions,
+	CASE t.route
+		WHEN 'none' THEN 'not replicated: unlogged, foreign, or part of an extension'
+		WHEN 'insert_only' THEN 'no usable replica identity: UPDATE and DELETE are refused'
+	END AS problem
+FROM (
+	SELECT c.oid::regclass AS relation, n.nspname AS schema_name, c.relname AS table_name,
+		c.relreplident, multicenter.table_route(c.oid) AS route
+	FROM pg_catalog.pg_class c
+		JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.relkind IN ('r', 'p', 'f')
+		AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'multicenter')
+		AND n.nspname NOT LIKE 'pg\_%'
+) t
+ORDER BY 2, 3;
+COMMENT ON VIEW multicenter.tables IS 'Tables of this database and what of each is replicated.';
+
+CREATE VIEW multicenter.conflicts AS
+SELECT h.conflict_id,
+	h.detected_at,
+	here.center_name AS center,
+	p.center_name AS peer,
+	h.conflict_type,
+	h.resolver,
+	h.resolution,
+	h.relation::regclass AS relation,
+	n.nspname AS schema_name,
+	c.relname AS table_name,
+	NULL::name AS index_name,
+	h.key,
+	h.local_row,
+	h.remote_row,
+	h.result_row,
+	lc.center_name AS local_center,
+	h.local_version,
+	rc.center_name AS remote_center,
+	h.remote_version,
+	h.remote_lsn,
+	h.remote_xid,
+	NULL::bigint AS policy_epoch,
+	NULL::timestamptz AS reviewed_at,
+	NULL::bigint AS override_of
+FROM multicenter.conflict_history h
+	LEFT JOIN multicenter.identity i ON true
+	LEFT JOIN multicenter.center here ON here.center_id = i.center_id
+	LEFT JOIN multicenter.center p ON p.center_id = h.peer_id
+	LEFT JOIN multicenter.center lc ON lc.center_id = h.local_center_id
+	LEFT JOIN multicenter.center rc ON rc.center_id = h.remote_center_id
+	LEFT JOIN pg_catalog.pg_class c ON c.oid = h.relation
+	LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace;
+COMMENT ON VIEW multicenter.conflicts IS 'Conflicts decided at this center, with both rows; the loser is never lost.';
+
+CREATE VIEW multicenter.conflict_summary AS
+SELECT p.center_name AS peer,
+	h.relation::regclass AS relation,
+	h.conflict_type,
+	h.resolution,
+	count(*) AS n,
+	max(h.detected_at) AS last_at
+FROM multicenter.conflict_history h
+	LEFT JOIN multicenter.center p ON p.center_id = h.peer_id
+GROUP BY 1, 2, 3, 4
+ORDER BY 1, 2, 3, 4;
+COMMENT ON VIEW multicenter.conflict_summary IS 'Conflicts counted by peer, table and outcome; no row data.';
+
+GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.stat_links, multicenter.workers,
+	multicenter.tables, multicenter.conflict_summary TO multicenter_monitor;
+GRANT SELECT ON multicenter.conflicts TO multicenter_conflicts;

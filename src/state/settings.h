@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *	  The configuration parameters of multicenter.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_SETTINGS_H
+#define MC_SETTINGS_H
+
+extern int	mc_heartbeat_interval_ms;	/* multicenter.heartbeat_interval */
+extern int	mc_conflict_retention_min;	/* multicenter.conflict_retention */
+
+/* Define them all; from _PG_init(). */
+extern void mc_settings_init(void);
+
+#endif							/* MC_SETTINGS_H */

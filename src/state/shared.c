@@ -1,0 +1,366 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.c
+ *	  Shared memory: what the processes of one server tell each other.
+ *
+ * NOTES
+ *	  The arrays are sized by the server's own limits: an incoming link needs
+ *	  a background worker, an outgoing one a replication slot, so neither
+ *	  array can be too small for what the server can run.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker_internals.h"
+#include "replication/slot.h"
+#include "state/registry.h"
+#include "state/shared.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+McShared   *mc_shared = NULL;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+/* This session's entry, found once: databases do not change sessions. */
+static SharedDatabase *my_database = NULL;
+
+static const char *const link_state_names[] = {
+	[LINK_NEVER_CONNECTED] = "never_connected",
+	[LINK_DISCONNECTED] = "disconnected",
+	[LINK_CATCHING_UP] = "catching_up",
+	[LINK_STREAMING] = "streaming",
+	[LINK_STALLED] = "stalled",
+	[LINK_PAUSED] = "paused",
+};
+
+const char *
+mc_link_state_name(LinkState state)
+{
+	return link_state_names[state];
+}
+
+/* Bytes of everything. */
+static Size
+shared_size(void)
+{
+	Size		size = MAXALIGN(sizeof(McShared));
+
+	size = add_size(size, MAXALIGN(mul_size(max_worker_processes, sizeof(SharedDatabase))));
+	size = add_size(size, MAXALIGN(mul_size(max_worker_processes, sizeof(SharedLink))));
+	size = add_size(size, MAXALIGN(mul_size(max_replication_slots, sizeof(SharedOutLink))));
+	return size;
+}
+
+static void
+shared_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche("multicenter", 1);
+}
+
+/* Lay out the arrays behind the control struct and initialize them. */
+static void
+shared_lay_out(void)
+{
+	char	   *next = (char *) mc_shared + MAXALIGN(sizeof(McShared));
+
+	memset(mc_shared, 0, shared_size());
+	mc_shared->lock = &(GetNamedLWLockTranche("multicenter"))->lock;
+	mc_shared->ndatabases = max_worker_processes;
+	mc_shared->nlinks = max_worker_processes;
+	mc_shared->noutlinks = max_replication_slots;
+
+	mc_shared->databases = (SharedDatabase *) next;
+	next += MAXALIGN(mc_shared->ndatabases * sizeof(SharedDatabase));
+	mc_shared->links = (SharedLink *) next;
+	next += MAXALIGN(mc_shared->nlinks * sizeof(SharedLink));
+	mc_shared->outlinks = (SharedOutLink *) next;
+
+	pg_atomic_init_u32(&mc_shared->scanned, 0);
+	for (int i = 0; i < mc_shared->ndatabases; i++)
+	{
+		SpinLockInit(&mc_shared->databases[i].mutex);
+		pg_atomic_init_u32(&mc_shared->databases[i].gate, GATE_NO_GROUP);
+	}
+	for (int i = 0; i < mc_shared->nlinks; i++)
+		SpinLockInit(&mc_shared->links[i].mutex);
+	for (int i = 0; i < mc_shared->noutlinks; i++)
+		SpinLockInit(&mc_shared->outlinks[i].mutex);
+}
+
+static void
+shared_startup(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	mc_shared = ShmemInitStruct("multicenter", shared_size(), &found);
+	if (!found)
+		shared_lay_out();
+	LWLockRelease(AddinShmemInitLock);
+	my_database = NULL;
+}
+
+void
+mc_shared_init(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = shared_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = shared_startup;
+}
+
+void
+mc_shared_require(void)
+{
+	if (mc_shared == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("multicenter is not loaded in this server"),
+				 errhint("Add \"multicenter\" to shared_preload_libraries in postgresql.conf and restart the server.")));
+}
+
+/* Report that an array is full; the limit is the server's own. */
+static void
+no_free_entry(const char *parameter)
+{
+	LWLockRelease(mc_shared->lock);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("no more multicenter links can be kept in shared memory"),
+			 errhint("Raise %s in postgresql.conf and restart the server.", parameter)));
+}
+
+SharedDatabase *
+mc_shared_database(Oid dboid, bool create)
+{
+	SharedDatabase *entry = NULL;
+	SharedDatabase *unused = NULL;
+
+	LWLockAcquire(mc_shared->lock, create ? LW_EXCLUSIVE : LW_SHARED);
+	for (int i = 0; i < mc_shared->ndatabases && entry == NULL; i++)
+	{
+		SharedDatabase *candidate = &mc_shared->databases[i];
+
+		if (candidate->dboid == dboid)
+			entry = candidate;
+		else if (candidate->dboid == InvalidOid && unused == NULL)
+			unused = candidate;
+	}
+	if (entry == NULL && create)
+	{
+		if (unused == NULL)
+			no_free_entry("max_worker_processes");
+		entry = unused;
+		entry->manager_pid = 0;
+		entry->manager_latch = NULL;
+		entry->reload = true;
+		entry->operation = false;
+		entry->start_after = 0;
+		pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
+		entry->dboid = dboid;
+	}
+	LWLockRelease(mc_shared->lock);
+	return entry;
+}
+
+SharedLink *
+mc_shared_link(Oid dboid, CenterId peer, bool create)
+{
+	SharedLink *entry = NULL;
+	SharedLink *unused = NULL;
+
+	LWLockAcquire(mc_shared->lock, create ? LW_EXCLUSIVE : LW_SHARED);
+	for (int i = 0; i < mc_shared->nlinks && entry == NULL; i++)
+	{
+		SharedLink *candidate = &mc_shared->links[i];
+
+		if (candidate->dboid == dboid && candidate->peer == peer)
+			entry = candidate;
+		else if (candidate->dboid == InvalidOid && unused == NULL)
+			unused = candidate;
+	}
+	if (entry == NULL && create)
+	{
+		if (unused == NULL)
+			no_free_entry("max_worker_processes");
+		entry = unused;
+		memset((char *) entry + sizeof(slock_t), 0,
+			   sizeof(SharedLink) - sizeof(slock_t));
+		entry->peer = peer;
+		entry->state = LINK_NEVER_CONNECTED;
+		entry->state_since = GetCurrentTimestamp();
+		entry->dboid = dboid;
+	}
+	LWLockRelease(mc_shared->lock);
+	return entry;
+}
+
+SharedOutLink *
+mc_shared_outlink(Oid dboid, CenterId peer, bool create)
+{
+	SharedOutLink *entry = NULL;
+	SharedOutLink *unused = NULL;
+
+	LWLockAcquire(mc_shared->lock, create ? LW_EXCLUSIVE : LW_SHARED);
+	for (int i = 0; i < mc_shared->noutlinks && entry == NULL; i++)
+	{
+		SharedOutLink *candidate = &mc_shared->outlinks[i];
+
+		if (candidate->dboid == dboid && candidate->peer == peer)
+			entry = candidate;
+		else if (candidate->dboid == InvalidOid && unused == NULL)
+			unused = candidate;
+	}
+	if (entry == NULL && create)
+	{
+		if (unused == NULL)
+			no_free_entry("max_replication_slots");
+		entry = unused;
+		memset((char *) entry + sizeof(slock_t), 0,
+			   sizeof(SharedOutLink) - sizeof(slock_t));
+		entry->peer = peer;
+		entry->state_since = GetCurrentTimestamp();
+		entry->dboid = dboid;
+	}
+	LWLockRelease(mc_shared->lock);
+	return entry;
+}
+
+void
+mc_shared_forget_database(Oid dboid)
+{
+	LWLockAcquire(mc_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < mc_shared->ndatabases; i++)
+	{
+		SharedDatabase *entry = &mc_shared->databases[i];
+
+		if (entry->dboid == dboid)
+		{
+			pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
+			entry->dboid = InvalidOid;
+		}
+	}
+	for (int i = 0; i < mc_shared->nlinks; i++)
+		if (mc_shared->links[i].dboid == dboid)
+			mc_shared->links[i].dboid = InvalidOid;
+	for (int i = 0; i < mc_shared->noutlinks; i++)
+		if (mc_shared->outlinks[i].dboid == dboid)
+			mc_shared->outlinks[i].dboid = InvalidOid;
+	LWLockRelease(mc_shared->lock);
+}
+
+void
+mc_shared_reload(Oid dboid)
+{
+	SharedDatabase *entry = mc_shared_database(dboid, false);
+
+	if (entry == NULL)
+		return;
+	SpinLockAcquire(&entry->mutex);
+	entry->reload = true;
+	if (entry->manager_latch != NULL)
+		SetLatch(entry->manager_latch);
+	SpinLockRelease(&entry->mutex);
+}
+
+void
+mc_shared_wake_supervisor(void)
+{
+	LWLockAcquire(mc_shared->lock, LW_SHARED);
+	if (mc_shared->supervisor_latch != NULL)
+		SetLatch(mc_shared->supervisor_latch);
+	LWLockRelease(mc_shared->lock);
+}
+
+void
+mc_link_set_state(SharedLink *link, LinkState state, const char *stall_reason)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&link->mutex);
+	if (link->state != state)
+	{
+		link->state = state;
+		link->state_since = now;
+	}
+	strlcpy(link->stall_reason, stall_reason ? stall_reason : "",
+			sizeof(link->stall_reason));
+	SpinLockRelease(&link->mutex);
+}
+
+void
+mc_link_set_error(SharedLink *link, int sqlstate, const char *message,
+				  const char *relation, OriginLsn origin_lsn)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&link->mutex);
+	link->error.at = now;
+	link->error.sqlstate = sqlstate;
+	strlcpy(link->error.message, message ? message : "",
+			sizeof(link->error.message));
+	strlcpy(link->error.relation, relation ? relation : "",
+			sizeof(link->error.relation));
+	link->error.origin_lsn = origin_lsn.value;
+	SpinLockRelease(&link->mutex);
+}
+
+void
+mc_link_ring_add(SharedLink *link, TransactionId xid, OriginLsn end_lsn)
+{
+	SpinLockAcquire(&link->mutex);
+	link->ring[link->ring_next].xid = xid;
+	link->ring[link->ring_next].end_lsn = end_lsn;
+	link->ring_next = (link->ring_next + 1) % MC_RING_SIZE;
+	if (link->ring_count < MC_RING_SIZE)
+		link->ring_count++;
+	SpinLockRelease(&link->mutex);
+}
+
+WriteGate
+mc_gate(void)
+{
+	if (mc_shared == NULL)
+		return GATE_NO_GROUP;
+
+	/*
+	 * Without the lock: an entry moves only when its database leaves the
+	 * group, and a session that looks at that very moment may see either.
+	 */
+	if (my_database == NULL || my_database->dboid != MyDatabaseId)
+	{
+		my_database = NULL;
+		for (int i = 0; i < mc_shared->ndatabases; i++)
+			if (mc_shared->databases[i].dboid == MyDatabaseId &&
+				OidIsValid(MyDatabaseId))
+				my_database = &mc_shared->databases[i];
+	}
+	if (my_database == NULL)
+	{
+		if (pg_atomic_read_u32(&mc_shared->scanned) == 0 && IsTransactionState() &&
+			mc_database_is_center(MyDatabaseId))
+			return GATE_OPEN;
+		return GATE_NO_GROUP;
+	}
+	return (WriteGate) pg_atomic_read_u32(&my_database->gate);
+}
+
+void
+mc_gate_set(Oid dboid, WriteGate gate)
+{
+	SharedDatabase *entry = mc_shared_database(dboid, true);
+
+	pg_atomic_write_u32(&entry->gate, gate);
+}

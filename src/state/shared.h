@@ -1,0 +1,225 @@
+/*-------------------------------------------------------------------------
+ *
+ * shared.h
+ *	  Shared memory: what the processes of one server tell each other.
+ *
+ * NOTES
+ *	  Three arrays: databases that are centers (one entry, owned by the
+ *	  manager), incoming links (one entry, owned by the receiver while it
+ *	  runs) and outgoing links (written by the walsender and the manager).
+ *	  Entries outlive their processes, so that a view still shows the link
+ *	  whose receiver has died, and why.
+ *
+ *	  Lock order: McShared->lock (an LWLock) before the spinlock of an entry.
+ *	  The LWLock guards the assignment of entries; the spinlock of an entry
+ *	  guards its fields, unless they are atomics.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_SHARED_H
+#define MC_SHARED_H
+
+#include "core/types.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+
+/* Commits that a link remembers to find its progress under a snapshot. */
+#define MC_RING_SIZE			4096
+
+#define MC_ERROR_MESSAGE_BYTES	512
+
+/* May ordinary sessions of this database write to replicated tables? */
+typedef enum WriteGate
+{
+	GATE_NO_GROUP,				/* not a center: multicenter does nothing */
+	GATE_OPEN,
+	GATE_JOINING,				/* the join has not finished: refuse */
+	GATE_PARTING,				/* the center is leaving: refuse */
+} WriteGate;
+
+/* One database of this server that is a center. */
+typedef struct SharedDatabase
+{
+	slock_t		mutex;
+	Oid			dboid;			/* InvalidOid: entry is free */
+	pid_t		manager_pid;	/* 0: not running */
+	Latch	   *manager_latch;	/* NULL: not running */
+	bool		reload;			/* the registry has changed; manager clears */
+	bool		operation;		/* a membership operation is running */
+	TimestampTz start_after;	/* backoff of the manager; the supervisor's own */
+	pg_atomic_uint32 gate;		/* WriteGate; read without the mutex */
+} SharedDatabase;
+
+typedef enum LinkState
+{
+	LINK_NEVER_CONNECTED,
+	LINK_DISCONNECTED,
+	LINK_CATCHING_UP,
+	LINK_STREAMING,
+	LINK_STALLED,
+	LINK_PAUSED,
+} LinkState;
+
+/* The last error of a link.  Never holds a connection string. */
+typedef struct LinkError
+{
+	TimestampTz at;				/* 0: never */
+	int			sqlstate;
+	char		message[MC_ERROR_MESSAGE_BYTES];
+	char		relation[2 * NAMEDATALEN + 2];
+	XLogRecPtr	origin_lsn;
+} LinkError;
+
+typedef struct LinkCounters
+{
+	uint64		xacts;
+	uint64		inserts;
+	uint64		updates;
+	uint64		deletes;
+	uint64		truncates;
+	uint64		ddl;
+	uint64		conflicts;
+	uint64		retries;
+	uint64		connects;
+	uint64		bytes;
+} LinkCounters;
+
+/* Commit of a remote transaction here; see mc_link_progress_in_snapshot(). */
+typedef struct RingEntry
+{
+	TransactionId xid;			/* InvalidTransactionId: visible to everybody */
+	OriginLsn	end_lsn;
+} RingEntry;
+
+/* An incoming link: peer -> this center. */
+typedef struct SharedLink
+{
+	slock_t		mutex;
+	Oid			dboid;			/* InvalidOid: entry is free */
+	CenterId	peer;
+	pid_t		pid;			/* of the receiver, 0: not running */
+	LinkState	state;
+	TimestampTz state_since;
+	char		stall_reason[MC_ERROR_MESSAGE_BYTES];	/* '' : none */
+	LinkError	error;
+	LinkCounters counters;
+
+	/* Positions in the peer's WAL. */
+	OriginLsn	sent_lsn;		/* what the peer says it has sent */
+	OriginLsn	received_lsn;
+	OriginLsn	applied_lsn;	/* everything before it is applied here */
+	OriginLsn	flush_lsn;		/* and is durable here up to this */
+	OriginLsn	peer_insert_lsn;	/* end of the peer's WAL, as last told */
+
+	/* Times: *_at of the local clock, heard_ts of the peer's clock. */
+	TimestampTz last_message_at;
+	TimestampTz heard_ts;		/* heartbeat or commit that was applied last */
+	TimestampTz heard_at;		/* when that was */
+	TimestampTz last_commit_ts;
+	bool		heard_by_heartbeat;
+
+	/* Restart of the receiver, kept by the manager. */
+	TimestampTz start_after;	/* backoff: not before */
+	int			failures;		/* in a row */
+
+	/* Last commits, oldest first from ring_next when full. */
+	int			ring_count;
+	int			ring_next;
+	RingEntry	ring[MC_RING_SIZE];
+} SharedLink;
+
+/* Heartbeats of a database, to turn positions of its own WAL into times. */
+#define MC_HEARTBEATS			256
+
+typedef struct HeartbeatEntry
+{
+	LocalLsn	lsn;
+	TimestampTz ts;
+} HeartbeatEntry;
+
+/* An outgoing link: this center -> peer. */
+typedef struct SharedOutLink
+{
+	slock_t		mutex;
+	Oid			dboid;			/* InvalidOid: entry is free */
+	CenterId	peer;
+	pid_t		walsender_pid;	/* 0: not connected */
+	uint64		connects;
+	uint64		xacts;
+	uint64		bytes;
+	LocalLsn	sent_lsn;
+	TimestampTz state_since;	/* of connected or not connected */
+	TimestampTz confirmed_ts;	/* heartbeat that the peer has confirmed */
+	TimestampTz confirmed_at;	/* when we learnt that */
+	LinkError	error;
+} SharedOutLink;
+
+typedef struct McShared
+{
+	LWLock	   *lock;
+	pid_t		supervisor_pid;
+	Latch	   *supervisor_latch;
+	pg_atomic_uint32 scanned;	/* the supervisor has found all centers once */
+	int			ndatabases;		/* sizes of the arrays */
+	int			nlinks;
+	int			noutlinks;
+	SharedDatabase *databases;
+	SharedLink *links;
+	SharedOutLink *outlinks;
+} McShared;
+
+/* NULL where the library was not in shared_preload_libraries. */
+extern McShared *mc_shared;
+
+/* Request the memory and install the start-up hook; from _PG_init(). */
+extern void mc_shared_init(void);
+
+/* Raise an error with the line to add, unless mc_shared is there. */
+extern void mc_shared_require(void);
+
+/*
+ * Find an entry; with create, make it.  NULL if it is not there; an error if
+ * no entry is free.  A returned entry stays valid until it is released with
+ * mc_shared_forget_database().
+ */
+extern SharedDatabase *mc_shared_database(Oid dboid, bool create);
+extern SharedLink *mc_shared_link(Oid dboid, CenterId peer, bool create);
+extern SharedOutLink *mc_shared_outlink(Oid dboid, CenterId peer, bool create);
+
+/* Free every entry of a database that is no center any more. */
+extern void mc_shared_forget_database(Oid dboid);
+
+/* Wake the manager of a database and make it read the registry again. */
+extern void mc_shared_reload(Oid dboid);
+
+/* Wake the supervisor, which looks for databases that became centers. */
+extern void mc_shared_wake_supervisor(void);
+
+/* Set state of a link; keeps state_since where the state does not change. */
+extern void mc_link_set_state(SharedLink *link, LinkState state,
+							  const char *stall_reason);
+
+/* Record the error that the caller has caught or is about to report. */
+extern void mc_link_set_error(SharedLink *link, int sqlstate,
+							  const char *message, const char *relation,
+							  OriginLsn origin_lsn);
+
+/* Remember that xid applies the remote transaction that ends at end_lsn. */
+extern void mc_link_ring_add(SharedLink *link, TransactionId xid,
+							 OriginLsn end_lsn);
+
+/* SQL name of a link state. */
+extern const char *mc_link_state_name(LinkState state);
+
+/*
+ * The write gate of this session's database; cheap enough for every query.
+ * Needs a transaction in the first moments of a server, when the supervisor
+ * has not yet looked which databases are centers.
+ */
+extern WriteGate mc_gate(void);
+extern void mc_gate_set(Oid dboid, WriteGate gate);
+
+#endif							/* MC_SHARED_H */

@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.h
+ *	  Apply the transactions of one peer: begin, rows, commit, progress.
+ *
+ * NOTES
+ *	  One struct Applier for each receiver.  The protocol of a transaction:
+ *
+ *	  FRAME_FIRST		start a transaction here
+ *	  records			find, decide, write, record (apply_row.c)
+ *	  FRAME_LAST		commit it with the origin's commit timestamp and
+ *						end LSN: progress is atomic with the data
+ *
+ *	  Any error leaves through ereport(ERROR); the receiver then exits and a
+ *	  new one starts at the last committed position, so nothing is skipped
+ *	  and nothing is applied twice.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_APPLY_H
+#define MC_APPLY_H
+
+#include "core/wire.h"
+#include "state/shared.h"
+
+typedef struct Applier Applier;
+
+/* What the error context and the link's last_error say; see mc_apply_position(). */
+typedef struct ApplyPosition
+{
+	const char *operation;		/* 'INSERT', ...; NULL: between records */
+	char		relation[2 * NAMEDATALEN + 2];	/* '' : none */
+	uint32		remote_xid;
+	OriginLsn	commit_lsn;		/* 0: no transaction */
+} ApplyPosition;
+
+/*
+ * Make the applier of a link and take over its replication origin, in the
+ * current memory context, outside a transaction.  Everything of the peer up
+ * to the returned applier's mc_apply_progress() is already applied.
+ * our_id: this center.  peer_name: for messages.
+ */
+extern Applier *mc_apply_create(SharedLink *link, CenterId our_id,
+								const char *peer_name);
+
+/* End of the last remote transaction that was applied; 0: none yet. */
+extern OriginLsn mc_apply_progress(const Applier *applier);
+
+/*
+ * Apply one FRAME_TRANSACTION, whose header and body were read with
+ * mc_wire_read_frame().  A transaction that ends at or before the progress is
+ * passed over.  Returns true if the frame ended a transaction.
+ */
+extern bool mc_apply_frame(Applier *applier, const FrameHeader *header,
+						   WireCursor *body);
+
+/* Is a transaction open, waiting for its next chunk? */
+extern bool mc_apply_in_transaction(const Applier *applier);
+
+/*
+ * The greatest position of the peer up to which everything applied is also
+ * durable here.  With flush, make it so first.
+ */
+extern OriginLsn mc_apply_flushed(Applier *applier, bool flush);
+
+/* Where the applier is, for reports. */
+extern const ApplyPosition *mc_apply_position(const Applier *applier);
+
+#endif							/* MC_APPLY_H */

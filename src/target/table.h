@@ -1,0 +1,141 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.h
+ *	  A table that the current remote transaction writes to.
+ *
+ * NOTES
+ *	  A TargetTable is opened once in each transaction and relation, with
+ *	  everything that the executor needs to write rows, and is closed before
+ *	  the commit and before a schema change.
+ *
+ *	  Whatever may run code of users (type input, index expressions, checks,
+ *	  defaults, triggers) runs between mc_owner_enter() and mc_owner_leave().
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_TABLE_H
+#define MC_TABLE_H
+
+#include "access/genam.h"
+#include "nodes/execnodes.h"
+#include "state/history.h"
+#include "state/shared.h"
+#include "target/relation.h"
+
+/* A remote transaction while it is being applied. */
+typedef struct RemoteTransaction
+{
+	CenterId	our_id;
+	CenterId	peer;
+	RowVersion	version;		/* of everything that it writes */
+	OriginLsn	commit_lsn;
+	TransactionId remote_xid;
+	MemoryContext context;		/* lives as long as the transaction */
+	MemoryContext change_context;	/* is reset after each record */
+	List	   *tables;			/* TargetTable *, those that are open */
+	List	   *rechecks;		/* UniqueRecheck *, in context */
+	List	   *conflicts;		/* ConflictRecord *, in change_context */
+	LinkCounters counters;		/* of this transaction */
+	bool		catalog_changed;	/* the list of centers was written */
+} RemoteTransaction;
+
+/* A row of the peer in the layout of the local table. */
+typedef struct RemoteRow
+{
+	bool		present;		/* the record has such a row */
+	Datum	   *values;			/* by local column */
+	bool	   *isnull;
+	bool	   *unchanged;		/* out-of-line value that was not sent */
+	bool		any_unchanged;
+} RemoteRow;
+
+/* Functions that make values of one remote column. */
+typedef struct ColumnFunctions
+{
+	bool		receive_ready;
+	bool		output_ready;
+	bool		input_ready;
+	FmgrInfo	receive;
+	FmgrInfo	output;
+	FmgrInfo	input;
+} ColumnFunctions;
+
+typedef struct TargetTable
+{
+	RelationMap *map;
+	MemoryContext context;
+	Relation	rel;
+	EState	   *estate;
+	EPQState	epqstate;
+	ResultRelInfo *relinfo;
+	bool		fires_triggers; /* it has triggers that run on apply */
+
+	/* Search by key. */
+	Relation	index;			/* NULL: compare whole rows */
+	IndexScanDesc scan;
+	SnapshotData dirty;
+	ScanKeyData *scan_keys;
+	List	   *arbiters;		/* the index again, for insertions */
+	TypeCacheEntry **equality;	/* by local column, for whole rows */
+
+	/* Slots and rows, used for one record after the other. */
+	TupleTableSlot *local_row;	/* found by the key, or by the old key */
+	TupleTableSlot *other_row;	/* found by the new key */
+	TupleTableSlot *write_row;	/* virtual: what is written */
+	RemoteRow	old_row;
+	RemoteRow	new_row;
+	ColumnFunctions *functions; /* by remote column */
+	Datum	   *image_values;	/* by remote column */
+	bool	   *image_isnull;
+
+	/* Defaults of columns that only this center has. */
+	bool		defaults_ready;
+	int			ndefaults;
+	AttrNumber *default_attnums;
+	ExprState **defaults;
+} TargetTable;
+
+/* Who was the user before; see mc_owner_enter(). */
+typedef struct OwnerScope
+{
+	Oid			user;
+	int			sec_context;
+	int			guc_level;
+} OwnerScope;
+
+/*
+ * Become the owner of a table, in a security-restricted operation, and go
+ * back, undoing settings that were changed meanwhile.  An error undoes both
+ * by aborting the transaction.
+ */
+extern void mc_owner_enter(Oid owner, OwnerScope *scope);
+extern void mc_owner_leave(const OwnerScope *scope);
+
+/* Is a trigger one of those that run while changes of a peer are applied? */
+extern bool mc_trigger_fires(const Trigger *trigger);
+
+/* Open a table for this transaction; the same one again if it is open. */
+extern TargetTable *mc_table_open(RemoteTransaction *transaction,
+								  RelationMap *map);
+
+/* Close one table, or all of them. */
+extern void mc_table_close(RemoteTransaction *transaction, TargetTable *table);
+extern void mc_table_close_all(RemoteTransaction *transaction);
+
+/*
+ * Find the row with the same key (or, without an index, an equal row) and
+ * store it in slot.  Waits for transactions that are changing it.  A search
+ * that finds nothing is certain only if it is thorough: it costs a second
+ * look, which is not needed where a unique index is going to check anyway.
+ */
+extern bool mc_table_find(TargetTable *table, const RemoteRow *row,
+						  TupleTableSlot *slot, bool thorough);
+
+/* Have two rows the same key, by the rules of the index? */
+extern bool mc_table_same_key(TargetTable *table, const RemoteRow *a,
+							  const RemoteRow *b);
+
+/* Does a row lack a column of the key, so that nothing can be equal? */
+extern bool mc_table_key_has_null(TargetTable *table, const RemoteRow *row);
+
+#endif							/* MC_TABLE_H */
