@@ -27,7 +27,7 @@ ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --outputdir=$(CURDIR)/tmp_i
 REGRESS_PREP = tmp_isolation
 TAP_TESTS    = 1
 PROVE_TESTS  = test/t/*.pl
-PROVE_FLAGS += -I $(srcdir)/test/lib
+override PROVE_FLAGS += -I $(srcdir)/test/lib
 
 EXTRA_CLEAN = tmp_regress tmp_isolation tmp_check multicenter--$(EXTVERSION).sql
 

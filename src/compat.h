@@ -319,4 +319,16 @@ CreateWaitEventSet_compat(ResourceOwner resowner, int nevents)
 #endif
 }
 
+/* CLUSTER is a form of REPACK since PostgreSQL 19. */
+#if PG_VERSION_NUM >= 190000
+#define T_ClusterStmt T_RepackStmt
+#endif
+
+/* What the callback of a syscache is told first. */
+#if PG_VERSION_NUM >= 190000
+#define SysCacheIdentifier_compat SysCacheIdentifier
+#else
+#define SysCacheIdentifier_compat int
+#endif
+
 #endif							/* MC_COMPAT_H */

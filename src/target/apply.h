@@ -63,6 +63,14 @@ extern bool mc_apply_in_transaction(const Applier *applier);
  */
 extern OriginLsn mc_apply_flushed(Applier *applier, bool flush);
 
+/*
+ * Carries out a schema change, the content of an MC_DDL_PREFIX message.  It
+ * belongs to a lower layer, which sets it before the first frame.
+ */
+typedef void (*DdlApplyFunction) (const char *content, uint32 len);
+
+extern void mc_apply_set_ddl_function(DdlApplyFunction function);
+
 /* Where the applier is, for reports. */
 extern const ApplyPosition *mc_apply_position(const Applier *applier);
 

@@ -51,7 +51,8 @@ extern int	mc_peer_server_version(PeerConnection *peer);
  * Run one SQL command (or replication command) and return its rows,
  * allocated in the current context.  params may be NULL with nparams 0; a
  * replication connection takes none.  A peer's error is raised here with its
- * SQLSTATE, message, detail and hint.  timeout_ms 0: none.
+ * SQLSTATE, message, detail and hint.  timeout_ms 0: none; when it has passed
+ * the connection is closed, which makes the peer stop, and 57014 raised.
  */
 extern PeerResult *mc_peer_query(PeerConnection *peer, const char *sql,
 								 int nparams, const char *const *params,

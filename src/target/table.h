@@ -21,6 +21,7 @@
 #include "state/history.h"
 #include "state/shared.h"
 #include "target/relation.h"
+#include "utils/typcache.h"
 
 /* A remote transaction while it is being applied. */
 typedef struct RemoteTransaction

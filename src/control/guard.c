@@ -1,0 +1,418 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *	  Hooks that refuse what would damage a center.
+ *
+ * NOTES
+ *	  Refused while the database is a center:
+ *
+ *	  - UPDATE and DELETE on a replicated table without replica identity: no
+ *		peer could find the row (executor_start);
+ *	  - every write to a replicated table, and every change of the schema,
+ *		while the center joins or leaves its group: a joining one would lose
+ *		it, a leaving one would not send it any more;
+ *	  - dropping the database or the extension: slots at the peers would
+ *		keep their WAL for ever;
+ *	  - rewriting a replicated table: every row would get the version of the
+ *		ALTER, and so win over changes that were made after its own.
+ *
+ *	  In a database that is no center each hook costs one look at shared
+ *	  memory.  In a center a statement that writes also costs a look at a
+ *	  table of this process for each table that it writes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/event_trigger.h"
+#include "commands/extension.h"
+#include "control/ddl.h"
+#include "control/guard.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/plannodes.h"
+#include "origin/routing.h"
+#include "parser/parsetree.h"
+#include "state/registry.h"
+#include "state/shared.h"
+#include "tcop/utility.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+
+/* What a table needs a guard for, remembered until its definition changes. */
+typedef struct GuardedTable
+{
+	Oid			relid;			/* hash key */
+	TableRoute	route;
+	bool		partitioned;	/* holds no rows itself */
+} GuardedTable;
+
+static ExecutorStart_hook_type prev_executor_start = NULL;
+static ProcessUtility_hook_type prev_process_utility = NULL;
+static object_access_hook_type prev_object_access = NULL;
+
+/* Is this one of our workers? */
+static bool exempt = false;
+
+/* Known tables, and a count of what has made us forget some. */
+static HTAB *guarded_tables = NULL;
+static uint64 forgotten = 0;
+
+PG_FUNCTION_INFO_V1(mc_refuse_rewrite);
+
+void
+mc_guard_exempt(void)
+{
+	exempt = true;
+}
+
+/* Relcache callback: forget a table, or all for InvalidOid. */
+static void
+forget_table(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	GuardedTable *table;
+
+	forgotten++;
+	if (OidIsValid(relid))
+	{
+		hash_search(guarded_tables, &relid, HASH_REMOVE, NULL);
+		return;
+	}
+	hash_seq_init(&status, guarded_tables);
+	while ((table = hash_seq_search(&status)) != NULL)
+		hash_search(guarded_tables, &table->relid, HASH_REMOVE, NULL);
+}
+
+/* Make the table of known tables, once in a process. */
+static void
+init_guarded_tables(void)
+{
+	HASHCTL		ctl;
+
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(GuardedTable);
+	guarded_tables = hash_create("multicenter guarded tables", 64, &ctl,
+								 HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(forget_table, (Datum) 0);
+}
+
+/*
+ * What is to be guarded of a table?  The answer is kept only if nothing was
+ * forgotten while it was looked for, since that may have been this table.
+ */
+static GuardedTable
+look_up_table(Oid relid)
+{
+	GuardedTable *known;
+	GuardedTable table;
+	Relation	rel;
+	uint64		forgotten_before;
+
+	if (guarded_tables == NULL)
+		init_guarded_tables();
+	known = hash_search(guarded_tables, &relid, HASH_FIND, NULL);
+	if (known != NULL)
+		return *known;
+
+	table.relid = relid;
+	table.route = ROUTE_NONE;
+	table.partitioned = false;
+	rel = try_relation_open(relid, AccessShareLock);
+	if (rel == NULL)
+		return table;
+	forgotten_before = forgotten;
+	table.route = mc_route_table(rel);
+	table.partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	relation_close(rel, AccessShareLock);
+	if (forgotten == forgotten_before)
+	{
+		known = hash_search(guarded_tables, &relid, HASH_ENTER, NULL);
+		*known = table;
+	}
+	return table;
+}
+
+/* Does the gate keep ordinary sessions from writing? */
+static bool
+gate_is_shut(WriteGate gate)
+{
+	return gate == GATE_JOINING || gate == GATE_PARTING;
+}
+
+/* Refuse an action, described by a verb phrase, because the gate is shut. */
+static void
+refuse_at_gate(WriteGate gate, const char *action)
+{
+	if (gate == GATE_JOINING)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot %s because this center is joining its group", action),
+				 errhint("Wait until SELECT multicenter.wait_until_ready() returns.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+			 errmsg("cannot %s because this center is leaving its group", action),
+			 errhint("Write on another center, or wait until this one has left.")));
+}
+
+/* Refuse a write to a table if the gate is shut for it. */
+static void
+check_gate(WriteGate gate, Oid relid)
+{
+	if (gate_is_shut(gate) && look_up_table(relid).route != ROUTE_NONE)
+		refuse_at_gate(gate, psprintf("write to table \"%s\"", get_rel_name(relid)));
+}
+
+/* Refuse to update or delete rows that no peer could find. */
+static void
+check_identity(Oid relid, const char *verb)
+{
+	GuardedTable table = look_up_table(relid);
+
+	if (table.route != ROUTE_INSERT_ONLY || table.partitioned)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot %s table \"%s\" because it has no replica identity",
+					verb, get_rel_name(relid)),
+			 errdetail("Other centers could not find its rows."),
+			 errhint("Add a primary key with multicenter.replicate_ddl(), or set REPLICA IDENTITY by ALTER TABLE on every center.")));
+}
+
+/* The verb for what a plan does to existing rows; NULL: nothing. */
+static const char *
+changes_rows(const ModifyTable *plan)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	if (plan->operation == CMD_UPDATE)
+		return "update";
+	if (plan->operation == CMD_DELETE)
+		return "delete from";
+	if (plan->operation == CMD_INSERT)
+		return plan->onConflictAction == ONCONFLICT_UPDATE ? "update" : NULL;
+	foreach(lc, plan->mergeActionLists)
+	{
+		foreach(lc2, (List *) lfirst(lc))
+		{
+			CmdType		command = ((MergeAction *) lfirst(lc2))->commandType;
+
+			if (command == CMD_UPDATE)
+				return "update";
+			if (command == CMD_DELETE)
+				return "delete from";
+		}
+	}
+	return NULL;
+}
+
+/* Check the tables that one plan node writes; others write none. */
+static void
+check_plan(WriteGate gate, PlannedStmt *stmt, Plan *plan)
+{
+	const char *verb;
+	ListCell   *lc;
+
+	if (plan == NULL || !IsA(plan, ModifyTable))
+		return;
+	verb = changes_rows((ModifyTable *) plan);
+	foreach(lc, ((ModifyTable *) plan)->resultRelations)
+	{
+		Oid			relid = rt_fetch(lfirst_int(lc), stmt->rtable)->relid;
+
+		check_gate(gate, relid);
+		if (verb != NULL)
+			check_identity(relid, verb);
+	}
+}
+
+/*
+ * Hook: a statement begins.  A plan that writes is at the top, or at the top
+ * of a subplan where it comes from a WITH clause.
+ */
+static void
+executor_start(QueryDesc *query, int eflags)
+{
+	PlannedStmt *stmt = query->plannedstmt;
+
+	if ((stmt->commandType != CMD_SELECT || stmt->hasModifyingCTE) && !exempt &&
+		(eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
+	{
+		WriteGate	gate = mc_gate();
+		ListCell   *lc;
+
+		if (gate != GATE_NO_GROUP)
+		{
+			check_plan(gate, stmt, stmt->planTree);
+			foreach(lc, stmt->subplans)
+				check_plan(gate, stmt, lfirst(lc));
+		}
+	}
+	if (prev_executor_start)
+		prev_executor_start(query, eflags);
+	else
+		standard_ExecutorStart(query, eflags);
+}
+
+/* Refuse to drop a database that peers still replicate with. */
+static void
+check_drop_database(const DropdbStmt *stmt)
+{
+	Oid			dboid = get_database_oid(stmt->dbname, true);
+
+	if (OidIsValid(dboid) && mc_database_is_center(dboid))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot drop database \"%s\" because it is a center of a group",
+						stmt->dbname),
+				 errhint("In that database, run SELECT multicenter.center_part(...) with its center's name, or SELECT multicenter.group_remove_local(force => true) if the group does not exist any more.")));
+}
+
+/* Is a schema change of no concern to the group? */
+static bool
+is_private_change(Node *stmt)
+{
+	switch (nodeTag(stmt))
+	{
+		case T_CreateStmt:
+			return ((CreateStmt *) stmt)->relation->relpersistence == RELPERSISTENCE_TEMP;
+		case T_CreateTableAsStmt:
+			return ((CreateTableAsStmt *) stmt)->into->rel->relpersistence == RELPERSISTENCE_TEMP;
+		case T_ClusterStmt:
+		case T_RefreshMatViewStmt:
+			return true;
+		default:
+			return mc_ddl_is_cluster_wide(stmt);
+	}
+}
+
+/* Refuse COPY FROM and schema changes while the gate is shut. */
+static void
+check_utility(WriteGate gate, Node *stmt)
+{
+	if (IsA(stmt, CopyStmt))
+	{
+		CopyStmt   *copy = (CopyStmt *) stmt;
+
+		if (copy->is_from && copy->relation != NULL)
+		{
+			Oid			relid = RangeVarGetRelid(copy->relation, RowExclusiveLock, true);
+
+			if (OidIsValid(relid))
+				check_gate(gate, relid);
+		}
+	}
+	else if (GetCommandLogLevel(stmt) == LOGSTMT_DDL && !is_private_change(stmt))
+		refuse_at_gate(gate, "change the schema");
+}
+
+/* Hook: a utility command begins. */
+static void
+process_utility(PlannedStmt *pstmt, const char *query_string,
+				bool read_only_tree, ProcessUtilityContext context,
+				ParamListInfo params, QueryEnvironment *query_env,
+				DestReceiver *dest, QueryCompletion *completion)
+{
+	Node	   *stmt = pstmt->utilityStmt;
+
+	if (!exempt)
+	{
+		WriteGate	gate = IsA(stmt, TransactionStmt) ? GATE_NO_GROUP : mc_gate();
+
+		if (IsA(stmt, DropdbStmt))
+			check_drop_database((DropdbStmt *) stmt);
+		if (gate_is_shut(gate))
+			check_utility(gate, stmt);
+	}
+	if (prev_process_utility)
+		prev_process_utility(pstmt, query_string, read_only_tree, context,
+							 params, query_env, dest, completion);
+	else
+		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
+								params, query_env, dest, completion);
+}
+
+/* Refuse to drop our extension, by whatever command. */
+static void
+check_drop_extension(Oid extension)
+{
+	if (extension != get_extension_oid("multicenter", true) ||
+		!mc_database_is_center(MyDatabaseId))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("cannot drop extension \"multicenter\" because this database is a center of a group"),
+			 errhint("Run SELECT multicenter.center_part(...) with this center's name, or SELECT multicenter.group_remove_local(force => true) if the group does not exist any more.")));
+}
+
+/* Hook: an object is dropped or, one of several in one command, truncated. */
+static void
+object_access(ObjectAccessType access, Oid class_id, Oid object_id,
+			  int sub_id, void *arg)
+{
+	if (prev_object_access)
+		prev_object_access(access, class_id, object_id, sub_id, arg);
+	if (exempt)
+		return;
+	if (access == OAT_DROP && class_id == ExtensionRelationId)
+		check_drop_extension(object_id);
+	else if (access == OAT_TRUNCATE && class_id == RelationRelationId)
+		check_gate(mc_gate(), object_id);
+}
+
+void
+mc_guard_init(void)
+{
+	prev_executor_start = ExecutorStart_hook;
+	ExecutorStart_hook = executor_start;
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = process_utility;
+	prev_object_access = object_access_hook;
+	object_access_hook = object_access;
+}
+
+/*
+ * Event trigger: a table is about to be rewritten.  A table that was made in
+ * this very transaction has no versions to lose.
+ */
+Datum
+mc_refuse_rewrite(PG_FUNCTION_ARGS)
+{
+	Relation	rel;
+	Oid			relid;
+	bool		replicated;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("refuse_rewrite() can only be called as an event trigger")));
+	if (!mc_database_is_center(MyDatabaseId))
+		PG_RETURN_NULL();
+
+	relid = DatumGetObjectId(OidFunctionCall0(F_PG_EVENT_TRIGGER_TABLE_REWRITE_OID));
+	rel = relation_open(relid, AccessShareLock);
+	replicated = rel->rd_createSubid == InvalidSubTransactionId &&
+		mc_route_table(rel) != ROUTE_NONE;
+	relation_close(rel, NoLock);
+	if (replicated)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot rewrite table \"%s\"", get_rel_name(relid)),
+				 errdetail("A rewrite would give all its rows a new version, which would win over newer changes of other centers."),
+				 errhint("Add a new column without a volatile default, fill it in batches, and then drop the old one.")));
+	PG_RETURN_NULL();
+}

@@ -1,0 +1,643 @@
+/*-------------------------------------------------------------------------
+ *
+ * join_copy.c
+ *	  Copy schema and data of the sponsor to a center that joins.
+ *
+ * NOTES
+ *	  Everything is read under one snapshot, that of the sponsor's slot for us,
+ *	  and written in one transaction here:
+ *
+ *	  pre-data	  tables, types and functions, by our own pg_dump
+ *	  rows		  COPY of each table, written as the table's owner in a
+ *				  security-restricted operation, because index expressions,
+ *				  checks and column defaults are the owner's code
+ *	  centers	  the group's list of centers
+ *	  sequences	  set to the sponsor's values
+ *	  post-data	  indexes, constraints, triggers
+ *
+ *	  If all tables are here already, and empty, only rows, centers and
+ *	  sequences are copied.
+ *
+ *	  The transaction runs under the copy origin.  So the rows have the base
+ *	  version, and our own slots, made later, would not send them anyway.
+ *
+ *	  The sponsor's superuser can make us run anything by the schema that it
+ *	  sends: joining a group is to trust its superusers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/relation.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/copy.h"
+#include "control/join.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "parser/parse_relation.h"
+#include "pgstat.h"
+#include "replication/origin.h"
+#include "storage/fd.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+#include "compat.h"
+
+/* How long an answer to a small question may take. */
+#define ANSWER_MS			60000
+
+/* Bytes of pg_dump's messages that are kept. */
+#define DUMP_MESSAGE_BYTES	1000
+
+/* Where the rows of the COPY in progress come from; its callback has no argument. */
+static PeerConnection *copy_source = NULL;
+
+/* Does this session write under the copy origin? */
+static bool holds_origin = false;
+
+/* Qualified names of tables that this process has filled and committed. */
+static List *copied_tables = NIL;
+
+/* ---- which tables ---- */
+
+List *
+mc_join_tables(PeerConnection *peer)
+{
+	PeerResult *result;
+	List	   *tables = NIL;
+
+	result = mc_peer_query(peer, "SELECT schema_name, table_name, owner, columns, readable"
+						   " FROM multicenter.peer_tables()", 0, NULL, ANSWER_MS);
+	for (int i = 0; i < result->nrows; i++)
+	{
+		JoinTable  *table = palloc0(sizeof(JoinTable));
+
+		table->schema = result->rows[i][0];
+		table->name = result->rows[i][1];
+		table->owner = result->rows[i][2];
+		table->columns = result->rows[i][3];
+		table->readable = strcmp(result->rows[i][4], "t") == 0;
+		tables = lappend(tables, table);
+	}
+	return tables;
+}
+
+static char *
+quoted_name(const JoinTable *table)
+{
+	return quote_qualified_identifier(table->schema, table->name);
+}
+
+/* Names as a list in a message. */
+static char *
+list_names(List *names)
+{
+	StringInfoData list;
+	ListCell   *lc;
+
+	initStringInfo(&list);
+	foreach(lc, names)
+		appendStringInfo(&list, "%s%s", list.len ? ", " : "", strVal(lfirst(lc)));
+	return list.data;
+}
+
+/* Our role at the sponsor must be able to read, the owners must exist here. */
+static void
+check_rights(List *tables)
+{
+	List	   *unreadable = NIL;
+	List	   *roles = NIL;
+	ListCell   *lc;
+
+	foreach(lc, tables)
+	{
+		JoinTable  *table = lfirst(lc);
+
+		if (!table->readable)
+			unreadable = lappend(unreadable, makeString(quoted_name(table)));
+		if (!OidIsValid(get_role_oid(table->owner, true)))
+			roles = list_append_unique(roles, makeString(pstrdup(table->owner)));
+	}
+	if (unreadable != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the role in join_dsn may not read all tables of the sponsor"),
+				 errdetail("It may not read %s.", list_names(unreadable)),
+				 errhint("GRANT pg_read_all_data to that role on the sponsor.")));
+	if (roles != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("roles that own tables of the sponsor do not exist here"),
+				 errdetail("Missing are %s.", list_names(roles)),
+				 errhint("Create them first, for example from pg_dumpall --roles-only; roles are not replicated.")));
+}
+
+/* Is there a row in a table of ours? */
+static bool
+has_rows(const JoinTable *table)
+{
+	char	   *found;
+
+	found = mc_step_sql(psprintf("SELECT EXISTS (SELECT FROM ONLY %s)", quoted_name(table)),
+						0, NULL);
+	return found != NULL && strcmp(found, "t") == 0;
+}
+
+bool
+mc_join_check_tables(GroupJoin *join, List *tables)
+{
+	List	   *absent = NIL;
+	List	   *filled = NIL;
+	ListCell   *lc;
+
+	check_rights(tables);
+	foreach(lc, tables)
+	{
+		JoinTable  *table = lfirst(lc);
+		RangeVar   *name = makeRangeVar(pstrdup(table->schema), pstrdup(table->name), -1);
+
+		if (!OidIsValid(RangeVarGetRelid(name, NoLock, true)))
+			absent = lappend(absent, makeString(quoted_name(table)));
+		else if (has_rows(table))
+			filled = lappend(filled, makeString(quoted_name(table)));
+	}
+	if (filled != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("tables of the group are not empty in this database"),
+				 errdetail("There are rows in %s.", list_names(filled)),
+				 errhint("Empty or drop them, or use copy => 'none' if they hold the same rows as on the sponsor.")));
+	if (absent != NIL && list_length(absent) < list_length(tables))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("some tables of the group exist in this database, others do not"),
+				 errdetail("Missing are %s.", list_names(absent)),
+				 errhint("Drop those that exist, so that the schema is copied, or create all of them.")));
+	return list_length(absent) == list_length(tables);
+}
+
+/* ---- schema ---- */
+
+/* Append an argument for the shell; nothing in single quotes is special. */
+static void
+append_argument(StringInfo command, const char *argument)
+{
+	appendStringInfoString(command, " '");
+	for (const char *c = argument; *c; c++)
+	{
+		if (*c == '\'')
+			appendStringInfoString(command, "'\"'\"'");
+		else
+			appendStringInfoChar(command, *c);
+	}
+	appendStringInfoChar(command, '\'');
+}
+
+/* pg_dump of this server, beside its other programs. */
+static char *
+find_pg_dump(void)
+{
+	char	   *path = pstrdup(my_exec_path);
+	char	   *slash = strrchr(path, '/');
+
+	if (slash != NULL)
+		*slash = '\0';
+	path = psprintf("%s/pg_dump", path);
+	if (access(path, X_OK) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("could not find pg_dump at \"%s\"", path),
+				 errhint("Install the client programs of PostgreSQL %d on this server.",
+						 PG_VERSION_NUM / 10000)));
+	return path;
+}
+
+/*
+ * Read what a program prints until it ends; stays interruptible.  Keeps the
+ * first bytes of it.
+ */
+static void
+drain_pipe(FILE *pipe, StringInfo message)
+{
+	char		buf[512];
+	ssize_t		len;
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE |
+								 WL_EXIT_ON_PM_DEATH, fileno(pipe), 0, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		len = read(fileno(pipe), buf, sizeof(buf));
+		if (len == 0)
+			return;
+		if (len > 0 && message->len < DUMP_MESSAGE_BYTES)
+			appendBinaryStringInfo(message, buf, len);
+	}
+}
+
+/* Run pg_dump, with its output in a file. */
+static void
+run_pg_dump(GroupJoin *join, const char *section, const char *file)
+{
+	StringInfoData command;
+	StringInfoData message;
+	FILE	   *pipe;
+	int			status;
+
+	initStringInfo(&command);
+	initStringInfo(&message);
+	append_argument(&command, find_pg_dump());
+	append_argument(&command, psprintf("--section=%s", section));
+	append_argument(&command, psprintf("--snapshot=%s", join->snapshot));
+	append_argument(&command, psprintf("--encoding=%s", GetDatabaseEncodingName()));
+	append_argument(&command, psprintf("--exclude-schema=%s", MC_SCHEMA));
+	append_argument(&command, psprintf("--file=%s", file));
+	append_argument(&command, psprintf("--dbname=%s", join->operation->join_dsn));
+	appendStringInfoString(&command, " --no-password --no-subscriptions --no-publications"
+						   " --no-tablespaces --lock-wait-timeout=60s </dev/null 2>&1");
+
+	fflush(NULL);
+	pipe = OpenPipeStream(command.data, "r");
+	if (pipe == NULL)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not run pg_dump: %m")));
+	drain_pipe(pipe, &message);
+	status = ClosePipeStream(pipe);
+	if (status != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("pg_dump could not read the schema of the sponsor"),
+				 errdetail_internal("%s", message.len ? pchomp(message.data) : wait_result_to_str(status))));
+}
+
+/* Read a whole file. */
+static char *
+read_text(const char *file)
+{
+	StringInfoData text;
+	char		buf[8192];
+	size_t		len;
+	FILE	   *stream = AllocateFile(file, PG_BINARY_R);
+
+	if (stream == NULL)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", file)));
+	initStringInfo(&text);
+	while ((len = fread(buf, 1, sizeof(buf), stream)) > 0)
+		appendBinaryStringInfo(&text, buf, len);
+	if (ferror(stream))
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read file \"%s\": %m", file)));
+	FreeFile(stream);
+	return text.data;
+}
+
+/* Blank out every line that is equal to the given one. */
+static void
+blank_lines(char *text, const char *line)
+{
+	size_t		len = strlen(line);
+
+	for (char *found = strstr(text, line); found != NULL; found = strstr(found + len, line))
+		if ((found == text || found[-1] == '\n') &&
+			(found[len] == '\n' || found[len] == '\0'))
+			memset(found, ' ', len);
+}
+
+/*
+ * Since August 2025 a dump is bracketed by psql commands with a random key,
+ * \restrict and \unrestrict.  They are no SQL; nothing else can be equal to
+ * them, because nobody knew the key.
+ */
+static void
+blank_psql_commands(char *text)
+{
+	static const char command[] = "\\restrict ";
+	char	   *found = strstr(text, command);
+	char	   *key;
+
+	if (found == NULL || (found != text && found[-1] != '\n'))
+		return;
+	found += strlen(command);
+	key = pnstrdup(found, strcspn(found, "\n"));
+	blank_lines(text, psprintf("%s%s", command, key));
+	blank_lines(text, psprintf("\\un%s%s", command + 1, key));
+}
+
+/* Run the statements of a dump one by one, so that an error shows only its own. */
+static void
+run_dump(char *text)
+{
+	List	   *statements = pg_parse_query(text);
+	ListCell   *lc;
+
+	foreach(lc, statements)
+	{
+		RawStmt    *statement = lfirst_node(RawStmt, lc);
+		int			len = statement->stmt_len;
+		char	   *sql;
+
+		if (len == 0)
+			len = strlen(text + statement->stmt_location);
+		sql = pnstrdup(text + statement->stmt_location, len);
+		CHECK_FOR_INTERRUPTS();
+		if (SPI_execute(sql, false, 0) < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot run a statement of the sponsor's schema"),
+					 errdetail_internal("%s", sql)));
+		SPI_freetuptable(SPI_tuptable);
+		pfree(sql);
+	}
+}
+
+/* Make here what a section of the sponsor's schema has.  In a step. */
+static void
+copy_schema(GroupJoin *join, const char *section)
+{
+	File		file = OpenTemporaryFile(false);
+	char	   *text;
+	int			nest_level;
+
+	run_pg_dump(join, section, FilePathName(file));
+	text = read_text(FilePathName(file));
+	FileClose(file);
+	blank_psql_commands(text);
+
+	/* A dump begins with settings; they must not outlive it. */
+	nest_level = NewGUCNestLevel();
+	run_dump(text);
+	AtEOXact_GUC(false, nest_level);
+}
+
+/* ---- rows ---- */
+
+/* Callback of COPY FROM. */
+static int
+read_rows(void *buf, int minread, int maxread)
+{
+	CHECK_FOR_INTERRUPTS();
+	return mc_peer_copy_read(copy_source, buf, minread, maxread);
+}
+
+/* The columns of a table as COPY wants them: a list of strings. */
+static List *
+column_names(const JoinTable *table)
+{
+	List	   *names = NIL;
+	List	   *strings = NIL;
+	ListCell   *lc;
+
+	if (!SplitIdentifierString(pstrdup(table->columns), ',', &names))
+		elog(ERROR, "invalid list of columns of table \"%s\"", table->name);
+	foreach(lc, names)
+		strings = lappend(strings, makeString(lfirst(lc)));
+	return strings;
+}
+
+/* Write the rows of the COPY in progress into a table, as its owner. */
+static void
+write_rows(Relation rel, const JoinTable *table)
+{
+	Oid			userid;
+	int			sec_context;
+	int			nest_level;
+	ParseState *pstate;
+	CopyFromState copy;
+
+	GetUserIdAndSecContext(&userid, &sec_context);
+	SetUserIdAndSecContext(rel->rd_rel->relowner,
+						   sec_context | SECURITY_RESTRICTED_OPERATION);
+	nest_level = NewGUCNestLevel();
+
+	pstate = make_parsestate(NULL);
+	(void) addRangeTableEntryForRelation(pstate, rel, RowExclusiveLock, NULL, false, false);
+	copy = BeginCopyFrom(pstate, rel, NULL, NULL, false, read_rows,
+						 column_names(table), NIL);
+	(void) CopyFrom(copy);
+	EndCopyFrom(copy);
+	free_parsestate(pstate);
+
+	AtEOXact_GUC(false, nest_level);
+	SetUserIdAndSecContext(userid, sec_context);
+}
+
+/* Copy the rows of one table.  In a step. */
+static void
+copy_table(PeerConnection *peer, const JoinTable *table)
+{
+	RangeVar   *name = makeRangeVar(pstrdup(table->schema), pstrdup(table->name), -1);
+	Relation	rel = table_openrv(name, RowExclusiveLock);
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION &&
+		rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s.%s\" is a table at the sponsor but not here",
+						table->schema, table->name)));
+	if (table->columns[0] == '\0')
+		mc_peer_copy_begin(peer, psprintf("COPY %s TO STDOUT", quoted_name(table)));
+	else
+		mc_peer_copy_begin(peer, psprintf("COPY %s (%s) TO STDOUT",
+										  quoted_name(table), table->columns));
+	copy_source = peer;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	write_rows(rel, table);
+	PopActiveSnapshot();
+	copy_source = NULL;
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+/* Replace our list of centers by the sponsor's, which has us in it.  In a step. */
+static void
+copy_centers(GroupJoin *join)
+{
+	PeerResult *result;
+
+	result = mc_peer_query(join->sponsor->peer,
+						   "SELECT center_row FROM multicenter.peer_centers()",
+						   0, NULL, ANSWER_MS);
+	mc_step_sql("SELECT multicenter.internal_forget_centers()", 0, NULL);
+	for (int i = 0; i < result->nrows; i++)
+		mc_step_sql("SELECT multicenter.peer_center_add($1::pg_catalog.jsonb)",
+					1, (const char *const *) result->rows[i]);
+}
+
+/*
+ * Set sequences to what they have at the sponsor now, which is not before the
+ * snapshot.  One that does not exist here belongs to a table that was made by
+ * other means.
+ */
+static void
+copy_sequences(GroupJoin *join)
+{
+	PeerResult *result;
+
+	result = mc_peer_query(join->sponsor->peer,
+						   "SELECT sequence_name, last_value, is_called"
+						   " FROM multicenter.peer_sequences()", 0, NULL, ANSWER_MS);
+	for (int i = 0; i < result->nrows; i++)
+		mc_step_sql("SELECT pg_catalog.setval(pg_catalog.to_regclass($1),"
+					" $2::pg_catalog.int8, $3::pg_catalog.bool)"
+					" WHERE pg_catalog.to_regclass($1) IS NOT NULL",
+					3, (const char *const *) result->rows[i]);
+}
+
+/* ---- the whole ---- */
+
+/* Tag everything that this session writes with the copy origin. */
+static void
+take_origin(void)
+{
+	char		name[NAMEDATALEN];
+	RepOriginId origin;
+
+	origin = replorigin_by_name(mc_copy_origin_name(name, MyDatabaseId), false);
+	replorigin_session_setup_compat(origin, 0);
+	holds_origin = true;
+	mc_session_origin_set(origin, 1, GetCurrentTimestamp());
+}
+
+void
+mc_join_release_origin(void)
+{
+	if (!holds_origin)
+		return;
+	holds_origin = false;
+	replorigin_session_reset();
+	mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
+}
+
+/*
+ * Let the sponsor's session see what its slot's snapshot sees, and ask where
+ * the streams of the others go on from there.
+ */
+static void
+import_snapshot(GroupJoin *join)
+{
+	PeerConnection *peer = join->sponsor->peer;
+	PeerResult *result;
+
+	(void) mc_peer_query(peer, "SET statement_timeout = 0", 0, NULL, ANSWER_MS);
+	(void) mc_peer_query(peer, "SET idle_in_transaction_session_timeout = 0", 0, NULL, ANSWER_MS);
+	(void) mc_peer_query(peer, "SET row_security = off", 0, NULL, ANSWER_MS);
+	(void) mc_peer_query(peer, psprintf("SET client_encoding = %s",
+										quote_literal_cstr(GetDatabaseEncodingName())),
+						 0, NULL, ANSWER_MS);
+	(void) mc_peer_query(peer, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+						 0, NULL, ANSWER_MS);
+	(void) mc_peer_query(peer, psprintf("SET TRANSACTION SNAPSHOT %s",
+										quote_literal_cstr(join->snapshot)),
+						 0, NULL, ANSWER_MS);
+	result = mc_peer_query(peer, "SELECT center_id, applied_lsn FROM multicenter.peer_progress()"
+						   " WHERE applied_lsn IS NOT NULL", 0, NULL, ANSWER_MS);
+	for (int i = 0; i < result->nrows; i++)
+	{
+		ListCell   *lc;
+
+		foreach(lc, join->members)
+		{
+			Member	   *member = lfirst(lc);
+			XLogRecPtr	lsn;
+
+			if (member->id != atoi(result->rows[i][0]))
+				continue;
+			lsn = DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
+												  CStringGetDatum(result->rows[i][1])));
+			/* Nothing that the sponsor lacks is before the slot's start. */
+			member->start.value = Max(lsn, member->slot_start.value);
+		}
+	}
+}
+
+void
+mc_join_copy_data(GroupJoin *join)
+{
+	List	   *tables;
+	List	   *names = NIL;
+	bool		copy_definitions;
+	ListCell   *lc;
+
+	import_snapshot(join);
+	tables = mc_join_tables(join->sponsor->peer);
+	foreach(lc, tables)
+		names = lappend(names, quoted_name(lfirst(lc)));
+
+	mc_step_begin();
+	copy_definitions = mc_join_check_tables(join, tables);
+	take_origin();
+	if (copy_definitions)
+		copy_schema(join, "pre-data");
+	foreach(lc, tables)
+		copy_table(join->sponsor->peer, lfirst(lc));
+	copy_centers(join);
+	if (copy_definitions)
+		copy_schema(join, "post-data");
+	copy_sequences(join);
+	mc_step_end();
+	copied_tables = names;		/* lives as long as the operation */
+	mc_join_release_origin();
+	(void) mc_peer_query(join->sponsor->peer, "COMMIT", 0, NULL, ANSWER_MS);
+}
+
+void
+mc_join_copy_centers(GroupJoin *join)
+{
+	mc_step_begin();
+	take_origin();
+	copy_centers(join);
+	mc_step_end();
+	mc_join_release_origin();
+}
+
+/* Empty the tables; for mc_operation_try(). */
+static void
+empty_tables(void *arg)
+{
+	StringInfoData list;
+	ListCell   *lc;
+
+	initStringInfo(&list);
+	foreach(lc, copied_tables)
+		appendStringInfo(&list, "%sONLY %s", list.len ? ", " : "", (char *) lfirst(lc));
+	mc_step_begin();
+	mc_step_sql(psprintf("TRUNCATE %s", list.data), 0, NULL);
+	mc_step_end();
+}
+
+void
+mc_join_discard_data(void)
+{
+	ErrorData  *error = NULL;
+
+	if (copied_tables != NIL)
+		error = mc_operation_try(empty_tables, NULL);
+	if (error != NULL)
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("could not empty the tables that a failed join has copied: %s",
+						error->message)));
+	copied_tables = NIL;
+}

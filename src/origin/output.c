@@ -1,0 +1,464 @@
+/*-------------------------------------------------------------------------
+ *
+ * output.c
+ *	  The output plugin: decoded transactions become frames.
+ *
+ * NOTES
+ *	  Runs in the walsender that serves one peer.  A transaction is gathered
+ *	  in a buffer and sent as one frame when it has been decoded, or in chunks
+ *	  where it is large; nothing is sent of one that changes nothing that is
+ *	  replicated.  Transactions are decoded at commit only, since nobody can
+ *	  decide on a row before its commit timestamp is known: no streaming, no
+ *	  two-phase decoding.
+ *
+ *	  What has a replication origin came from a peer, or from a join's copy,
+ *	  and is not passed on: every center is linked with every other one.  When
+ *	  dependency vectors are built, filter_by_origin lets the commit records
+ *	  of peers pass, and open_frame() gives their deltas to the frame.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "core/wire.h"
+#include "miscadmin.h"
+#include "origin/encode.h"
+#include "origin/handshake.h"
+#include "origin/message.h"
+#include "port/pg_bswap.h"
+#include "replication/logical.h"
+#include "replication/output_plugin.h"
+#include "replication/walsender.h"
+#include "state/registry.h"
+#include "state/shared.h"
+#include "storage/ipc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+
+/* A buffer that has grown beyond this is given back after its frame. */
+#define MAX_KEPT_BUFFER_BYTES	(16 * MC_CHUNK_BYTES)
+
+/* After so many changes without a frame, see to the peer's timeout. */
+#define QUIET_CHANGES			100
+
+/* The output of one slot. */
+typedef struct OutputState
+{
+	SharedOutLink *link;
+	RowEncoder *encoder;
+	uint8		version;		/* of the protocol */
+
+	StringInfoData frame;		/* the frame that is being built */
+	int			frame_offset;
+	bool		frame_open;		/* the buffer holds the start of a frame */
+
+	FrameHeader header;			/* of the current transaction */
+	bool		first_sent;		/* its first chunk is on its way */
+	XLogRecPtr	prev_end_lsn;	/* of the transaction sent before */
+	int			quiet_changes;
+} OutputState;
+
+extern PGDLLEXPORT void _PG_output_plugin_init(OutputPluginCallbacks *cb);
+
+/* The outgoing link that shows this process as its walsender, or NULL. */
+static SharedOutLink *connected_link = NULL;
+
+/* ---- the link in shared memory ---- */
+
+/* Show that this process serves a link. */
+static void
+link_connected(SharedOutLink *link)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&link->mutex);
+	link->walsender_pid = MyProcPid;
+	link->connects++;
+	link->state_since = now;
+	SpinLockRelease(&link->mutex);
+	connected_link = link;
+}
+
+/* Show that it does so no more. */
+static void
+link_disconnected(void)
+{
+	SharedOutLink *link = connected_link;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (link == NULL)
+		return;
+	connected_link = NULL;
+	SpinLockAcquire(&link->mutex);
+
+	/* The next walsender may have taken over already. */
+	if (link->walsender_pid == MyProcPid)
+	{
+		link->walsender_pid = 0;
+		link->state_since = now;
+	}
+	SpinLockRelease(&link->mutex);
+}
+
+/* Same, at the end of the process. */
+static void
+disconnect_at_exit(int code, Datum arg)
+{
+	link_disconnected();
+}
+
+/* Same, when the decoding context goes away, be it by an error. */
+static void
+disconnect_at_reset(void *arg)
+{
+	link_disconnected();
+}
+
+/* Count a frame that was sent. */
+static void
+link_count_frame(SharedOutLink *link, uint32 bytes, bool transaction_ended,
+				 XLogRecPtr sent_lsn)
+{
+	SpinLockAcquire(&link->mutex);
+	link->bytes += bytes;
+	if (transaction_ended)
+		link->xacts++;
+	if (sent_lsn > link->sent_lsn.value)
+		link->sent_lsn.value = sent_lsn;
+	SpinLockRelease(&link->mutex);
+}
+
+/* ---- start and end ---- */
+
+/*
+ * Pin the settings that change how values look as text.  Only in a walsender,
+ * whose session serves nothing else.
+ */
+static void
+pin_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", ""},
+		{"datestyle", "ISO"},
+		{"intervalstyle", "postgres"},
+		{"timezone", "UTC"},
+		{"extra_float_digits", "3"},
+		{"bytea_output", "hex"},
+		{"lc_monetary", "C"},
+	};
+
+	if (!am_walsender)
+		return;
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION);
+}
+
+/* Show the link as connected as long as the context of the stream lives. */
+static void
+connect_link(MemoryContext context, OutputState *state, CenterId target)
+{
+	static bool exit_registered = false;
+	MemoryContextCallback *callback;
+
+	state->link = mc_shared_outlink(MyDatabaseId, target, true);
+	if (!exit_registered)
+	{
+		before_shmem_exit(disconnect_at_exit, (Datum) 0);
+		exit_registered = true;
+	}
+	callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
+	callback->func = disconnect_at_reset;
+	MemoryContextRegisterResetCallback(context, callback);
+	link_connected(state->link);
+}
+
+/* Begin to decode; with is_init, only create the slot. */
+static void
+start_output(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_init)
+{
+	OutputState *state;
+	Handshake	peer;
+
+	options->output_type = OUTPUT_PLUGIN_BINARY_OUTPUT;
+	ctx->streaming = false;
+	ctx->twophase = false;
+	if (is_init)
+		return;
+
+	mc_shared_require();
+	mc_handshake(ctx, &peer);
+	pin_settings();
+
+	state = MemoryContextAllocZero(ctx->context, sizeof(OutputState));
+	state->version = peer.version;
+	state->encoder = mc_encoder_create(ctx->context, peer.encoding, peer.images);
+	initStringInfo(&state->frame);
+	connect_link(ctx->context, state, peer.target);
+	ctx->output_plugin_private = state;
+}
+
+/* End decoding. */
+static void
+end_output(LogicalDecodingContext *ctx)
+{
+	link_disconnected();
+	ctx->output_plugin_private = NULL;
+}
+
+/* ---- frames ---- */
+
+/* Make sure that the buffer holds the start of a frame. */
+static void
+open_frame(OutputState *state)
+{
+	if (state->frame_open)
+		return;
+	resetStringInfo(&state->frame);
+	state->frame_offset = mc_wire_begin_frame(&state->frame, &state->header, NULL);
+	state->frame_open = true;
+}
+
+/* Give a buffer back that one large row has made grow. */
+static void
+shrink_buffer(LogicalDecodingContext *ctx, OutputState *state)
+{
+	MemoryContext caller_context;
+
+	if (state->frame.maxlen <= MAX_KEPT_BUFFER_BYTES)
+		return;
+	caller_context = MemoryContextSwitchTo(ctx->context);
+	pfree(state->frame.data);
+	initStringInfo(&state->frame);
+	MemoryContextSwitchTo(caller_context);
+}
+
+/* Send the frame in the buffer. */
+static void
+send_frame(LogicalDecodingContext *ctx, OutputState *state, uint16 flags)
+{
+	bool		is_transaction = state->header.type == FRAME_TRANSACTION;
+	bool		is_last = (flags & FRAME_LAST) != 0;
+	uint32		bytes;
+
+	mc_wire_end_frame(&state->frame, state->frame_offset, flags);
+	bytes = (uint32) state->frame.len;
+	OutputPluginPrepareWrite(ctx, true);
+	appendBinaryStringInfo(ctx->out, state->frame.data, state->frame.len);
+	OutputPluginWrite(ctx, true);
+
+	state->frame_open = false;
+	state->quiet_changes = 0;
+	shrink_buffer(ctx, state);
+	link_count_frame(state->link, bytes, is_transaction && is_last,
+					 is_last ? state->header.end_lsn : InvalidXLogRecPtr);
+}
+
+/* Send a chunk of the current transaction; is_last: its end. */
+static void
+send_chunk(LogicalDecodingContext *ctx, OutputState *state, bool is_last)
+{
+	uint16		flags = 0;
+
+	open_frame(state);
+	if (!state->first_sent)
+		flags |= FRAME_FIRST;
+	if (is_last)
+		flags |= FRAME_LAST;
+	send_frame(ctx, state, flags);
+	state->first_sent = true;
+}
+
+/*
+ * Called for each change.  Many of them without a frame must not make the peer
+ * believe that we are dead: let the walsender send a keepalive if it is time.
+ */
+static void
+count_change(LogicalDecodingContext *ctx, OutputState *state)
+{
+	if (++state->quiet_changes < QUIET_CHANGES)
+		return;
+	state->quiet_changes = 0;
+	OutputPluginUpdateProgress(ctx, false);
+}
+
+/* ---- transactions ---- */
+
+/* Keep the header; the frame is begun by the first change that is sent. */
+static void
+begin_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
+{
+	OutputState *state = ctx->output_plugin_private;
+	FrameHeader *header = &state->header;
+
+	memset(header, 0, sizeof(FrameHeader));
+	header->type = FRAME_TRANSACTION;
+	header->version = state->version;
+	header->xid = txn->xid;
+	header->commit_lsn = txn->final_lsn;
+	header->end_lsn = txn->end_lsn;
+	header->commit_ts = mc_txn_commit_time(txn);
+	header->prev_end_lsn = state->prev_end_lsn;
+	state->frame_open = false;
+	state->first_sent = false;
+}
+
+/* A row was inserted, updated or deleted. */
+static void
+change_row(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel,
+		   ReorderBufferChange *change)
+{
+	OutputState *state = ctx->output_plugin_private;
+
+	count_change(ctx, state);
+	if (mc_encoder_route(state->encoder, rel) == ROUTE_NONE)
+		return;
+	open_frame(state);
+	mc_encode_change(state->encoder, &state->frame, rel, change);
+	if (state->frame.len > MC_CHUNK_BYTES)
+		send_chunk(ctx, state, false);
+}
+
+/* Tables were truncated in one statement. */
+static void
+truncate_tables(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+				int nrelations, Relation relations[],
+				ReorderBufferChange *change)
+{
+	OutputState *state = ctx->output_plugin_private;
+	uint32	   *relids = palloc(nrelations * sizeof(uint32));
+	uint8		flags = 0;
+	int			nrelids = 0;
+	int			record;
+
+	count_change(ctx, state);
+	for (int i = 0; i < nrelations; i++)
+	{
+		/* The leaves of a partitioned table are in the list themselves. */
+		if (relations[i]->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
+			mc_encoder_route(state->encoder, relations[i]) == ROUTE_NONE)
+			continue;
+		open_frame(state);
+		mc_encode_relation(state->encoder, &state->frame, relations[i]);
+		relids[nrelids++] = RelationGetRelid(relations[i]);
+	}
+	if (nrelids > PG_UINT16_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("cannot replicate TRUNCATE of more than %d tables", PG_UINT16_MAX)));
+	if (nrelids > 0)
+	{
+		if (change->data.truncate.cascade)
+			flags |= TRUNCATE_FLAG_CASCADE;
+		if (change->data.truncate.restart_seqs)
+			flags |= TRUNCATE_FLAG_RESTART_SEQS;
+		record = mc_wire_begin_record(&state->frame, RECORD_TRUNCATE);
+		mc_wire_put_truncate(&state->frame, flags, (uint16) nrelids, relids);
+		mc_wire_end_record(&state->frame, record);
+	}
+	pfree(relids);
+}
+
+/* The transaction is complete. */
+static void
+commit_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+				   XLogRecPtr commit_lsn)
+{
+	OutputState *state = ctx->output_plugin_private;
+	bool		empty = !state->frame_open && !state->first_sent;
+
+	/* Feeds replay_lag, and tells synchronous waiters of what is not sent. */
+	OutputPluginUpdateProgress(ctx, empty);
+	if (empty)
+		return;
+	send_chunk(ctx, state, true);
+	state->prev_end_lsn = state->header.end_lsn;
+}
+
+/* ---- messages ---- */
+
+/*
+ * Send a heartbeat.  Messages outside of transactions are decoded between two
+ * of them, so no frame is under way.  lsn is the end of the message's record
+ * (PostgreSQL passes the end, not the start): all that was committed before
+ * the message has been sent by now, and the peer may confirm that position.
+ */
+static void
+send_heartbeat(LogicalDecodingContext *ctx, OutputState *state, XLogRecPtr lsn,
+			   WireBytes content)
+{
+	FrameHeader *header = &state->header;
+	uint64		promise;
+
+	if (content.len != sizeof(promise))
+		elog(ERROR, "heartbeat of %u bytes", content.len);
+	Assert(!state->frame_open);
+	memcpy(&promise, content.data, sizeof(promise));
+
+	memset(header, 0, sizeof(FrameHeader));
+	header->type = FRAME_HEARTBEAT;
+	header->version = state->version;
+	header->commit_lsn = lsn;
+	header->end_lsn = lsn;
+	header->commit_ts = (TimestampTz) pg_ntoh64(promise);
+	header->prev_end_lsn = state->prev_end_lsn;
+	open_frame(state);
+	send_frame(ctx, state, FRAME_FIRST | FRAME_LAST);
+}
+
+/* A logical message: ours, somebody else's, or one that pretends to be ours. */
+static void
+pass_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
+			 XLogRecPtr message_lsn, bool transactional, const char *prefix,
+			 Size size, const char *message)
+{
+	OutputState *state = ctx->output_plugin_private;
+	bool		heartbeat = !transactional && strcmp(prefix, MC_MESSAGE_PREFIX) == 0;
+	bool		ddl = transactional && strcmp(prefix, MC_DDL_PREFIX) == 0;
+	WireBytes	content;
+
+	if (!heartbeat && !ddl)
+		return;
+	if (!mc_message_check(prefix, transactional,
+						  transactional ? txn->xid : InvalidTransactionId,
+						  message, size, &content))
+	{
+		ereport(LOG,
+				(errmsg("ignored a logical message with prefix \"%s\" at %X/%X",
+						prefix, LSN_FORMAT_ARGS(message_lsn)),
+				 errdetail("It was not written by multicenter.")));
+		return;
+	}
+	if (heartbeat)
+	{
+		send_heartbeat(ctx, state, message_lsn, content);
+		return;
+	}
+	count_change(ctx, state);
+	open_frame(state);
+	mc_encode_message(state->encoder, &state->frame, prefix, content);
+}
+
+/* Leave out what has come from elsewhere.  No catalog can be read here. */
+static bool
+filter_by_origin(LogicalDecodingContext *ctx, RepOriginId origin_id)
+{
+	return origin_id != InvalidRepOriginId;
+}
+
+/* Called when PostgreSQL loads the library as an output plugin. */
+void
+_PG_output_plugin_init(OutputPluginCallbacks *cb)
+{
+	cb->startup_cb = start_output;
+	cb->shutdown_cb = end_output;
+	cb->begin_cb = begin_transaction;
+	cb->change_cb = change_row;
+	cb->truncate_cb = truncate_tables;
+	cb->commit_cb = commit_transaction;
+	cb->message_cb = pass_message;
+	cb->filter_by_origin_cb = filter_by_origin;
+}

@@ -1,0 +1,580 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.c
+ *	  Apply the transactions of one peer: begin, rows, commit, progress.
+ *
+ * NOTES
+ *	  Progress is the replication origin's: the commit record of the local
+ *	  transaction names the origin and the end of the remote transaction, so
+ *	  that data and progress become durable together and are recovered
+ *	  together.  For that each remote transaction gets a transaction id here,
+ *	  even one that changed nothing.
+ *
+ *	  Commits are not flushed one by one (the receiver sets
+ *	  synchronous_commit = off).  A queue of pairs (end at the origin, end of
+ *	  the commit record here) tells later what has become durable.  A local
+ *	  synchronous physical standby is not asked; until it is, the peer may
+ *	  forget a transaction that only this server has.
+ *
+ *	  Records of a transaction that is passed over, because it was applied
+ *	  before, are read nevertheless for the descriptions of tables among
+ *	  them, which the peer sends once.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "replication/origin.h"
+#include "state/registry.h"
+#include "storage/lmgr.h"
+#include "target/apply.h"
+#include "target/apply_row.h"
+#include "target/write.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+
+/* Commits that are remembered until they are durable. */
+#define COMMIT_QUEUE_SIZE	1024
+
+typedef struct CommitEntry
+{
+	OriginLsn	end_lsn;
+	LocalLsn	commit_end;
+} CommitEntry;
+
+struct Applier
+{
+	SharedLink *link;
+	CenterId	our_id;
+	char	   *peer_name;
+	uint16		origin;			/* replication origin of the peer */
+	MemoryContext context;		/* lives as long as the applier */
+	MemoryContext transaction_context;
+	MemoryContext change_context;
+	RelationCache *relations;
+	ApplyPosition position;
+	const RelationMap *position_map;	/* the one that position.relation names */
+
+	/* The transaction whose chunks are arriving. */
+	bool		in_transaction;
+	bool		passing_over;	/* it was applied before */
+	FrameHeader header;			/* of its first chunk */
+	RemoteTransaction transaction;
+
+	/* Progress. */
+	OriginLsn	progress;
+	OriginLsn	flushed;
+	bool		seen_transaction;	/* in this session */
+	OriginLsn	last_end_lsn;	/* of the transaction seen last */
+	CommitEntry queue[COMMIT_QUEUE_SIZE];
+	int			queue_first;
+	int			queue_count;
+};
+
+static DdlApplyFunction ddl_function = NULL;
+
+void
+mc_apply_set_ddl_function(DdlApplyFunction function)
+{
+	ddl_function = function;
+}
+
+/* The replication origin of a peer; made if it is missing. */
+static uint16
+find_origin(CenterId peer)
+{
+	char		name[NAMEDATALEN];
+	uint16		origin;
+
+	mc_origin_name(name, MyDatabaseId, peer);
+	StartTransactionCommand();
+	origin = replorigin_by_name(name, true);
+	if (origin == 0)
+		origin = replorigin_create(name);
+	CommitTransactionCommand();
+	return origin;
+}
+
+/* The first entry of a link's ring: everything up to here is visible. */
+static void
+set_ring_floor(Applier *applier)
+{
+	bool		empty;
+
+	SpinLockAcquire(&applier->link->mutex);
+	empty = applier->link->ring_count == 0;
+	SpinLockRelease(&applier->link->mutex);
+	if (empty)
+		mc_link_ring_add(applier->link, InvalidTransactionId,
+						 applier->progress);
+}
+
+Applier *
+mc_apply_create(SharedLink *link, CenterId our_id, const char *peer_name)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Applier    *applier = palloc0(sizeof(Applier));
+
+	/* Otherwise the triggers of users would run for the changes of a peer. */
+	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
+		elog(ERROR, "session_replication_role must be replica to apply changes");
+
+	applier->link = link;
+	applier->our_id = our_id;
+	applier->peer_name = pstrdup(peer_name);
+	applier->context = context;
+	applier->transaction_context = AllocSetContextCreate(context,
+														 "multicenter transaction",
+														 ALLOCSET_DEFAULT_SIZES);
+	applier->change_context = AllocSetContextCreate(context,
+													"multicenter change",
+													ALLOCSET_DEFAULT_SIZES);
+	applier->relations = mc_relation_cache_create();
+
+	applier->origin = find_origin(link->peer);
+	replorigin_session_setup_compat(applier->origin, 0);
+
+	/* What an earlier receiver has applied is made durable here and now. */
+	applier->progress.value = replorigin_session_get_progress(true);
+	applier->flushed = applier->progress;
+	set_ring_floor(applier);
+	MemoryContextSwitchTo(context);
+	return applier;
+}
+
+OriginLsn
+mc_apply_progress(const Applier *applier)
+{
+	return applier->progress;
+}
+
+bool
+mc_apply_in_transaction(const Applier *applier)
+{
+	return applier->in_transaction;
+}
+
+const ApplyPosition *
+mc_apply_position(const Applier *applier)
+{
+	return &applier->position;
+}
+
+/* Say what was being applied when an error occurred. */
+static void
+apply_error_context(void *arg)
+{
+	const Applier *applier = arg;
+	const ApplyPosition *position = &applier->position;
+
+	if (position->commit_lsn.value == InvalidXLogRecPtr)
+		return;
+	if (position->operation && position->relation[0] != '\0')
+		errcontext("applying %s to table \"%s\" from center \"%s\", transaction %u, origin LSN %X/%X",
+				   position->operation, position->relation,
+				   applier->peer_name, position->remote_xid,
+				   LSN_FORMAT_ARGS(position->commit_lsn.value));
+	else
+		errcontext("applying %s from center \"%s\", transaction %u, origin LSN %X/%X",
+				   position->operation ? position->operation : "changes",
+				   applier->peer_name, position->remote_xid,
+				   LSN_FORMAT_ARGS(position->commit_lsn.value));
+}
+
+/* Report frames or records that the protocol does not allow. */
+static void
+reject(const Applier *applier, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("invalid message from center \"%s\": %s",
+					applier->peer_name, problem)));
+}
+
+/* Note which operation on which table is at work. */
+static void
+set_position(Applier *applier, const char *operation, const RelationMap *map)
+{
+	applier->position.operation = operation;
+	if (map == applier->position_map)
+		return;
+	applier->position_map = map;
+	applier->position.relation[0] = '\0';
+	if (map)
+		snprintf(applier->position.relation,
+				 sizeof(applier->position.relation), "%s.%s",
+				 map->schema, map->name);
+}
+
+/* Check that the first chunk of a transaction may come now. */
+static void
+check_first_chunk(Applier *applier, const FrameHeader *header)
+{
+	if (applier->in_transaction)
+		reject(applier, "a transaction begins within another one");
+	if (header->end_lsn == InvalidXLogRecPtr ||
+		header->commit_lsn == InvalidXLogRecPtr ||
+		!IS_VALID_TIMESTAMP(header->commit_ts))
+		reject(applier, "a transaction has no position or time");
+
+	/* A gap would be a transaction that was lost on the way. */
+	if (header->prev_end_lsn != (applier->seen_transaction ?
+								 applier->last_end_lsn.value :
+								 InvalidXLogRecPtr))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("gap in the stream from center \"%s\"",
+						applier->peer_name),
+				 errdetail("The transaction before should end at %X/%X, but ended at %X/%X.",
+						   LSN_FORMAT_ARGS(header->prev_end_lsn),
+						   LSN_FORMAT_ARGS(applier->last_end_lsn.value))));
+	if (applier->seen_transaction &&
+		header->end_lsn <= applier->last_end_lsn.value)
+		reject(applier, "transactions are not in the order of their commits");
+}
+
+/* Check that a chunk belongs to the transaction that is open. */
+static void
+check_next_chunk(Applier *applier, const FrameHeader *header)
+{
+	if (!applier->in_transaction)
+		reject(applier, "a chunk of a transaction has no beginning");
+	if (header->xid != applier->header.xid ||
+		header->commit_lsn != applier->header.commit_lsn ||
+		header->end_lsn != applier->header.end_lsn ||
+		header->commit_ts != applier->header.commit_ts)
+		reject(applier, "a chunk belongs to another transaction");
+}
+
+/* Begin a remote transaction, unless it was applied before. */
+static void
+begin_transaction(Applier *applier, const FrameHeader *header)
+{
+	RemoteTransaction *transaction = &applier->transaction;
+
+	applier->in_transaction = true;
+	applier->header = *header;
+	applier->seen_transaction = true;
+	applier->last_end_lsn.value = header->end_lsn;
+	applier->passing_over = header->end_lsn <= applier->progress.value;
+	applier->position.remote_xid = header->xid;
+	applier->position.commit_lsn.value = header->commit_lsn;
+	if (applier->passing_over)
+		return;
+
+	memset(transaction, 0, sizeof(RemoteTransaction));
+	transaction->our_id = applier->our_id;
+	transaction->peer = applier->link->peer;
+	transaction->version.commit_ts = header->commit_ts;
+	transaction->version.center = applier->link->peer;
+	transaction->commit_lsn.value = header->commit_lsn;
+	transaction->remote_xid = header->xid;
+	transaction->context = applier->transaction_context;
+	transaction->change_context = applier->change_context;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+
+	/* Whatever the defaults of this database are. */
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	mc_session_origin_set(applier->origin, header->end_lsn,
+						  header->commit_ts);
+}
+
+/* Remember when the local commit of a remote transaction becomes durable. */
+static void
+queue_commit(Applier *applier, OriginLsn end_lsn, LocalLsn commit_end)
+{
+	int			last;
+
+	/* A full queue forgets the entry before: it only claims less. */
+	if (applier->queue_count < COMMIT_QUEUE_SIZE)
+		applier->queue_count++;
+	last = (applier->queue_first + applier->queue_count - 1) % COMMIT_QUEUE_SIZE;
+	applier->queue[last].end_lsn = end_lsn;
+	applier->queue[last].commit_end = commit_end;
+}
+
+/* Show in the link that a transaction was applied. */
+static void
+update_link(Applier *applier)
+{
+	SharedLink *link = applier->link;
+	LinkCounters *counters = &applier->transaction.counters;
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&link->mutex);
+	link->applied_lsn = applier->progress;
+	link->last_commit_ts = applier->header.commit_ts;
+	if (link->heard_ts <= applier->header.commit_ts)
+	{
+		link->heard_ts = applier->header.commit_ts;
+		link->heard_at = now;
+		link->heard_by_heartbeat = false;
+	}
+	link->counters.xacts++;
+	link->counters.inserts += counters->inserts;
+	link->counters.updates += counters->updates;
+	link->counters.deletes += counters->deletes;
+	link->counters.truncates += counters->truncates;
+	link->counters.ddl += counters->ddl;
+	link->counters.conflicts += counters->conflicts;
+	SpinLockRelease(&link->mutex);
+}
+
+/* Commit what was applied, and the progress with it. */
+static void
+commit_transaction(Applier *applier)
+{
+	RemoteTransaction *transaction = &applier->transaction;
+	OriginLsn	end_lsn = {applier->header.end_lsn};
+	LocalLsn	commit_end;
+
+	set_position(applier, "COMMIT", NULL);
+	mc_table_close_all(transaction);
+	mc_write_check_deferred(transaction);
+
+	/* Known before it is visible: a snapshot never sees more than the ring. */
+	mc_link_ring_add(applier->link, GetTopTransactionId(), end_lsn);
+
+	/* An error that a trigger of a user caught may have undone this. */
+	mc_session_origin_set(applier->origin, end_lsn.value,
+						  applier->header.commit_ts);
+	CommitTransactionCommand();
+	commit_end.value = XactLastCommitEnd;
+
+	/* What this process writes otherwise is its own. */
+	mc_session_origin_set(0, InvalidXLogRecPtr, 0);
+
+	applier->progress = end_lsn;
+	queue_commit(applier, end_lsn, commit_end);
+	update_link(applier);
+	if (transaction->catalog_changed)
+		mc_shared_reload(MyDatabaseId);
+	MemoryContextReset(applier->transaction_context);
+	(void) pgstat_report_stat(false);
+}
+
+/* End the transaction whose last chunk was read. */
+static void
+end_transaction(Applier *applier)
+{
+	if (!applier->passing_over)
+		commit_transaction(applier);
+	applier->in_transaction = false;
+	set_position(applier, NULL, NULL);
+	applier->position.remote_xid = 0;
+	applier->position.commit_lsn.value = InvalidXLogRecPtr;
+}
+
+/* The map of the table that a record is about. */
+static RelationMap *
+find_map(Applier *applier, uint32 relid)
+{
+	RelationMap *map = mc_relation_find(applier->relations, relid);
+
+	if (map == NULL)
+		reject(applier, "a change of a table that was not described");
+	return map;
+}
+
+/* Take over the description of a table. */
+static void
+store_relation(Applier *applier, const WireRecord *record)
+{
+	RelationMap *map = mc_relation_find(applier->relations,
+										record->relation.relid);
+
+	if (map && map->open)
+		mc_table_close(&applier->transaction, map->open);
+	set_position(applier, NULL, NULL);
+	mc_relation_store(applier->relations, &record->relation);
+}
+
+/* Apply a TRUNCATE record. */
+static void
+apply_truncate(Applier *applier, const WireRecord *record)
+{
+	List	   *maps = NIL;
+
+	for (int i = 0; i < record->nrelids; i++)
+	{
+		RelationMap *map = find_map(applier, mc_wire_relid(record, i));
+
+		set_position(applier, "TRUNCATE", map);
+		maps = lappend(maps, map);
+	}
+	if (maps == NIL)
+		return;
+	set_position(applier, "TRUNCATE", linitial(maps));
+	mc_write_truncate(&applier->transaction, maps,
+					  (record->truncate_flags & TRUNCATE_FLAG_RESTART_SEQS) != 0);
+	applier->transaction.counters.truncates++;
+}
+
+/* Apply a schema change, or refuse a message that we do not know. */
+static void
+apply_message(Applier *applier, const WireRecord *record)
+{
+	if (record->prefix.len != strlen(MC_DDL_PREFIX) ||
+		memcmp(record->prefix.data, MC_DDL_PREFIX, record->prefix.len) != 0)
+		reject(applier, "a message with an unknown prefix");
+	if (ddl_function == NULL)
+		elog(ERROR, "nothing is there to apply schema changes");
+
+	set_position(applier, "DDL", NULL);
+
+	/* It cannot change tables that are in use, and may give rows new places. */
+	mc_table_close_all(&applier->transaction);
+	mc_write_check_deferred(&applier->transaction);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ddl_function(record->content.data, record->content.len);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	applier->transaction.counters.ddl++;
+}
+
+/* Apply a row. */
+static void
+apply_row(Applier *applier, const char *operation, const WireRecord *record)
+{
+	RelationMap *map = find_map(applier, record->relid);
+
+	set_position(applier, operation, map);
+	mc_apply_row(&applier->transaction, map, record);
+}
+
+/* Apply one record of the transaction. */
+static void
+apply_record(Applier *applier, const WireRecord *record)
+{
+	if (record->type == RECORD_RELATION)
+	{
+		store_relation(applier, record);
+		return;
+	}
+	if (applier->passing_over)
+		return;
+
+	switch (record->type)
+	{
+		case RECORD_INSERT:
+			apply_row(applier, "INSERT", record);
+			break;
+		case RECORD_UPDATE:
+			apply_row(applier, "UPDATE", record);
+			break;
+		case RECORD_DELETE:
+			apply_row(applier, "DELETE", record);
+			break;
+		case RECORD_TRUNCATE:
+			apply_truncate(applier, record);
+			break;
+		case RECORD_MESSAGE:
+			apply_message(applier, record);
+			break;
+		default:
+			reject(applier, "a record of an unknown type");
+	}
+	applier->position.operation = NULL;
+}
+
+/* Apply the records of a frame. */
+static void
+apply_records(Applier *applier, const FrameHeader *header, WireCursor *body)
+{
+	const char *problem = "the vector is malformed";
+	VectorDelta delta;
+	WireRecord	record;
+	WireStatus	status;
+
+	/* Nothing asks for dependency vectors yet. */
+	for (int i = 0; i < header->nvector; i++)
+	{
+		if (mc_wire_next_vector(body, &delta, &problem) != WIRE_OK)
+			reject(applier, problem);
+	}
+
+	problem = "a record is malformed";
+	while ((status = mc_wire_next_record(body, &record, &problem)) == WIRE_OK)
+	{
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(applier->change_context);
+		apply_record(applier, &record);
+		MemoryContextReset(applier->change_context);
+	}
+	if (status != WIRE_END)
+		reject(applier, problem);
+}
+
+bool
+mc_apply_frame(Applier *applier, const FrameHeader *header, WireCursor *body)
+{
+	MemoryContext caller_context = CurrentMemoryContext;
+	ErrorContextCallback callback;
+	bool		ended = (header->flags & FRAME_LAST) != 0;
+
+	callback.callback = apply_error_context;
+	callback.arg = applier;
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+
+	if (header->type != FRAME_TRANSACTION)
+		reject(applier, "a frame of an unknown type");
+	if (header->flags & FRAME_COMPRESSED)
+		reject(applier, "a compressed frame, which was not agreed on");
+	if (header->flags & FRAME_FIRST)
+	{
+		check_first_chunk(applier, header);
+		begin_transaction(applier, header);
+	}
+	else
+		check_next_chunk(applier, header);
+
+	apply_records(applier, header, body);
+	if (ended)
+		end_transaction(applier);
+
+	error_context_stack = callback.previous;
+	MemoryContextSwitchTo(caller_context);
+	return ended;
+}
+
+OriginLsn
+mc_apply_flushed(Applier *applier, bool flush)
+{
+	XLogRecPtr	durable;
+
+	if (applier->queue_count == 0)
+		return applier->flushed;
+	if (flush)
+	{
+		int			last = (applier->queue_first + applier->queue_count - 1) %
+			COMMIT_QUEUE_SIZE;
+
+		XLogFlush(applier->queue[last].commit_end.value);
+	}
+
+	durable = GetFlushRecPtr(NULL);
+	while (applier->queue_count > 0 &&
+		   applier->queue[applier->queue_first].commit_end.value <= durable)
+	{
+		applier->flushed = applier->queue[applier->queue_first].end_lsn;
+		applier->queue_first = (applier->queue_first + 1) % COMMIT_QUEUE_SIZE;
+		applier->queue_count--;
+	}
+
+	SpinLockAcquire(&applier->link->mutex);
+	applier->link->flush_lsn = applier->flushed;
+	SpinLockRelease(&applier->link->mutex);
+	return applier->flushed;
+}

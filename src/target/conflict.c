@@ -1,0 +1,161 @@
+/*-------------------------------------------------------------------------
+ *
+ * conflict.c
+ *	  The effects of a verdict: what goes into the conflict history.
+ *
+ * NOTES
+ *	  Both rows are always in the record, so that nobody loses a row without
+ *	  a trace: what lost can be read there, and written again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "target/conflict.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+
+/*
+ * Rows beyond this size are only mentioned: their text could be too large for
+ * one value, and a conflict must not stop the link for that.
+ */
+#define MC_ROW_IMAGE_MAX_BYTES	(100 * 1024 * 1024)
+
+/* Bytes of all variable-length values of a row, uncompressed. */
+static Size
+row_bytes(TupleTableSlot *slot)
+{
+	TupleDesc	desc = slot->tts_tupleDescriptor;
+	Size		bytes = 0;
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+
+		if (!slot->tts_isnull[i] && !attribute->attisdropped &&
+			attribute->attlen == -1)
+			bytes += toast_raw_datum_size(slot->tts_values[i]);
+	}
+	return bytes;
+}
+
+/* A composite value as JSON text. */
+static char *
+composite_json(Datum composite)
+{
+	return TextDatumGetCString(DirectFunctionCall1(row_to_json, composite));
+}
+
+/* The image of a row as JSON text. */
+static char *
+row_json(TupleTableSlot *slot)
+{
+	Size		bytes = row_bytes(slot);
+
+	if (bytes > MC_ROW_IMAGE_MAX_BYTES)
+		return psprintf("{\"multicenter_omitted_bytes\": %zu}", bytes);
+	return composite_json(ExecFetchSlotHeapTupleDatum(slot));
+}
+
+/* The key of a row as JSON text; NULL where the table has none. */
+static char *
+key_json(TargetTable *table, const RemoteRow *row)
+{
+	RelationMap *map = table->map;
+	TupleDesc	desc;
+	Datum		values[INDEX_MAX_KEYS];
+	bool		isnull[INDEX_MAX_KEYS];
+	HeapTuple	tuple;
+
+	if (map->nkeys == 0)
+		return NULL;
+	desc = CreateTemplateTupleDesc(map->nkeys);
+	for (int i = 0; i < map->nkeys; i++)
+	{
+		AttrNumber	attnum = map->key_attnums[i];
+
+		TupleDescCopyEntry(desc, i + 1, RelationGetDescr(table->rel), attnum);
+		values[i] = row->values[attnum - 1];
+		isnull[i] = row->isnull[attnum - 1];
+	}
+	tuple = heap_form_tuple(BlessTupleDesc(desc), values, isnull);
+	return composite_json(heap_copy_tuple_as_datum(tuple, desc));
+}
+
+/* What was done, in the words of the view. */
+static const char *
+resolution_name(MergeDecision decision)
+{
+	switch (decision.verdict)
+	{
+		case VERDICT_PUT:
+		case VERDICT_DELETE:
+			return "apply_remote";
+		case VERDICT_KEEP_LOCAL:
+			return "keep_local";
+		case VERDICT_RECORD_TOMBSTONE:
+			return "skip";
+	}
+	return "skip";
+}
+
+void
+mc_conflict_note(RemoteTransaction *transaction, TargetTable *table,
+				 MergeDecision decision, const LocalRow *local,
+				 const RemoteRow *key, TupleTableSlot *remote_row)
+{
+	ConflictRecord *conflict;
+	MemoryContext old_context;
+
+	/* Nobody resolves conflicts about the list of centers by hand. */
+	if (decision.conflict == CONFLICT_NONE || table->map->group_catalog)
+		return;
+
+	old_context = MemoryContextSwitchTo(transaction->change_context);
+	conflict = palloc0(sizeof(ConflictRecord));
+	conflict->type = decision.conflict;
+	conflict->resolution = resolution_name(decision);
+	conflict->peer = transaction->peer;
+	conflict->relid = RelationGetRelid(table->rel);
+	conflict->key_json = key_json(table, key);
+	if (local->knowledge == LOCAL_LIVE)
+	{
+		conflict->local_row_json = row_json(local->slot);
+		conflict->local = local->version;
+	}
+	if (remote_row)
+		conflict->remote_row_json = row_json(remote_row);
+	if (decision.verdict == VERDICT_PUT)
+		conflict->result_row_json = conflict->remote_row_json;
+	else if (decision.verdict == VERDICT_KEEP_LOCAL)
+		conflict->result_row_json = conflict->local_row_json;
+	conflict->remote = transaction->version;
+	conflict->remote_lsn = transaction->commit_lsn;
+	conflict->remote_xid = transaction->remote_xid;
+	transaction->conflicts = lappend(transaction->conflicts, conflict);
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+mc_conflict_flush(RemoteTransaction *transaction)
+{
+	ListCell   *cell;
+
+	foreach(cell, transaction->conflicts)
+	{
+		mc_history_add(lfirst(cell));
+		transaction->counters.conflicts++;
+	}
+	if (transaction->conflicts != NIL)
+		CommandCounterIncrement();
+	transaction->conflicts = NIL;
+}

@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * conflict.h
+ *	  The effects of a verdict: what goes into the conflict history.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_CONFLICT_H
+#define MC_CONFLICT_H
+
+#include "target/table.h"
+
+/* What is known of the local row when a conflict is decided. */
+typedef struct LocalRow
+{
+	LocalKnowledge knowledge;
+	RowVersion	version;
+	bool		predecessor;	/* the change knew it: no competition */
+	TupleTableSlot *slot;		/* with LOCAL_LIVE: the row */
+} LocalRow;
+
+/*
+ * Note a conflict that was decided while applying a record.  remote_row is
+ * NULL for a delete.  Makes images of the rows, so it must be called as the
+ * table's owner; nothing is written before mc_conflict_flush().
+ */
+extern void mc_conflict_note(RemoteTransaction *transaction,
+							 TargetTable *table, MergeDecision decision,
+							 const LocalRow *local, const RemoteRow *key,
+							 TupleTableSlot *remote_row);
+
+/* Write the conflicts of this record to the history; not as the owner. */
+extern void mc_conflict_flush(RemoteTransaction *transaction);
+
+#endif							/* MC_CONFLICT_H */

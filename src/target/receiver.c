@@ -1,0 +1,848 @@
+/*-------------------------------------------------------------------------
+ *
+ * receiver.c
+ *	  The receiver of a link: from the peer's stream to the applier.
+ *
+ * NOTES
+ *	  The life of a receiver, from the start of its process to its end:
+ *
+ *	  claim			become the one receiver of the link
+ *	  configure		read from the registry who we are and who the peer is
+ *	  connect		and check that the peer still has what we need
+ *	  stream		receive, apply, report; until something fails
+ *
+ *	  There is one way out: the process ends.  An error is written into the
+ *	  link before, so that views show it, and the manager, which our exit
+ *	  wakes, starts a new receiver after its backoff.  The new one begins
+ *	  where the last transaction was committed, so nothing is skipped and
+ *	  nothing is applied twice.
+ *
+ *	  What we tell the peer decides which WAL it throws away.  So there are
+ *	  three positions, each at most the one before:
+ *
+ *	  received		some bytes of it have arrived: for views only
+ *	  done			everything before it is applied, or changes nothing here
+ *	  durable		everything before it survives a crash here
+ *
+ *	  Only "durable" is reported as flushed.  "done" moves at the end of a
+ *	  transaction, and by heartbeats and keepalives between transactions:
+ *	  the peer has sent everything that precedes them.
+ *
+ *	  The peer is not trusted: the length of a message is checked before a
+ *	  byte of it is read, and a frame is taken apart by core/wire.c only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/pg_bswap.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procarray.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "core/wire.h"
+#include "state/registry.h"
+#include "state/shared.h"
+#include "target/apply.h"
+#include "target/connection.h"
+#include "target/receiver.h"
+#include "target/stream.h"
+
+#include "compat.h"
+
+/* After so much input we look at the clock, report and publish. */
+#define BATCH_MESSAGES			64
+#define BATCH_BYTES				(256 * 1024)
+
+/* When to report: idle, busy, and for each so many transactions. */
+#define REPORT_IDLE_MS			1000
+#define REPORT_BUSY_MS			200
+#define REPORT_TRANSACTIONS		1000
+
+/*
+ * When idle, what is applied is made durable after this time: long enough for
+ * the WAL writer or the next transaction to save the flush, short enough for
+ * the committers of a synchronous peer.
+ */
+#define SETTLE_MS				10
+
+/* Silence of the peer, which writes a heartbeat each second. */
+#define SILENCE_ASK_MS			3000	/* ask for an answer */
+#define SILENCE_STALLED_MS		7000	/* tell people */
+#define SILENCE_FAILED_MS		20000	/* connect again */
+
+/* A heartbeat that was older than this when it was sent: we are behind. */
+#define BEHIND_US				(2 * USECS_PER_SEC)
+
+/* Layout of messages: XLogData, keepalive, and our standby status update. */
+#define DATA_HEADER_BYTES		25	/* type, start, end, time */
+#define KEEPALIVE_BYTES			18	/* type, end, time, reply requested */
+#define STATUS_BYTES			34	/* type, 3 positions, time, reply wanted */
+
+typedef struct Receiver
+{
+	SharedLink *link;
+	CenterId	peer_id;
+	Identity	identity;
+	Center		peer;
+	const char *dsn;
+	MemoryContext context;		/* as long as the process */
+	MemoryContext batch_context;
+	Applier    *applier;		/* NULL: not yet */
+	PeerConnection *connection; /* NULL: not yet */
+	WaitEventSet *wait_set;
+	LinkState	state;			/* as last set in the link */
+
+	/* Positions in the peer's WAL; see above. */
+	OriginLsn	received;
+	OriginLsn	done;
+	OriginLsn	durable;
+	OriginLsn	sent;			/* as the peer says */
+	OriginLsn	end_at_start;	/* of the peer's WAL, when we connected */
+	OriginLsn	previous_end;	/* of the last transaction of this session */
+
+	/* Reports to the peer. */
+	int64		reported_ms;	/* when the last one was sent */
+	int64		pending_since_ms;	/* done is beyond durable; 0: is not */
+	int			unreported;		/* transactions applied since the last */
+	bool		reply_requested;
+
+	/* What was heard. */
+	int64		heard_ms;		/* bytes have arrived last */
+	bool		heard_heartbeat;	/* in this session */
+	bool		heard_time;		/* heard_ts is not published yet */
+	bool		behind;
+	bool		proven;			/* got further than any receiver before */
+	TimestampTz heard_ts;
+	TimestampTz last_commit_ts;
+	uint64		bytes;			/* received and not published yet */
+	int64		stats_ms;		/* when statistics were forced out last */
+} Receiver;
+
+/* ---- start and end ---- */
+
+/*
+ * The process ends, for whatever reason: give the link up and wake the
+ * manager.  Runs after an open transaction was rolled back and the replication
+ * origin was released, so a successor finds both free.
+ */
+static void
+release_link(int code, Datum arg)
+{
+	Receiver   *receiver = (Receiver *) DatumGetPointer(arg);
+	SharedLink *link = receiver->link;
+	LinkState	state;
+
+	if (receiver->connection)
+		mc_peer_close(receiver->connection);
+
+	/* An error has set the state already; a kill from outside has not. */
+	SpinLockAcquire(&link->mutex);
+	link->pid = 0;
+	state = link->state;
+	SpinLockRelease(&link->mutex);
+	if (state == LINK_CATCHING_UP || state == LINK_STREAMING)
+		mc_link_set_state(link, LINK_DISCONNECTED, "the receiver was stopped");
+
+	mc_shared_reload(MyDatabaseId);
+}
+
+/*
+ * Become the one receiver of the link, or end the process.
+ */
+static void
+claim_link(Receiver *receiver)
+{
+	SharedLink *link = receiver->link;
+	bool		claimed;
+	pid_t		other;
+
+	SpinLockAcquire(&link->mutex);
+	other = link->pid;
+	SpinLockRelease(&link->mutex);
+
+	/* An owner that is not alive can only be a leftover of a crash. */
+	if (other != 0 && BackendPidGetProc(other) != NULL)
+		proc_exit(1);
+
+	SpinLockAcquire(&link->mutex);
+	claimed = link->pid == other && link->dboid == MyDatabaseId;
+	if (claimed)
+		link->pid = MyProcPid;
+	receiver->peer_id = link->peer;
+	receiver->state = link->state;
+	SpinLockRelease(&link->mutex);
+	if (!claimed)
+		proc_exit(1);
+	on_shmem_exit(release_link, PointerGetDatum(receiver));
+}
+
+/*
+ * Settings on which the meaning of received text depends, or that could end a
+ * transaction which waits for its next chunk, beyond those of all our workers.
+ */
+static void
+pin_settings(void)
+{
+	SetConfigOption("client_encoding", GetDatabaseEncodingName(),
+					PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("array_nulls", "on", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("standard_conforming_strings", "on",
+					PGC_USERSET, PGC_S_OVERRIDE);
+
+	/* Since PostgreSQL 17. */
+	if (GetConfigOption("transaction_timeout", true, false) != NULL)
+		SetConfigOption("transaction_timeout", "0",
+						PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * Read who we are and who the peer is.  Where there is nothing to receive any
+ * more the process ends quietly: the manager is about to notice.
+ */
+static void
+configure(Receiver *receiver)
+{
+	LinkOptions options;
+	MemoryContext caller;
+	bool		found;
+
+	StartTransactionCommand();
+	caller = MemoryContextSwitchTo(receiver->context);
+	found = mc_registry_identity(&receiver->identity) &&
+		mc_registry_center(receiver->peer_id, &receiver->peer);
+	if (found)
+		mc_registry_link(receiver->peer_id, &options);
+	MemoryContextSwitchTo(caller);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(receiver->context);
+
+	if (!found || receiver->identity.detached || options.paused_in ||
+		receiver->peer.state == CENTER_PARTED)
+		proc_exit(1);
+
+	receiver->dsn = options.dsn ? options.dsn : receiver->peer.dsn;
+	SetConfigOption("application_name",
+					psprintf("multicenter receiver %s",
+							 NameStr(receiver->peer.name)),
+					PGC_USERSET, PGC_S_OVERRIDE);
+}
+
+/* ---- connecting ---- */
+
+/*
+ * The stream has begun: say so in the link.  A link that was stalled stays so
+ * until this receiver gets further than those before.
+ */
+static void
+announce_stream(Receiver *receiver)
+{
+	SharedLink *link = receiver->link;
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&link->mutex);
+	link->counters.connects++;
+	link->last_message_at = now;
+	link->sent_lsn = receiver->sent;
+	link->received_lsn = receiver->received;
+	link->applied_lsn = receiver->done;
+	link->flush_lsn = receiver->durable;
+	link->peer_insert_lsn = receiver->end_at_start;
+	link->heard_by_heartbeat = false;
+	SpinLockRelease(&link->mutex);
+
+	if (receiver->state != LINK_STALLED)
+	{
+		receiver->state = LINK_CATCHING_UP;
+		mc_link_set_state(link, LINK_CATCHING_UP, NULL);
+	}
+}
+
+/*
+ * Was a connection lost in the middle of the transaction that is next?  The
+ * applier does not talk to the peer while it applies a record, so a record
+ * that takes long, such as a CREATE INDEX, makes the walsender give up.  Were
+ * it not for this check, the next attempt would end in the same way.
+ */
+static bool
+lost_within_transaction(const Receiver *receiver)
+{
+	SharedLink *link = receiver->link;
+	bool		lost;
+
+	SpinLockAcquire(&link->mutex);
+	lost = link->error.sqlstate == ERRCODE_CONNECTION_FAILURE &&
+		link->error.origin_lsn > mc_apply_progress(receiver->applier).value;
+	SpinLockRelease(&link->mutex);
+	return lost;
+}
+
+/*
+ * Connect to the peer and start the stream at our progress.
+ */
+static void
+connect_to_peer(Receiver *receiver)
+{
+	PeerStream *stream = palloc0(sizeof(PeerStream));
+
+	/* What an earlier receiver applied may not be durable yet. */
+	(void) mc_apply_flushed(receiver->applier, true);
+
+	stream->dsn = receiver->dsn;
+	stream->peer = &receiver->peer;
+	stream->identity = &receiver->identity;
+	stream->progress = mc_apply_progress(receiver->applier);
+	stream->patient = lost_within_transaction(receiver);
+	mc_stream_open(stream);
+
+	/* What was confirmed once must not be taken back by a report. */
+	receiver->connection = stream->connection;
+	receiver->durable = stream->confirmed;
+	receiver->done.value = Max(stream->progress.value,
+							   stream->confirmed.value);
+	receiver->received = receiver->done;
+	receiver->sent = receiver->done;
+	receiver->end_at_start = stream->wal_end;
+
+	receiver->wait_set = CreateWaitEventSet_compat(NULL, 3);
+	AddWaitEventToSet(receiver->wait_set, WL_LATCH_SET, PGINVALID_SOCKET,
+					  MyLatch, NULL);
+	AddWaitEventToSet(receiver->wait_set, WL_EXIT_ON_PM_DEATH,
+					  PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(receiver->wait_set, WL_SOCKET_READABLE,
+					  mc_peer_socket(receiver->connection), NULL, NULL);
+	announce_stream(receiver);
+}
+
+/* ---- receiving ---- */
+
+/*
+ * Read 8 bytes of a message in network byte order.
+ */
+static uint64
+get_uint64(const char *bytes)
+{
+	uint64		value;
+
+	memcpy(&value, bytes, sizeof(value));
+	return pg_ntoh64(value);
+}
+
+/*
+ * Raise an error about a message that breaks the protocol.
+ */
+pg_noreturn static void
+raise_malformed(const Receiver *receiver, XLogRecPtr lsn, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("malformed message from center \"%s\" at %X/%X: %s",
+					NameStr(receiver->peer.name), LSN_FORMAT_ARGS(lsn),
+					problem)));
+}
+
+/*
+ * Everything of the peer before lsn is applied here, or changes nothing.
+ */
+static void
+advance_done(Receiver *receiver, XLogRecPtr lsn)
+{
+	if (lsn <= receiver->done.value)
+		return;
+	receiver->done.value = lsn;
+	if (receiver->received.value < lsn)
+		receiver->received.value = lsn;
+	if (receiver->pending_since_ms == 0)
+		receiver->pending_since_ms = mc_monotonic_ms();
+}
+
+/*
+ * Remember a time of the peer's clock that everything up to is applied, and
+ * whether it was old already when it was sent.  Both times are the peer's, so
+ * that the difference of our clocks does not matter.
+ */
+static void
+note_time(Receiver *receiver, TimestampTz ts, TimestampTz sent_at)
+{
+	receiver->heard_ts = ts;
+	receiver->heard_time = true;
+	receiver->behind = sent_at > ts && sent_at - ts > BEHIND_US;
+}
+
+/*
+ * A frame has arrived: apply it.
+ */
+static void
+take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
+		   const char *data, uint32 len)
+{
+	FrameHeader header;
+	WireCursor	body;
+	const char *problem = "unknown";
+
+	if (mc_wire_read_frame(data, len, &header, &body, &problem) != WIRE_OK)
+		raise_malformed(receiver, start, problem);
+	if (header.prev_end_lsn != receiver->previous_end.value)
+		raise_malformed(receiver, header.commit_lsn,
+						"a transaction before it is missing");
+
+	if (header.type == FRAME_HEARTBEAT)
+	{
+		if (mc_apply_in_transaction(receiver->applier))
+			raise_malformed(receiver, header.commit_lsn,
+							"heartbeat within a transaction");
+		receiver->heard_heartbeat = true;
+		note_time(receiver, header.commit_ts, sent_at);
+		advance_done(receiver, header.end_lsn);
+		return;
+	}
+
+	if (mc_apply_frame(receiver->applier, &header, &body))
+	{
+		note_time(receiver, header.commit_ts, sent_at);
+		receiver->last_commit_ts = header.commit_ts;
+		receiver->previous_end.value = header.end_lsn;
+		advance_done(receiver, header.end_lsn);
+		receiver->unreported++;
+	}
+	else
+		receiver->behind = sent_at > header.commit_ts &&
+			sent_at - header.commit_ts > BEHIND_US;
+}
+
+/*
+ * Take one message of the stream apart.
+ */
+static void
+take_message(Receiver *receiver, const char *message, int len)
+{
+	XLogRecPtr	lsn;
+
+	switch (message[0])
+	{
+		case 'w':
+			if (len <= DATA_HEADER_BYTES)
+				raise_malformed(receiver, receiver->received.value,
+								"data message is too short");
+			lsn = get_uint64(message + 1);
+			if (receiver->received.value < lsn)
+				receiver->received.value = lsn;
+			if (receiver->sent.value < lsn)
+				receiver->sent.value = lsn;
+			take_frame(receiver, lsn, (TimestampTz) get_uint64(message + 17),
+					   message + DATA_HEADER_BYTES,
+					   (uint32) (len - DATA_HEADER_BYTES));
+			break;
+		case 'k':
+			if (len != KEEPALIVE_BYTES)
+				raise_malformed(receiver, receiver->received.value,
+								"keepalive has a wrong length");
+			lsn = get_uint64(message + 1);
+			if (receiver->sent.value < lsn)
+				receiver->sent.value = lsn;
+
+			/* All transactions that end before it have been sent before. */
+			if (!mc_apply_in_transaction(receiver->applier))
+				advance_done(receiver, lsn);
+			if (message[17] != 0)
+				receiver->reply_requested = true;
+			break;
+		default:
+			raise_malformed(receiver, receiver->received.value,
+							"unknown type of message");
+	}
+}
+
+/*
+ * Receive and apply what has arrived, but not more than a batch.  Returns
+ * true if nothing is left, so that we may wait for the socket.
+ */
+static bool
+take_batch(Receiver *receiver)
+{
+	int64		bytes = 0;
+
+	for (int i = 0; i < BATCH_MESSAGES && bytes < BATCH_BYTES; i++)
+	{
+		char	   *message;
+		int			len;
+
+		CHECK_FOR_INTERRUPTS();
+		len = mc_peer_receive(receiver->connection, &message);
+		if (len == 0)
+		{
+			receiver->bytes += bytes;
+			return true;
+		}
+		if (len < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("center \"%s\" closed the connection",
+							NameStr(receiver->peer.name))));
+		bytes += len;
+		take_message(receiver, message, len);
+	}
+	receiver->bytes += bytes;
+	return false;
+}
+
+/* ---- reporting ---- */
+
+/*
+ * Find out what is durable here.  What was confirmed once stays confirmed,
+ * although a transaction that was applied since is not durable yet.
+ */
+static void
+update_durable(Receiver *receiver, bool flush)
+{
+	OriginLsn	flushed = mc_apply_flushed(receiver->applier, flush);
+	OriginLsn	durable = receiver->done;
+
+	/*
+	 * Where all transactions are durable so is what follows the last of them
+	 * and changes nothing here.
+	 */
+	if (flushed.value < mc_apply_progress(receiver->applier).value)
+		durable.value = Min(flushed.value, receiver->done.value);
+	if (receiver->durable.value < durable.value)
+		receiver->durable = durable;
+}
+
+/*
+ * Tell the peer how far we are.
+ */
+static void
+send_status(Receiver *receiver, int64 now_ms, bool flush)
+{
+	char		status[STATUS_BYTES];
+	uint64		fields[4];
+
+	update_durable(receiver, flush);
+	fields[0] = pg_hton64(receiver->done.value);	/* written */
+	fields[1] = pg_hton64(receiver->durable.value); /* flushed */
+	fields[2] = pg_hton64(receiver->done.value);	/* applied */
+	fields[3] = pg_hton64((uint64) GetCurrentTimestamp());
+	status[0] = 'r';
+	memcpy(status + 1, fields, sizeof(fields));
+
+	/* The peer does not speak by itself as long as it hears us. */
+	status[STATUS_BYTES - 1] = now_ms - receiver->heard_ms >= SILENCE_ASK_MS;
+	mc_peer_send(receiver->connection, status, sizeof(status));
+
+	receiver->reported_ms = now_ms;
+	receiver->reply_requested = false;
+	receiver->unreported = 0;
+	receiver->pending_since_ms =
+		receiver->durable.value < receiver->done.value ? now_ms : 0;
+}
+
+/*
+ * Tell the peer how far we are, if it is time to.  Its committers may wait
+ * for it; but in the middle of a burst they can wait for its end.
+ */
+static void
+report(Receiver *receiver, int64 now_ms, bool drained)
+{
+	int64		interval_ms = drained ? REPORT_IDLE_MS : REPORT_BUSY_MS;
+	bool		settle = drained && receiver->pending_since_ms != 0 &&
+	now_ms - receiver->pending_since_ms >= SETTLE_MS;
+
+	if (settle || receiver->reply_requested ||
+		(drained && receiver->unreported > 0) ||
+		receiver->unreported >= REPORT_TRANSACTIONS ||
+		now_ms - receiver->reported_ms >= interval_ms)
+		send_status(receiver, now_ms, settle);
+}
+
+/*
+ * This receiver got further than those before it that failed: the manager
+ * need not wait any longer before it starts the next one.
+ */
+static void
+note_success(Receiver *receiver)
+{
+	SharedLink *link = receiver->link;
+
+	receiver->proven = true;
+	SpinLockAcquire(&link->mutex);
+	link->failures = 0;
+	SpinLockRelease(&link->mutex);
+	ereport(LOG,
+			(errmsg("replication from center \"%s\" is running",
+					NameStr(receiver->peer.name))));
+}
+
+/*
+ * Set the state of the link to what the last messages, or their absence, say.
+ */
+static void
+update_state(Receiver *receiver, int64 now_ms)
+{
+	LinkState	state;
+	char		reason[64] = "";
+
+	/*
+	 * Old heartbeats may come again before the transaction at which earlier
+	 * receivers have failed, so they prove nothing.
+	 */
+	if (!receiver->proven &&
+		(receiver->previous_end.value != InvalidXLogRecPtr ||
+		 receiver->done.value >= receiver->end_at_start.value))
+		note_success(receiver);
+
+	if (now_ms - receiver->heard_ms >= SILENCE_STALLED_MS)
+	{
+		state = LINK_STALLED;
+		snprintf(reason, sizeof(reason), "no message from the peer for %d s",
+				 SILENCE_STALLED_MS / 1000);
+	}
+	else if (!receiver->proven)
+		state = receiver->state;
+	else
+		state = receiver->behind ? LINK_CATCHING_UP : LINK_STREAMING;
+
+	if (state != receiver->state)
+		mc_link_set_state(receiver->link, state, reason);
+	receiver->state = state;
+}
+
+/*
+ * Publish in the link what a batch has brought.
+ */
+static void
+publish(Receiver *receiver)
+{
+	SharedLink *link = receiver->link;
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&link->mutex);
+	link->sent_lsn = receiver->sent;
+	link->received_lsn = receiver->received;
+	link->applied_lsn = receiver->done;
+	link->flush_lsn = receiver->durable;
+	if (link->peer_insert_lsn.value < receiver->sent.value)
+		link->peer_insert_lsn = receiver->sent;
+	if (receiver->bytes > 0)
+		link->last_message_at = now;
+	link->counters.bytes += receiver->bytes;
+	if (receiver->heard_time)
+	{
+		link->heard_ts = receiver->heard_ts;
+		link->heard_at = now;
+		link->heard_by_heartbeat = receiver->heard_heartbeat;
+	}
+	if (receiver->last_commit_ts != 0)
+		link->last_commit_ts = receiver->last_commit_ts;
+	SpinLockRelease(&link->mutex);
+
+	receiver->bytes = 0;
+	receiver->heard_time = false;
+}
+
+/* ---- the loop ---- */
+
+/*
+ * Nothing is there to be applied: do what must not be done in the middle of a
+ * transaction.
+ */
+static void
+do_idle_work(Receiver *receiver, int64 now_ms)
+{
+	if (mc_apply_in_transaction(receiver->applier) ||
+		IsTransactionOrTransactionBlock())
+		return;
+	AcceptInvalidationMessages();
+	if (now_ms - receiver->stats_ms >= REPORT_IDLE_MS)
+	{
+		pgstat_report_stat(true);
+		receiver->stats_ms = now_ms;
+	}
+}
+
+/*
+ * Wait until the peer sends something, a report is due, or somebody wants
+ * something of us.
+ */
+static void
+wait_for_input(Receiver *receiver, int64 now_ms)
+{
+	WaitEvent	events[3];
+	int64		until_ms = receiver->reported_ms + REPORT_IDLE_MS;
+	int			nevents;
+
+	if (receiver->pending_since_ms != 0)
+		until_ms = Min(until_ms, receiver->pending_since_ms + SETTLE_MS);
+
+	pgstat_report_activity(IsTransactionOrTransactionBlock() ?
+						   STATE_IDLEINTRANSACTION : STATE_IDLE, NULL);
+	nevents = WaitEventSetWait(receiver->wait_set,
+							   (long) Max(until_ms - now_ms, 0),
+							   events, lengthof(events), PG_WAIT_EXTENSION);
+	for (int i = 0; i < nevents; i++)
+	{
+		/* A part of a large message is a sign of life too. */
+		if (events[i].events & WL_SOCKET_READABLE)
+			receiver->heard_ms = mc_monotonic_ms();
+		if (events[i].events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+	}
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	pgstat_report_activity(STATE_RUNNING, NULL);
+}
+
+/*
+ * Receive, apply and report, until an error ends it.
+ */
+pg_noreturn static void
+stream(Receiver *receiver)
+{
+	receiver->heard_ms = mc_monotonic_ms();
+	receiver->stats_ms = receiver->heard_ms;
+	for (;;)
+	{
+		bool		drained;
+		int64		now_ms;
+
+		MemoryContextSwitchTo(receiver->batch_context);
+		drained = take_batch(receiver);
+		now_ms = mc_monotonic_ms();
+		if (receiver->bytes > 0)
+			receiver->heard_ms = now_ms;
+
+		report(receiver, now_ms, drained);
+		publish(receiver);
+		update_state(receiver, now_ms);
+		if (!mc_apply_in_transaction(receiver->applier))
+			MemoryContextReset(receiver->batch_context);
+		if (!drained)
+			continue;
+
+		if (now_ms - receiver->heard_ms >= SILENCE_FAILED_MS)
+			ereport(ERROR,
+					(errcode(ERRCODE_CONNECTION_FAILURE),
+					 errmsg("no message from center \"%s\" for %d s",
+							NameStr(receiver->peer.name),
+							SILENCE_FAILED_MS / 1000)));
+		do_idle_work(receiver, now_ms);
+		wait_for_input(receiver, now_ms);
+	}
+}
+
+/*
+ * Does an error mean that the peer cannot be reached just now, rather than
+ * that something has to be repaired?
+ */
+static bool
+is_unreachable(int sqlstate)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_PROTOCOL_VIOLATION:
+			return false;
+		case ERRCODE_ADMIN_SHUTDOWN:
+		case ERRCODE_CRASH_SHUTDOWN:
+		case ERRCODE_CANNOT_CONNECT_NOW:
+		case ERRCODE_QUERY_CANCELED:
+		case ERRCODE_OBJECT_IN_USE: /* its last walsender has not ended yet */
+			return true;
+		default:
+			return ERRCODE_TO_CATEGORY(sqlstate) ==
+				ERRCODE_CONNECTION_EXCEPTION;
+	}
+}
+
+/*
+ * Write the error that was caught into the link.
+ */
+static void
+record_failure(Receiver *receiver)
+{
+	SharedLink *link = receiver->link;
+	OriginLsn	lsn = {InvalidXLogRecPtr};
+	const char *relation = NULL;
+	LinkState	state = LINK_STALLED;
+	ErrorData  *error;
+	char	   *message;
+	bool		connected_once;
+
+	MemoryContextSwitchTo(receiver->context);
+	error = CopyErrorData();
+	message = error->message ? error->message : pstrdup("unknown error");
+
+	/* The copy in the link must not end within a character. */
+	message[pg_mbcliplen(message, strlen(message),
+						 MC_ERROR_MESSAGE_BYTES - 1)] = '\0';
+	if (receiver->applier)
+	{
+		const ApplyPosition *position = mc_apply_position(receiver->applier);
+
+		lsn = position->commit_lsn;
+		relation = position->relation;
+	}
+	mc_link_set_error(link, error->sqlerrcode, message, relation, lsn);
+
+	SpinLockAcquire(&link->mutex);
+	connected_once = link->counters.connects > 0;
+	SpinLockRelease(&link->mutex);
+	if (is_unreachable(error->sqlerrcode))
+		state = connected_once ? LINK_DISCONNECTED : LINK_NEVER_CONNECTED;
+	mc_link_set_state(link, state, message);
+}
+
+/*
+ * The receiver; see receiver.h.
+ */
+void
+mc_receiver_run(SharedLink *link)
+{
+	Receiver   *receiver = MemoryContextAllocZero(TopMemoryContext,
+												  sizeof(Receiver));
+
+	receiver->link = link;
+	receiver->context = AllocSetContextCreate(TopMemoryContext,
+											  "multicenter receiver",
+											  ALLOCSET_DEFAULT_SIZES);
+	receiver->batch_context = AllocSetContextCreate(receiver->context,
+													"multicenter batch",
+													ALLOCSET_DEFAULT_SIZES);
+	claim_link(receiver);
+	pin_settings();
+
+	/* Caught only to be shown in views; the process ends by it all the same. */
+	PG_TRY();
+	{
+		MemoryContext apply_context;
+
+		configure(receiver);
+		apply_context = AllocSetContextCreate(receiver->context,
+											  "multicenter applier",
+											  ALLOCSET_DEFAULT_SIZES);
+		MemoryContextSwitchTo(apply_context);
+		receiver->applier = mc_apply_create(link,
+											receiver->identity.center_id,
+											NameStr(receiver->peer.name));
+		MemoryContextSwitchTo(receiver->context);
+		connect_to_peer(receiver);
+		stream(receiver);
+	}
+	PG_CATCH();
+	{
+		record_failure(receiver);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}

@@ -1,0 +1,223 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream.c
+ *	  Open the stream of a peer: connect, check its slot, start.
+ *
+ * NOTES
+ *	  A slot that was lost, or a peer that was restored from a backup, must
+ *	  not be answered by starting somewhere else: changes would be missing and
+ *	  nobody would know.  So what the peer has is compared with what we have
+ *	  before the stream starts, and the error says how to go on.
+ *
+ *	  Whether the peer is a center of our group at all is checked by its
+ *	  output plugin, which gets our ids with START_REPLICATION.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+
+#include "core/image.h"
+#include "core/wire.h"
+#include "target/stream.h"
+
+#include "compat.h"
+
+/* Answers are small and need no lock. */
+#define QUERY_TIMEOUT_MS		10000
+
+/* How long a patient peer waits for a sign of life. */
+#define PATIENT_SENDER_TIMEOUT	"'10min'"
+
+/*
+ * Raise an error about an answer that no PostgreSQL server would give.
+ */
+pg_noreturn static void
+raise_bad_answer(const PeerStream *stream, const char *question)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROTOCOL_VIOLATION),
+			 errmsg("center \"%s\" gave an invalid answer to %s",
+					NameStr(stream->peer->name), question)));
+}
+
+/*
+ * Ask the peer something.
+ */
+static PeerResult *
+ask(const PeerStream *stream, const char *command)
+{
+	return mc_peer_query(stream->connection, command, 0, NULL,
+						 QUERY_TIMEOUT_MS);
+}
+
+/*
+ * Read a position from an answer; a null is 0.
+ */
+static OriginLsn
+parse_lsn(const PeerStream *stream, const char *text, const char *question)
+{
+	OriginLsn	lsn = {InvalidXLogRecPtr};
+	uint32		high;
+	uint32		low;
+
+	if (text == NULL)
+		return lsn;
+	if (sscanf(text, "%X/%X", &high, &low) != 2)
+		raise_bad_answer(stream, question);
+	lsn.value = ((uint64) high << 32) | low;
+	return lsn;
+}
+
+/*
+ * Ask the peer where its WAL ends.  A peer whose WAL is behind what we have
+ * applied was restored from an old backup or is a standby that had not
+ * everything: it will write other changes at the same positions.
+ */
+static void
+check_position(PeerStream *stream)
+{
+	PeerResult *answer = ask(stream, "IDENTIFY_SYSTEM");
+
+	if (answer->nrows != 1 || answer->ncolumns < 4 ||
+		answer->rows[0][2] == NULL || answer->rows[0][3] == NULL)
+		raise_bad_answer(stream, "IDENTIFY_SYSTEM");
+	stream->wal_end = parse_lsn(stream, answer->rows[0][2],
+								"IDENTIFY_SYSTEM");
+
+	if (stream->wal_end.value < stream->progress.value)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("center \"%s\" has gone back in time: its WAL ends at %X/%X, but changes up to %X/%X were applied here",
+						NameStr(stream->peer->name),
+						LSN_FORMAT_ARGS(stream->wal_end.value),
+						LSN_FORMAT_ARGS(stream->progress.value)),
+				 errhint("It was probably restored from a backup: part it from the group and join it again.")));
+}
+
+/*
+ * Find the name of the slot that serves us, into slot; it has the OID of the
+ * peer's database in it, which nobody but the peer knows.
+ */
+static void
+find_slot_name(const PeerStream *stream, char *slot)
+{
+	PeerResult *answer;
+	unsigned long dboid;
+	char	   *end;
+
+	answer = ask(stream,
+				 "SELECT oid FROM pg_catalog.pg_database"
+				 " WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()");
+	if (answer->nrows != 1 || answer->ncolumns != 1 ||
+		answer->rows[0][0] == NULL)
+		raise_bad_answer(stream, "a query for its database");
+	errno = 0;
+	dboid = strtoul(answer->rows[0][0], &end, 10);
+	if (errno != 0 || *end != '\0' || dboid == 0 || dboid > PG_UINT32_MAX)
+		raise_bad_answer(stream, "a query for its database");
+	mc_slot_name(slot, (Oid) dboid, stream->identity->center_id);
+}
+
+/*
+ * A walsender that serves an earlier receiver of ours, which is gone, may not
+ * have noticed that: end it, so that the slot is free for us.  Nobody else
+ * may use the slot, and only a process of our own role is ended.
+ */
+static void
+take_over_slot(const PeerStream *stream, const char *slot)
+{
+	ask(stream,
+		psprintf("SELECT pg_catalog.pg_terminate_backend(s.active_pid, 2000)"
+				 " FROM pg_catalog.pg_replication_slots s"
+				 " JOIN pg_catalog.pg_stat_activity a"
+				 " ON a.pid OPERATOR(pg_catalog.=) s.active_pid"
+				 " WHERE s.slot_name OPERATOR(pg_catalog.=) %s"
+				 " AND a.usename OPERATOR(pg_catalog.=) current_user",
+				 quote_literal_cstr(slot)));
+}
+
+/*
+ * Check that the slot is there and still has all the WAL that we need.
+ */
+static void
+check_slot(PeerStream *stream, const char *slot)
+{
+	PeerResult *answer;
+
+	answer = ask(stream,
+				 psprintf("SELECT wal_status, confirmed_flush_lsn"
+						  " FROM pg_catalog.pg_replication_slots"
+						  " WHERE slot_name OPERATOR(pg_catalog.=) %s",
+						  quote_literal_cstr(slot)));
+	if (answer->nrows == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("center \"%s\" has no replication slot \"%s\" for this center",
+						NameStr(stream->peer->name), slot),
+				 errhint("The changes for this center are not kept any more: part this center from the group and join it again.")));
+	if (answer->nrows != 1 || answer->ncolumns != 2)
+		raise_bad_answer(stream, "a query for its slot");
+	if (answer->rows[0][0] != NULL && strcmp(answer->rows[0][0], "lost") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("center \"%s\" has removed WAL that this center still needs",
+						NameStr(stream->peer->name)),
+				 errdetail("Its replication slot \"%s\" is invalid.", slot),
+				 errhint("Part this center from the group and join it again.  A greater max_slot_wal_keep_size on the other center keeps more WAL.")));
+	stream->confirmed = parse_lsn(stream, answer->rows[0][1],
+								  "a query for its slot");
+}
+
+/*
+ * The command that starts the stream.
+ */
+static char *
+start_command(const PeerStream *stream, const char *slot)
+{
+	char		architecture[2 * MC_ARCH_LEN + 1];
+	Datum		group_uuid = UUIDPGetDatum(&stream->identity->group_uuid);
+
+	hex_encode(mc_image_architecture(), MC_ARCH_LEN, architecture);
+	architecture[2 * MC_ARCH_LEN] = '\0';
+
+	return psprintf("START_REPLICATION SLOT %s LOGICAL %X/%X"
+					" (proto_min '%d', proto_max '%d', group '%s',"
+					" origin_id '%u', target_id '%u',"
+					" architecture '%s', encoding '%s')",
+					quote_identifier(slot),
+					LSN_FORMAT_ARGS(stream->progress.value),
+					MC_PROTOCOL_MIN, MC_PROTOCOL_MAX,
+					DatumGetCString(DirectFunctionCall1(uuid_out, group_uuid)),
+					stream->peer->id, stream->identity->center_id,
+					architecture, GetDatabaseEncodingName());
+}
+
+/*
+ * Connect and start; see stream.h.
+ */
+void
+mc_stream_open(PeerStream *stream)
+{
+	char		slot[NAMEDATALEN];
+
+	stream->connection = mc_peer_connect(stream->dsn,
+										 NameStr(stream->peer->name),
+										 "multicenter", true);
+	check_position(stream);
+	find_slot_name(stream, slot);
+
+	/* synchronous_standby_names knows a link by the name of its slot. */
+	ask(stream, psprintf("SET application_name = %s",
+						 quote_literal_cstr(slot)));
+	take_over_slot(stream, slot);
+	check_slot(stream, slot);
+	if (stream->patient)
+		ask(stream, "SET wal_sender_timeout = " PATIENT_SENDER_TIMEOUT);
+
+	mc_peer_start_replication(stream->connection, start_command(stream, slot));
+}

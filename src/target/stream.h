@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * stream.h
+ *	  Open the stream of a peer: connect, check its slot, start.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_STREAM_H
+#define MC_STREAM_H
+
+#include "state/registry.h"
+#include "target/connection.h"
+
+/* What a stream is opened with, and what was learnt by that. */
+typedef struct PeerStream
+{
+	const char *dsn;
+	const Center *peer;
+	const Identity *identity;	/* who we are */
+	OriginLsn	progress;		/* what is applied here; the stream starts
+								 * there */
+	bool		patient;		/* the peer must bear a long silence of ours */
+
+	/* Set by mc_stream_open(). */
+	PeerConnection *connection;
+	OriginLsn	confirmed;		/* what the peer's slot knows as flushed */
+	OriginLsn	wal_end;		/* where the peer's WAL ended */
+} PeerStream;
+
+/*
+ * Connect to the peer, make sure that it still has all that follows our
+ * progress, and start the stream; afterwards mc_peer_receive() returns its
+ * messages.  Everything is allocated in the current context.  Raises an error
+ * that says what to do where the link cannot go on.
+ */
+extern void mc_stream_open(PeerStream *stream);
+
+#endif							/* MC_STREAM_H */

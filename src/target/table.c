@@ -1,0 +1,398 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.c
+ *	  A table that the current remote transaction writes to.
+ *
+ * NOTES
+ *	  Rows are searched with a dirty snapshot, so that a row which another
+ *	  transaction is changing is waited for.  Such a scan can pass over a row
+ *	  that is updated while it runs (it sees the old version after it died
+ *	  and has passed the place of the new one), so "nothing found" is believed
+ *	  only of a second scan with an ordinary snapshot.
+ *
+ *	  Rows are not locked: whoever updates or deletes the found version is
+ *	  told if it is not the last one any more, and searches again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "target/table.h"
+#include "utils/datum.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+
+void
+mc_owner_enter(Oid owner, OwnerScope *scope)
+{
+	GetUserIdAndSecContext(&scope->user, &scope->sec_context);
+	SetUserIdAndSecContext(owner, scope->sec_context |
+						   SECURITY_RESTRICTED_OPERATION);
+	scope->guc_level = NewGUCNestLevel();
+}
+
+void
+mc_owner_leave(const OwnerScope *scope)
+{
+	AtEOXact_GUC(false, scope->guc_level);
+	SetUserIdAndSecContext(scope->user, scope->sec_context);
+}
+
+bool
+mc_trigger_fires(const Trigger *trigger)
+{
+	return trigger->tgenabled == TRIGGER_FIRES_ALWAYS ||
+		trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA;
+}
+
+/* Does any trigger of the table run on apply? */
+static bool
+has_firing_triggers(Relation rel)
+{
+	if (rel->trigdesc == NULL)
+		return false;
+	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+	{
+		if (mc_trigger_fires(&rel->trigdesc->triggers[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Allocate a row in the layout of the table. */
+static void
+make_row(RemoteRow *row, int natts)
+{
+	row->values = palloc0(sizeof(Datum) * Max(natts, 1));
+	row->isnull = palloc0(sizeof(bool) * Max(natts, 1));
+	row->unchanged = palloc0(sizeof(bool) * Max(natts, 1));
+}
+
+/*
+ * Make the executor's state.  The columns of the peer count as updated, so
+ * that triggers on columns fire as they do in PostgreSQL's own replication.
+ */
+static void
+make_executor_state(TargetTable *table)
+{
+	RelationMap *map = table->map;
+	Bitmapset  *updated = NULL;
+
+	for (int i = 0; i < map->natts; i++)
+	{
+		if (map->remote_index[i] >= 0)
+			updated = bms_add_member(updated, i + 1 -
+									 FirstLowInvalidHeapAttributeNumber);
+	}
+
+	table->estate = CreateExecutorState();
+	mc_init_range_table(table->estate, table->rel, updated);
+	table->relinfo = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->relinfo, table->rel, 1, NULL, 0);
+
+	/* Without triggers that fire, the others need not be looked at. */
+	table->fires_triggers = has_firing_triggers(table->rel);
+	if (!table->fires_triggers)
+		table->relinfo->ri_TrigDesc = NULL;
+
+	/* Where the triggers' machinery looks for the table. */
+	table->estate->es_opened_result_relations =
+		lappend(table->estate->es_opened_result_relations, table->relinfo);
+	EvalPlanQualInit_compat(&table->epqstate, table->estate);
+	ExecOpenIndices(table->relinfo, false);
+}
+
+/* Begin the index scan that is used for every row. */
+static void
+prepare_search(TargetTable *table)
+{
+	RelationMap *map = table->map;
+
+	InitDirtySnapshot(table->dirty);
+	if (!OidIsValid(map->index))
+	{
+		table->equality = palloc0(sizeof(TypeCacheEntry *) * Max(map->natts, 1));
+		return;
+	}
+
+	table->index = index_open(map->index, RowExclusiveLock);
+	table->scan = index_beginscan_compat(table->rel, table->index,
+										 &table->dirty, map->nkeys);
+	table->arbiters = list_make1_oid(map->index);
+	table->scan_keys = palloc(sizeof(ScanKeyData) * map->nkeys);
+	for (int i = 0; i < map->nkeys; i++)
+	{
+		table->scan_keys[i] = map->scan_keys[i];
+		fmgr_info_copy(&table->scan_keys[i].sk_func,
+					   &map->scan_keys[i].sk_func, table->context);
+	}
+}
+
+/* Raise an error where writing to this kind of table is not possible. */
+static void
+check_kind(RelationMap *map, Relation rel)
+{
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table \"%s.%s\" is partitioned in this center but not at the origin",
+						map->schema, map->name),
+				 errhint("Partition the table in the same way in all centers.")));
+}
+
+TargetTable *
+mc_table_open(RemoteTransaction *transaction, RelationMap *map)
+{
+	TargetTable *table;
+	MemoryContext context;
+	MemoryContext old_context;
+	OwnerScope	scope;
+
+	if (map->open)
+		return map->open;
+
+	context = AllocSetContextCreate(transaction->context, "multicenter table",
+									ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(context);
+	table = palloc0(sizeof(TargetTable));
+	table->map = map;
+	table->context = context;
+	table->rel = mc_relation_open(map, RowExclusiveLock);
+	check_kind(map, table->rel);
+
+	/* Opening an index may simplify its expressions, by running them. */
+	mc_owner_enter(map->owner, &scope);
+	make_executor_state(table);
+	mc_owner_leave(&scope);
+
+	prepare_search(table);
+	table->local_row = table_slot_create(table->rel, NULL);
+	table->other_row = table_slot_create(table->rel, NULL);
+	table->write_row = MakeSingleTupleTableSlot(RelationGetDescr(table->rel),
+												&TTSOpsVirtual);
+	make_row(&table->old_row, map->natts);
+	make_row(&table->new_row, map->natts);
+	table->functions = palloc0(sizeof(ColumnFunctions) * Max(map->ncolumns, 1));
+	table->image_values = palloc0(sizeof(Datum) * Max(map->ncolumns, 1));
+	table->image_isnull = palloc0(sizeof(bool) * Max(map->ncolumns, 1));
+
+	MemoryContextSwitchTo(transaction->context);
+	transaction->tables = lappend(transaction->tables, table);
+	MemoryContextSwitchTo(old_context);
+	map->open = table;
+	if (map->group_catalog)
+		transaction->catalog_changed = true;
+	return table;
+}
+
+void
+mc_table_close(RemoteTransaction *transaction, TargetTable *table)
+{
+	ExecDropSingleTupleTableSlot(table->local_row);
+	ExecDropSingleTupleTableSlot(table->other_row);
+	ExecDropSingleTupleTableSlot(table->write_row);
+	if (table->scan)
+		index_endscan(table->scan);
+	if (table->index)
+		index_close(table->index, NoLock);
+	EvalPlanQualEnd(&table->epqstate);
+	ExecCloseIndices(table->relinfo);
+	ExecResetTupleTable(table->estate->es_tupleTable, false);
+	FreeExecutorState(table->estate);
+	table_close(table->rel, NoLock);	/* keep the lock until the commit */
+	table->map->open = NULL;
+	transaction->tables = list_delete_ptr(transaction->tables, table);
+	MemoryContextDelete(table->context);
+}
+
+void
+mc_table_close_all(RemoteTransaction *transaction)
+{
+	while (transaction->tables != NIL)
+		mc_table_close(transaction, llast(transaction->tables));
+}
+
+bool
+mc_table_key_has_null(TargetTable *table, const RemoteRow *row)
+{
+	for (int i = 0; i < table->map->nkeys; i++)
+	{
+		if (row->isnull[table->map->key_attnums[i] - 1])
+			return true;
+	}
+	return false;
+}
+
+bool
+mc_table_same_key(TargetTable *table, const RemoteRow *a, const RemoteRow *b)
+{
+	for (int i = 0; i < table->map->nkeys; i++)
+	{
+		int			attno = table->map->key_attnums[i] - 1;
+		ScanKey		key = &table->scan_keys[i];
+
+		if (a->isnull[attno] || b->isnull[attno])
+			return false;
+		if (!DatumGetBool(FunctionCall2Coll(&key->sk_func, key->sk_collation,
+											a->values[attno],
+											b->values[attno])))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * If another transaction is changing the row that a dirty scan has returned,
+ * wait for its end and return true: the row must be looked at again.
+ */
+static bool
+wait_for_writer(TargetTable *table, TupleTableSlot *slot)
+{
+	SnapshotData *dirty = &table->dirty;
+	TransactionId writer = TransactionIdIsValid(dirty->xmin) ?
+		dirty->xmin : dirty->xmax;
+	ItemPointerData tid = slot->tts_tid;
+
+	if (!TransactionIdIsValid(writer))
+		return false;
+
+	/* Do not sleep with a page pinned. */
+	ExecClearTuple(slot);
+	if (TransactionIdIsValid(dirty->xmin) && dirty->speculativeToken != 0)
+		SpeculativeInsertionWait(dirty->xmin, dirty->speculativeToken);
+	else
+		XactLockTableWait(writer, table->rel, &tid, XLTW_FetchUpdated);
+	return true;
+}
+
+/* Look for the key in the index under one snapshot. */
+static bool
+scan_index(TargetTable *table, Snapshot snapshot, TupleTableSlot *slot)
+{
+	IndexScanDesc scan = table->scan;
+	bool		found;
+
+	scan->xs_snapshot = snapshot;
+	index_rescan(scan, table->scan_keys, table->map->nkeys, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+
+	/* The slot has a pin of its own; let the scan's go. */
+	index_rescan(scan, table->scan_keys, table->map->nkeys, NULL, 0);
+	return found;
+}
+
+/* Are two values of a column equal?  By image where the type has no "=". */
+static bool
+column_equal(TargetTable *table, int attno, Datum a, Datum b)
+{
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table->rel),
+												attno);
+	TypeCacheEntry *type = table->equality[attno];
+
+	if (type == NULL)
+	{
+		type = lookup_type_cache(attribute->atttypid,
+								 TYPECACHE_EQ_OPR_FINFO);
+		table->equality[attno] = type;
+	}
+	if (!OidIsValid(type->eq_opr_finfo.fn_oid))
+		return datum_image_eq(a, b, attribute->attbyval, attribute->attlen);
+	return DatumGetBool(FunctionCall2Coll(&type->eq_opr_finfo,
+										  attribute->attcollation, a, b));
+}
+
+/* Is a local row equal to the peer's in all columns that the peer has? */
+static bool
+row_equal(TargetTable *table, TupleTableSlot *slot, const RemoteRow *row)
+{
+	RelationMap *map = table->map;
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < map->natts; i++)
+	{
+		if (map->remote_index[i] < 0)
+			continue;
+		if (slot->tts_isnull[i] != row->isnull[i])
+			return false;
+		if (!slot->tts_isnull[i] &&
+			!column_equal(table, i, slot->tts_values[i], row->values[i]))
+			return false;
+	}
+	return true;
+}
+
+/* Look for an equal row in the whole table under one snapshot. */
+static bool
+scan_table(TargetTable *table, Snapshot snapshot, const RemoteRow *row,
+		   TupleTableSlot *slot)
+{
+	TableScanDesc scan = table_beginscan_compat(table->rel, snapshot);
+	bool		found = false;
+
+	while (!found && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		found = row_equal(table, slot, row);
+	}
+	if (found)
+		ExecMaterializeSlot(slot);
+	table_endscan(scan);
+	if (!found)
+		ExecClearTuple(slot);
+	return found;
+}
+
+/* Look for the row under one snapshot, by whatever means the table has. */
+static bool
+scan_once(TargetTable *table, Snapshot snapshot, const RemoteRow *row,
+		  TupleTableSlot *slot)
+{
+	if (table->index)
+		return scan_index(table, snapshot, slot);
+	return scan_table(table, snapshot, row, slot);
+}
+
+bool
+mc_table_find(TargetTable *table, const RemoteRow *row, TupleTableSlot *slot,
+			  bool thorough)
+{
+	Snapshot	snapshot;
+	bool		found;
+
+	for (int i = 0; i < table->map->nkeys; i++)
+	{
+		int			attno = table->map->key_attnums[i] - 1;
+
+		if (row->isnull[attno])
+			return false;		/* a key column is never null here */
+		table->scan_keys[i].sk_argument = row->values[attno];
+	}
+
+	while (scan_once(table, &table->dirty, row, slot))
+	{
+		if (!wait_for_writer(table, slot))
+			return true;
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (!thorough)
+		return false;
+
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	found = scan_once(table, snapshot, row, slot);
+	UnregisterSnapshot(snapshot);
+	return found;
+}

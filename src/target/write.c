@@ -1,0 +1,489 @@
+/*-------------------------------------------------------------------------
+ *
+ * write.c
+ *	  Write one row to a local table, as the executor would.
+ *
+ * NOTES
+ *	  Concurrent inserts of one key: the key's index only reports a
+ *	  duplicate, instead of raising an error.  The row is then deleted again
+ *	  and the caller searches anew, waits for the other transaction and
+ *	  decides by versions.  The index checks and inserts under one page lock,
+ *	  so of two transactions only the later one sees the other: nobody waits
+ *	  in a circle.
+ *
+ *	  Deferrable constraints are rechecked by a trigger in PostgreSQL, which
+ *	  does not fire under session_replication_role = replica.  So the places
+ *	  of the rows are kept here and checked before the commit.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/catalog.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "commands/tablecmds.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "target/write.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+
+/* A constraint that must be checked before the commit. */
+typedef struct UniqueRecheck
+{
+	Oid			relid;
+	Oid			index;
+	Oid			owner;			/* of the table */
+	ItemPointerData tid;
+} UniqueRecheck;
+
+/* Prepare the defaults of columns that the peer does not have. */
+static void
+prepare_defaults(TargetTable *table)
+{
+	TupleDesc	desc = RelationGetDescr(table->rel);
+	MemoryContext old_context = MemoryContextSwitchTo(table->estate->es_query_cxt);
+
+	table->default_attnums = palloc(sizeof(AttrNumber) * desc->natts);
+	table->defaults = palloc(sizeof(ExprState *) * desc->natts);
+	table->ndefaults = 0;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		Expr	   *expression;
+
+		if (attribute->attisdropped || attribute->attgenerated ||
+			table->map->remote_index[i] >= 0)
+			continue;
+		expression = (Expr *) build_column_default(table->rel, i + 1);
+		if (expression == NULL)
+			continue;
+		table->default_attnums[table->ndefaults] = i + 1;
+		table->defaults[table->ndefaults++] =
+			ExecInitExpr(expression_planner(expression), NULL);
+	}
+	table->defaults_ready = true;
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+mc_write_defaults(TargetTable *table)
+{
+	ExprContext *context = GetPerTupleExprContext(table->estate);
+
+	if (!table->map->has_local_columns)
+		return;
+	if (!table->defaults_ready)
+		prepare_defaults(table);
+	for (int i = 0; i < table->ndefaults; i++)
+	{
+		int			attno = table->default_attnums[i] - 1;
+
+		table->write_row->tts_values[attno] =
+			ExecEvalExprSwitchContext(table->defaults[i], context,
+									  &table->write_row->tts_isnull[attno]);
+	}
+}
+
+/*
+ * Compute generated columns and check the constraints of the row.  It always
+ * counts as an INSERT for generated columns: all of them are computed.
+ */
+static void
+check_row(TargetTable *table)
+{
+	Relation	rel = table->rel;
+	TupleConstr *constraints = RelationGetDescr(rel)->constr;
+	TupleTableSlot *slot = table->write_row;
+
+	slot->tts_tableOid = RelationGetRelid(rel);
+	if (constraints && constraints->has_generated_stored)
+		ExecComputeStoredGenerated(table->relinfo, table->estate, slot,
+								   CMD_INSERT);
+	if (constraints)
+		ExecConstraints(table->relinfo, slot, table->estate);
+	if (rel->rd_rel->relispartition)
+		ExecPartitionCheck(table->relinfo, slot, table->estate, true);
+}
+
+/* Remember constraints whose check was put off for the row just written. */
+static void
+note_deferred(RemoteTransaction *transaction, TargetTable *table,
+			  List *indexes)
+{
+	MemoryContext old_context;
+	ListCell   *cell;
+
+	if (indexes == NIL)
+		return;
+	old_context = MemoryContextSwitchTo(transaction->context);
+	foreach(cell, indexes)
+	{
+		UniqueRecheck *recheck = palloc(sizeof(UniqueRecheck));
+
+		recheck->relid = RelationGetRelid(table->rel);
+		recheck->index = lfirst_oid(cell);
+		recheck->owner = table->map->owner;
+		recheck->tid = table->write_row->tts_tid;
+		transaction->rechecks = lappend(transaction->rechecks, recheck);
+	}
+	MemoryContextSwitchTo(old_context);
+}
+
+/* The command id of what is written next. */
+static CommandId
+begin_write(TargetTable *table)
+{
+	table->estate->es_output_cid = GetCurrentCommandId(true);
+	return table->estate->es_output_cid;
+}
+
+/* What the outcome of an update, delete or lock means for the caller. */
+static WriteResult
+interpret_result(TM_Result result)
+{
+	switch (result)
+	{
+		case TM_Ok:
+			return WRITE_DONE;
+		case TM_Updated:
+		case TM_Deleted:
+			return WRITE_RETRY;
+		case TM_SelfModified:
+			ereport(ERROR,
+					(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+					 errmsg("row to be changed was already modified by a trigger of the same change")));
+			break;
+		default:
+			elog(ERROR, "unexpected status of a row: %d", (int) result);
+	}
+	return WRITE_RETRY;
+}
+
+/*
+ * Lock the row for a BEFORE trigger.  The trigger machinery would follow a
+ * concurrent update to the new version of the row, which we have not judged.
+ */
+static WriteResult
+lock_row(TargetTable *table, TupleTableSlot *found)
+{
+	TM_FailureData failure;
+	ItemPointerData tid = found->tts_tid;
+
+	return interpret_result(table_tuple_lock(table->rel, &tid,
+											 table->estate->es_snapshot, found,
+											 begin_write(table),
+											 LockTupleExclusive, LockWaitBlock,
+											 0, &failure));
+}
+
+/* Take back a row whose key another transaction has inserted first. */
+static void
+withdraw_row(TargetTable *table)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+
+	CommandCounterIncrement();
+	result = table_tuple_delete_compat(table->rel, &table->write_row->tts_tid,
+									   begin_write(table),
+									   table->estate->es_snapshot, &failure);
+	if (result != TM_Ok)
+		elog(ERROR, "could not take back a row: %d", (int) result);
+	CommandCounterIncrement();
+}
+
+WriteResult
+mc_write_insert(RemoteTransaction *transaction, TargetTable *table)
+{
+	ResultRelInfo *relinfo = table->relinfo;
+	TriggerDesc *triggers = relinfo->ri_TrigDesc;
+	TupleTableSlot *slot = table->write_row;
+	List	   *deferred = NIL;
+	bool		conflict = false;
+
+	begin_write(table);
+	if (triggers && triggers->trig_insert_before_row &&
+		!ExecBRInsertTriggers(table->estate, relinfo, slot))
+		return WRITE_SUPPRESSED;
+	check_row(table);
+	table_tuple_insert(table->rel, slot, begin_write(table), 0, NULL);
+	if (relinfo->ri_NumIndices > 0)
+		deferred = ExecInsertIndexTuples_compat(relinfo, table->estate, false,
+												false, slot, table->arbiters,
+												&conflict);
+	if (conflict)
+	{
+		withdraw_row(table);
+		return WRITE_RETRY;
+	}
+	if (triggers)
+		ExecARInsertTriggers(table->estate, relinfo, slot, deferred, NULL);
+	note_deferred(transaction, table, deferred);
+	return WRITE_DONE;
+}
+
+WriteResult
+mc_write_update(RemoteTransaction *transaction, TargetTable *table,
+				TupleTableSlot *found)
+{
+	ResultRelInfo *relinfo = table->relinfo;
+	TriggerDesc *triggers = relinfo->ri_TrigDesc;
+	TupleTableSlot *slot = table->write_row;
+	ItemPointerData tid = found->tts_tid;
+	TU_UpdateIndexes update_indexes = TU_None;
+	TM_FailureData failure;
+	LockTupleMode lockmode;
+	List	   *deferred = NIL;
+	WriteResult result;
+
+	if (triggers && triggers->trig_update_before_row)
+	{
+		/* What is written must not point into a row that is read again. */
+		ExecMaterializeSlot(slot);
+		result = lock_row(table, found);
+		if (result != WRITE_DONE)
+			return result;
+		if (!ExecBRUpdateTriggers_compat(table->estate, &table->epqstate,
+										 relinfo, &tid, slot))
+			return WRITE_SUPPRESSED;
+	}
+	check_row(table);
+	result = interpret_result(table_tuple_update_compat(table->rel, &tid, slot,
+														begin_write(table),
+														table->estate->es_snapshot,
+														&failure, &lockmode,
+														&update_indexes));
+	if (result != WRITE_DONE)
+		return result;
+	if (relinfo->ri_NumIndices > 0 && update_indexes != TU_None)
+		deferred = ExecInsertIndexTuples_compat(relinfo, table->estate, true,
+												update_indexes == TU_Summarizing,
+												slot, NIL, NULL);
+	if (triggers)
+		ExecARUpdateTriggers(table->estate, relinfo, NULL, NULL, &tid, NULL,
+							 slot, deferred, NULL, false);
+	note_deferred(transaction, table, deferred);
+	return WRITE_DONE;
+}
+
+WriteResult
+mc_write_delete(TargetTable *table, TupleTableSlot *found)
+{
+	ResultRelInfo *relinfo = table->relinfo;
+	TriggerDesc *triggers = relinfo->ri_TrigDesc;
+	ItemPointerData tid = found->tts_tid;
+	TM_FailureData failure;
+	WriteResult result;
+
+	if (triggers && triggers->trig_delete_before_row)
+	{
+		result = lock_row(table, found);
+		if (result != WRITE_DONE)
+			return result;
+		if (!ExecBRDeleteTriggers_compat(table->estate, &table->epqstate,
+										 relinfo, &tid))
+			return WRITE_SUPPRESSED;
+	}
+	result = interpret_result(table_tuple_delete_compat(table->rel, &tid,
+														begin_write(table),
+														table->estate->es_snapshot,
+														&failure));
+	if (result == WRITE_DONE && triggers)
+		ExecARDeleteTriggers(table->estate, relinfo, &tid, NULL, NULL, false);
+	return result;
+}
+
+/* Call PostgreSQL's own recheck, which is a trigger function. */
+static void
+recheck_unique(Relation rel, const UniqueRecheck *recheck)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+	FmgrInfo	function = {0};
+	TriggerData trigger_data = {0};
+	Trigger		trigger = {0};
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+
+	slot->tts_tid = recheck->tid;
+	trigger.tgconstrindid = recheck->index;
+	trigger_data.type = T_TriggerData;
+	trigger_data.tg_event = TRIGGER_EVENT_INSERT | TRIGGER_EVENT_ROW;
+	trigger_data.tg_relation = rel;
+	trigger_data.tg_trigger = &trigger;
+	trigger_data.tg_trigslot = slot;
+	InitFunctionCallInfoData(*fcinfo, &function, 0, InvalidOid,
+							 (Node *) &trigger_data, NULL);
+	(void) unique_key_recheck(fcinfo);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+void
+mc_write_check_deferred(RemoteTransaction *transaction)
+{
+	ListCell   *cell;
+
+	if (transaction->rechecks == NIL)
+		return;
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(cell, transaction->rechecks)
+	{
+		UniqueRecheck *recheck = lfirst(cell);
+		Relation	rel = table_open(recheck->relid, RowExclusiveLock);
+		OwnerScope	scope;
+
+		mc_owner_enter(recheck->owner, &scope);
+		recheck_unique(rel, recheck);
+		mc_owner_leave(&scope);
+		table_close(rel, NoLock);
+	}
+	PopActiveSnapshot();
+	list_free_deep(transaction->rechecks);
+	transaction->rechecks = NIL;
+}
+
+/* Would a TRUNCATE of this table run a trigger here? */
+static bool
+fires_on_truncate(Relation rel)
+{
+	if (rel->trigdesc == NULL)
+		return false;
+	for (int i = 0; i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (TRIGGER_FOR_TRUNCATE(trigger->tgtype) && mc_trigger_fires(trigger))
+			return true;
+	}
+	return false;
+}
+
+/* Truncate tables in one go. */
+static void
+truncate_tables(List *rels, bool restart_sequences)
+{
+	List	   *relids = NIL;
+	List	   *logged = NIL;
+	ListCell   *cell;
+
+	foreach(cell, rels)
+	{
+		Relation	rel = lfirst(cell);
+
+		relids = lappend_oid(relids, RelationGetRelid(rel));
+		if (RelationIsLogicallyLogged(rel))
+			logged = lappend_oid(logged, RelationGetRelid(rel));
+	}
+	ExecuteTruncateGuts_compat(rels, relids, logged, restart_sequences);
+}
+
+/*
+ * Truncate as the owners of the tables, so that their triggers get no more
+ * rights than their own.  Foreign keys between tables of different owners
+ * are then an error; without triggers they are not.
+ */
+static void
+truncate_as_owners(List *rels, bool restart_sequences)
+{
+	List	   *done = NIL;
+	ListCell   *cell;
+
+	foreach(cell, rels)
+	{
+		Oid			owner = ((Relation) lfirst(cell))->rd_rel->relowner;
+		List	   *group = NIL;
+		ListCell   *other;
+		OwnerScope	scope;
+
+		if (list_member_oid(done, owner))
+			continue;
+		foreach(other, rels)
+		{
+			if (((Relation) lfirst(other))->rd_rel->relowner == owner)
+				group = lappend(group, lfirst(other));
+		}
+		mc_owner_enter(owner, &scope);
+		truncate_tables(group, restart_sequences);
+		mc_owner_leave(&scope);
+		done = lappend_oid(done, owner);
+	}
+}
+
+/* Add a table, and its partitions, to those that are truncated. */
+static List *
+add_table(List *rels, RelationMap *map)
+{
+	Relation	rel = mc_relation_open(map, AccessExclusiveLock);
+	List	   *children = list_make1_oid(RelationGetRelid(rel));
+	ListCell   *cell;
+
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		children = find_all_inheritors(RelationGetRelid(rel),
+									   AccessExclusiveLock, NULL);
+	foreach(cell, children)
+	{
+		Oid			relid = lfirst_oid(cell);
+		bool		known = false;
+		ListCell   *other;
+
+		foreach(other, rels)
+			known |= RelationGetRelid((Relation) lfirst(other)) == relid;
+		if (!known)
+			rels = lappend(rels, table_open(relid, NoLock));
+	}
+	table_close(rel, NoLock);
+	return rels;
+}
+
+void
+mc_write_truncate(RemoteTransaction *transaction, List *maps,
+				  bool restart_sequences)
+{
+	List	   *rels = NIL;
+	bool		fires = false;
+	ListCell   *cell;
+
+	mc_write_check_deferred(transaction);
+	foreach(cell, maps)
+	{
+		RelationMap *map = lfirst(cell);
+
+		if (map->open)
+			mc_table_close(transaction, map->open);
+	}
+	PushActiveSnapshot(GetTransactionSnapshot());
+	foreach(cell, maps)
+	{
+		RelationMap *map = lfirst(cell);
+
+		rels = add_table(rels, map);
+		if (map->group_catalog)
+			transaction->catalog_changed = true;
+	}
+	foreach(cell, rels)
+		fires |= fires_on_truncate(lfirst(cell));
+
+	/*
+	 * The origin lists every table that its CASCADE reached, so there is none
+	 * here: a table of this center alone must not be emptied on the way.
+	 */
+	if (fires)
+		truncate_as_owners(rels, restart_sequences);
+	else
+		truncate_tables(rels, restart_sequences);
+
+	foreach(cell, rels)
+		table_close(lfirst(cell), NoLock);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+}

@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * write.h
+ *	  Write one row to a local table, as the executor would.
+ *
+ * NOTES
+ *	  Triggers, generated columns, constraints and indexes included.  All
+ *	  functions run code of users: call them as the table's owner, with an
+ *	  active snapshot.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_WRITE_H
+#define MC_WRITE_H
+
+#include "target/table.h"
+
+typedef enum WriteResult
+{
+	WRITE_DONE,
+	WRITE_SUPPRESSED,			/* a BEFORE trigger did not want it */
+	WRITE_RETRY,				/* the local row has changed: search again */
+} WriteResult;
+
+/* Compute the columns of table->write_row that only this center has. */
+extern void mc_write_defaults(TargetTable *table);
+
+/*
+ * Insert table->write_row.  WRITE_RETRY: another transaction has inserted the
+ * key meanwhile, and the row was taken back.
+ */
+extern WriteResult mc_write_insert(RemoteTransaction *transaction,
+								   TargetTable *table);
+
+/* Replace the row that was found by table->write_row. */
+extern WriteResult mc_write_update(RemoteTransaction *transaction,
+								   TargetTable *table, TupleTableSlot *found);
+
+/* Delete the row that was found. */
+extern WriteResult mc_write_delete(TargetTable *table, TupleTableSlot *found);
+
+/*
+ * Check deferrable unique and exclusion constraints whose check was put off.
+ * Before the commit, and before anything that gives rows another place.
+ */
+extern void mc_write_check_deferred(RemoteTransaction *transaction);
+
+/* Truncate the tables; closes them first where they are open. */
+extern void mc_write_truncate(RemoteTransaction *transaction, List *maps,
+							  bool restart_sequences);
+
+#endif							/* MC_WRITE_H */

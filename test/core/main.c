@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * main.c
+ *	  Tests of src/core that need no server: run [seed [seconds]].
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres_fe.h"
+
+#include <time.h>
+
+#include "tap.h"
+#include "tests.h"
+
+/* The program frees nothing before its end: that is no error. */
+extern const char *__asan_default_options(void);
+
+const char *
+__asan_default_options(void)
+{
+	return "detect_leaks=0";
+}
+
+int
+main(int argc, char **argv)
+{
+	unsigned int seed = (unsigned int) time(NULL);
+	int			seconds = 10;
+
+	if (argc > 1)
+		seed = (unsigned int) strtoul(argv[1], NULL, 10);
+	if (argc > 2)
+		seconds = atoi(argv[2]);
+	test_wire();
+	test_image();
+	test_fuzz(seed, seconds);
+	return done_testing();
+}

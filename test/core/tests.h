@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * tests.h
+ *	  The parts of the test program.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef TESTS_H
+#define TESTS_H
+
+extern void test_wire(void);
+extern void test_image(void);
+
+/* Random changes of frames and images for so many seconds. */
+extern void test_fuzz(unsigned int seed, int seconds);
+
+#endif							/* TESTS_H */

@@ -1,0 +1,78 @@
+# host.sh: what demo, check and .ci/run need from the machine.  To be sourced.
+# shellcheck shell=bash
+
+say() { printf '%s\n' "$*"; }
+die() {
+	printf '%s: %s\n' "${0##*/}" "$*" >&2
+	exit 1
+}
+
+# become_root SCRIPT ARGUMENT...: go on as root, through sudo where needed.
+# Packages and make install need it; servers never run as root.
+become_root() {
+	[ "$(id -u)" -ne 0 ] || return 0
+	command -v sudo > /dev/null || die "must run as root, or as a user with sudo"
+	exec sudo --preserve-env=PROVE_FLAGS,MC_ROOTS -- "$@"
+}
+
+# require_space MEGABYTES DIRECTORY
+require_space() {
+	local free_mb
+	free_mb=$(df -Pm "$2" | awk 'NR == 2 {print $4}')
+	[ "$free_mb" -ge "$1" ] || die "needs $1 MB of free disk space in $2, there are only $free_mb MB"
+}
+
+# install_missing "FILE-OR-COMMAND PACKAGE"...: install the packages whose file
+# is not there.  Asking for files instead of packages lets a PostgreSQL that
+# came from elsewhere do.
+install_missing() {
+	local pair what package missing=() log
+	for pair in "$@"; do
+		read -r what package <<< "$pair"
+		case $what in
+			/*) [ -e "$what" ] || missing+=("$package") ;;
+			*) command -v "$what" > /dev/null || missing+=("$package") ;;
+		esac
+	done
+	[ ${#missing[@]} -gt 0 ] || return 0
+	command -v apt-get > /dev/null || die "please install: ${missing[*]} (this is no Debian machine)"
+
+	say "installing ${missing[*]} ..."
+	# PostgreSQL's packages would otherwise make a cluster on port 5432.
+	mkdir -p /etc/postgresql-common/createcluster.d
+	if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
+		echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.d/multicenter.conf
+	fi
+	log=$(mktemp)
+	if ! {
+		apt-get -q update || true
+		DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
+			-o Acquire::Retries=3 install --no-install-recommends "${missing[@]}"
+	} > "$log" 2>&1 < /dev/null; then
+		tail -n 20 "$log" >&2
+		rm -f "$log"
+		die "could not install ${missing[*]}"
+	fi
+	rm -f "$log"
+}
+
+# server_packages RELEASE: what building and running needs, for install_missing.
+server_packages() {
+	printf '%s\n' \
+		"/usr/lib/postgresql/$1/bin/postgres postgresql-$1" \
+		"/usr/lib/postgresql/$1/lib/pgxs/src/makefiles/pgxs.mk postgresql-server-dev-$1" \
+		"/usr/include/postgresql/libpq-fe.h libpq-dev" \
+		"gcc gcc" "make make"
+}
+
+# has_parameter POSTGRES NAME: does this server know the parameter?  An unknown
+# one in postgresql.conf keeps a server from starting.
+has_parameter() {
+	"$1" --describe-config 2> /dev/null | awk -F '\t' -v name="$2" '$1 == name {found = 1} END {exit !found}'
+}
+
+# copy_tree FROM TO: the working tree without its history and its products.
+copy_tree() {
+	tar -C "$1" --exclude=./.git --exclude=./.briefs --exclude='./tmp_*' --exclude='*.o' --exclude='*.so' -cf - . |
+		tar -C "$2" --no-same-owner -xf -
+}
