@@ -9,6 +9,8 @@
  *	  caller's rights.  The message travels in the stream of the rows and is
  *	  carried out in its place among them, by a role of the same name.
  *
+ *	  Nobody else can write such a message: see origin/message.c.
+ *
  *	  A peer is not trusted: what it sends is checked here against the same
  *	  list of refusals, and runs only as a role that may call replicate_ddl()
  *	  here too.  Whoever may call it as a superuser at one center is a superuser
@@ -37,6 +39,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "origin/message.h"
 #include "parser/parse_func.h"
 #include "state/registry.h"
 #include "target/apply.h"
@@ -176,9 +179,8 @@ is_concurrent(Node *stmt)
 	return false;
 }
 
-/* The relation that a statement makes or changes; NULL: none, or no name. */
-static RangeVar *
-target_relation(Node *stmt)
+RangeVar *
+mc_ddl_target_relation(Node *stmt)
 {
 	switch (nodeTag(stmt))
 	{
@@ -217,19 +219,16 @@ target_relation(Node *stmt)
 	}
 }
 
-/* Name of the schema that a statement makes an object in; NULL: unknown. */
+/* Name of the schema that a statement makes an object in; NULL: not named. */
 static const char *
 named_schema(Node *stmt)
 {
-	RangeVar   *relation = target_relation(stmt);
 	List	   *name = NIL;
 
-	if (relation != NULL)
-		return relation->schemaname;
+	if (mc_ddl_target_relation(stmt) != NULL)
+		return mc_ddl_target_relation(stmt)->schemaname;
 	if (IsA(stmt, CreateSchemaStmt))
 		return ((CreateSchemaStmt *) stmt)->schemaname;
-	if (IsA(stmt, AlterObjectSchemaStmt))
-		return ((AlterObjectSchemaStmt *) stmt)->newschema;
 	if (IsA(stmt, CreateFunctionStmt))
 		name = ((CreateFunctionStmt *) stmt)->funcname;
 	else if (IsA(stmt, DefineStmt))
@@ -243,14 +242,26 @@ named_schema(Node *stmt)
 	return list_length(name) > 1 ? strVal(linitial(name)) : NULL;
 }
 
-/* Does a statement name our schema or our extension? */
+/*
+ * Does a statement concern a relation of ours, our schema or our extension?
+ * What it changes otherwise is seen by object_access() when it runs.
+ */
 static bool
 names_our_objects(Node *stmt)
 {
 	const char *schema = named_schema(stmt);
+	RangeVar   *relation = mc_ddl_target_relation(stmt);
+	Oid			relid = InvalidOid;
 
 	if (schema != NULL && strcmp(schema, MC_SCHEMA) == 0)
 		return true;
+	if (relation != NULL)
+		relid = RangeVarGetRelid(relation, NoLock, true);
+	if (OidIsValid(relid) &&
+		get_rel_namespace(relid) == get_namespace_oid(MC_SCHEMA, false))
+		return true;
+	if (IsA(stmt, AlterObjectSchemaStmt))
+		return strcmp(((AlterObjectSchemaStmt *) stmt)->newschema, MC_SCHEMA) == 0;
 	if (IsA(stmt, CreateExtensionStmt))
 		return strcmp(((CreateExtensionStmt *) stmt)->extname, "multicenter") == 0;
 	if (IsA(stmt, AlterExtensionStmt))
@@ -264,7 +275,7 @@ names_our_objects(Node *stmt)
 static bool
 is_temporary(Node *stmt)
 {
-	RangeVar   *relation = target_relation(stmt);
+	RangeVar   *relation = mc_ddl_target_relation(stmt);
 
 	if (relation == NULL)
 		return false;
@@ -346,12 +357,40 @@ check_statement(Node *stmt)
 	}
 }
 
-/* Parse a command and refuse what must not be replicated. */
+/*
+ * Error context of the parser: the position of a syntax error is moved to the
+ * command, since it is none in the query that the client has sent.
+ */
+static void
+parse_context(void *arg)
+{
+	int			position = geterrposition();
+
+	if (position <= 0)
+		return;
+	errposition(0);
+	internalerrposition(position);
+	internalerrquery((const char *) arg);
+}
+
+/*
+ * Parse a command and refuse what must not be replicated.  Its search_path is
+ * in force.
+ */
 static void
 check_command(const char *command)
 {
-	List	   *statements = pg_parse_query(command);
+	ErrorContextCallback callback;
+	List	   *schemas = fetch_search_path(false);
+	List	   *statements;
 	ListCell   *lc;
+
+	callback.callback = parse_context;
+	callback.arg = unconstify(char *, command);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	statements = pg_parse_query(command);
+	error_context_stack = callback.previous;
 
 	if (statements == NIL)
 		ereport(ERROR,
@@ -360,69 +399,52 @@ check_command(const char *command)
 				 errhint("Give one or more schema changes, such as ALTER TABLE.")));
 	foreach(lc, statements)
 		check_statement(lfirst_node(RawStmt, lc)->stmt);
+
+	/* New objects would go there. */
+	if (schemas != NIL && linitial_oid(schemas) == get_namespace_oid(MC_SCHEMA, false))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot replicate a command whose search_path begins with multicenter"),
+				 errhint("%s", hint_own)));
 }
 
 /*
- * Error context: which command.  The position of a syntax error is moved to
- * the command, since it is none in the query that the client has sent.
+ * Send a command to the peers, in its place in the WAL: before it runs, so
+ * that rows which it brings about itself, through an event trigger say, follow
+ * it at the peers as they do here.
  */
 static void
-command_context(void *arg)
+send_change(const SchemaChange *change)
 {
-	const char *command = (const char *) arg;
-	int			position = geterrposition();
+	StringInfoData message;
 
-	if (position > 0)
-	{
-		errposition(0);
-		internalerrposition(position);
-		internalerrquery(command);
-	}
-	else
-		errcontext("replicated command \"%s\"", command);
+	initStringInfo(&message);
+	appendBinaryStringInfo(&message, change->role, strlen(change->role) + 1);
+	appendBinaryStringInfo(&message, change->search_path,
+						   strlen(change->search_path) + 1);
+	appendBinaryStringInfo(&message, change->command, strlen(change->command) + 1);
+	(void) mc_message_emit(MC_DDL_PREFIX, true, message.data, (uint32) message.len);
+	pfree(message.data);
 }
 
 /*
- * Check and run a command under a search_path, as the current user.  write:
+ * Check and run a command under a search_path, as the current user.  send:
  * also send it to the peers.
- *
- * The message goes into the WAL before the command runs, so that rows which
- * the command itself brings about, through an event trigger say, follow it
- * there as they do here.
  */
 static void
-run_command(const SchemaChange *change, bool write)
+run_command(const SchemaChange *change, const char *search_path, bool send)
 {
-	ErrorContextCallback callback;
 	int			guc_level = NewGUCNestLevel();
-	bool		was_running = running;
 
-	callback.callback = command_context;
-	callback.arg = unconstify(char *, change->command);
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
-	check_command(change->command);
-	error_context_stack = callback.previous;
-
-	(void) set_config_option("search_path", change->search_path,
+	(void) set_config_option("search_path", search_path,
 							 PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	if (write)
-	{
-		StringInfoData message;
-
-		initStringInfo(&message);
-		appendBinaryStringInfo(&message, change->role, strlen(change->role) + 1);
-		appendBinaryStringInfo(&message, change->search_path,
-							   strlen(change->search_path) + 1);
-		appendBinaryStringInfo(&message, change->command,
-							   strlen(change->command) + 1);
-		(void) LogLogicalMessage_compat(MC_DDL_PREFIX, message.data,
-										message.len, true, false);
-	}
-
-	/* The flag must not outlive the command, whatever way it ends. */
+	check_command(change->command);
+	if (send)
+		send_change(change);
 	running = true;
+
+	/* The flag must not outlive the command, whatever way that ends. */
 	PG_TRY();
 	{
 		SPI_connect();
@@ -432,7 +454,7 @@ run_command(const SchemaChange *change, bool write)
 	}
 	PG_FINALLY();
 	{
-		running = was_running;
+		running = false;
 	}
 	PG_END_TRY();
 	AtEOXact_GUC(false, guc_level);
@@ -440,12 +462,12 @@ run_command(const SchemaChange *change, bool write)
 
 /*
  * The caller's search_path with temporary objects last: no peer has them, so
- * they must not hide a table of the same name here.
+ * they must not hide a table of the same name here.  Where the path leads to
+ * no schema at all it stays as it is, or objects would become temporary.
  */
-static char *
-portable_search_path(void)
+static const char *
+local_search_path(const char *path)
 {
-	const char *path = GetConfigOption("search_path", false, false);
 	List	   *names;
 	ListCell   *lc;
 
@@ -460,9 +482,11 @@ portable_search_path(void)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("cannot replicate a command whose search_path begins with pg_temp"),
 					 errhint("%s", hint_temporary)));
-		return pstrdup(path);
+		return path;
 	}
-	return psprintf("%s%spg_temp", path, names ? ", " : "");
+	if (fetch_search_path(false) == NIL)
+		return path;
+	return psprintf("%s, pg_temp", path);
 }
 
 /* replicate_ddl(command): change the schema here and at every peer. */
@@ -470,6 +494,7 @@ Datum
 mc_replicate_ddl(PG_FUNCTION_ARGS)
 {
 	SchemaChange change;
+	const char *search_path;
 
 	if (!mc_database_is_center(MyDatabaseId))
 		ereport(ERROR,
@@ -481,9 +506,10 @@ mc_replicate_ddl(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot replicate a command inside another one")));
 	change.role = GetUserNameFromId(GetUserId(), false);
-	change.search_path = portable_search_path();
+	change.search_path = pstrdup(GetConfigOption("search_path", false, false));
 	change.command = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	run_command(&change, true);
+	search_path = local_search_path(change.search_path);
+	run_command(&change, search_path, true);
 	PG_RETURN_VOID();
 }
 
@@ -567,7 +593,7 @@ mc_ddl_apply(const char *content, uint32 len)
 	GetUserIdAndSecContext(&save_userid, &save_sec_context);
 	SetUserIdAndSecContext(role, save_sec_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
-	run_command(&change, false);
+	run_command(&change, change.search_path, false);
 	SetUserIdAndSecContext(save_userid, save_sec_context);
 }
 
@@ -587,14 +613,19 @@ is_our_object(Oid class_id, Oid object_id)
 		get_extension_oid("multicenter", true);
 }
 
-/* Hook: keep a replicated command away from our own objects. */
+/*
+ * Hook: keep a replicated command away from our own objects.  A new column
+ * counts as an object that is created.
+ */
 static void
 object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 			  int sub_id, void *arg)
 {
 	if (prev_object_access)
 		prev_object_access(access, class_id, object_id, sub_id, arg);
-	if (running && (access == OAT_DROP || access == OAT_POST_ALTER) &&
+	if (running &&
+		(access == OAT_DROP || access == OAT_POST_ALTER ||
+		 (access == OAT_POST_CREATE && sub_id != 0)) &&
 		is_our_object(class_id, object_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),

@@ -8,7 +8,7 @@
 #ifndef MC_DDL_H
 #define MC_DDL_H
 
-#include "nodes/nodes.h"
+#include "nodes/primnodes.h"
 
 /* Install the hook and register mc_ddl_apply(); from _PG_init(). */
 extern void mc_ddl_init(void);
@@ -22,5 +22,11 @@ extern void mc_ddl_apply(const char *content, uint32 len);
 
 /* Does a parsed utility statement concern the whole server? */
 extern bool mc_ddl_is_cluster_wide(Node *stmt);
+
+/*
+ * The relation that a parsed statement makes, or makes something on, or
+ * changes.  NULL: none, or it is not named as a relation.
+ */
+extern RangeVar *mc_ddl_target_relation(Node *stmt);
 
 #endif							/* MC_DDL_H */

@@ -58,6 +58,7 @@ typedef struct GuardedTable
 	Oid			relid;			/* hash key */
 	TableRoute	route;
 	bool		partitioned;	/* holds no rows itself */
+	bool		catalog;		/* of the group itself */
 } GuardedTable;
 
 static ExecutorStart_hook_type prev_executor_start = NULL;
@@ -131,12 +132,14 @@ look_up_table(Oid relid)
 	table.relid = relid;
 	table.route = ROUTE_NONE;
 	table.partitioned = false;
+	table.catalog = false;
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
 		return table;
 	forgotten_before = forgotten;
 	table.route = mc_route_table(rel);
 	table.partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	table.catalog = mc_registry_is_group_catalog(relid);
 	relation_close(rel, AccessShareLock);
 	if (forgotten == forgotten_before)
 	{
@@ -165,14 +168,22 @@ refuse_at_gate(WriteGate gate, const char *action)
 	ereport(ERROR,
 			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 			 errmsg("cannot %s because this center is leaving its group", action),
-			 errhint("Write on another center, or wait until this one has left.")));
+			 errhint("Use another center, or wait until this one has left.")));
 }
 
-/* Refuse a write to a table if the gate is shut for it. */
+/*
+ * Refuse a write to a table if the gate is shut for it.  The list of members
+ * is written by peers, in ordinary sessions, at any time.
+ */
 static void
 check_gate(WriteGate gate, Oid relid)
 {
-	if (gate_is_shut(gate) && look_up_table(relid).route != ROUTE_NONE)
+	GuardedTable table;
+
+	if (!gate_is_shut(gate))
+		return;
+	table = look_up_table(relid);
+	if (table.route != ROUTE_NONE && !table.catalog)
 		refuse_at_gate(gate, psprintf("write to table \"%s\"", get_rel_name(relid)));
 }
 
@@ -282,22 +293,47 @@ check_drop_database(const DropdbStmt *stmt)
 				 errhint("In that database, run SELECT multicenter.center_part(...) with its center's name, or SELECT multicenter.group_remove_local(force => true) if the group does not exist any more.")));
 }
 
+/* Does a name stand for a temporary relation? */
+static bool
+is_temporary(const RangeVar *relation)
+{
+	Oid			relid;
+
+	if (relation->relpersistence == RELPERSISTENCE_TEMP)
+		return true;
+	relid = RangeVarGetRelid(relation, NoLock, true);
+	return OidIsValid(relid) && get_rel_persistence(relid) == RELPERSISTENCE_TEMP;
+}
+
+/* Are all objects that a DROP names temporary relations? */
+static bool
+drops_temporary(const DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->removeType != OBJECT_TABLE && stmt->removeType != OBJECT_VIEW &&
+		stmt->removeType != OBJECT_INDEX && stmt->removeType != OBJECT_SEQUENCE)
+		return false;
+	foreach(lc, stmt->objects)
+	{
+		if (!is_temporary(makeRangeVarFromNameList((List *) lfirst(lc))))
+			return false;
+	}
+	return true;
+}
+
 /* Is a schema change of no concern to the group? */
 static bool
 is_private_change(Node *stmt)
 {
-	switch (nodeTag(stmt))
-	{
-		case T_CreateStmt:
-			return ((CreateStmt *) stmt)->relation->relpersistence == RELPERSISTENCE_TEMP;
-		case T_CreateTableAsStmt:
-			return ((CreateTableAsStmt *) stmt)->into->rel->relpersistence == RELPERSISTENCE_TEMP;
-		case T_ClusterStmt:
-		case T_RefreshMatViewStmt:
-			return true;
-		default:
-			return mc_ddl_is_cluster_wide(stmt);
-	}
+	RangeVar   *relation = mc_ddl_target_relation(stmt);
+
+	if (relation != NULL)
+		return is_temporary(relation);
+	if (IsA(stmt, DropStmt))
+		return drops_temporary((DropStmt *) stmt);
+	return nodeTag(stmt) == T_ClusterStmt || IsA(stmt, RefreshMatViewStmt) ||
+		mc_ddl_is_cluster_wide(stmt);
 }
 
 /* Refuse COPY FROM and schema changes while the gate is shut. */

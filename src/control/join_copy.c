@@ -28,7 +28,7 @@
  */
 #include "postgres.h"
 
-#include <sys/stat.h>
+#include <ctype.h>
 #include <unistd.h>
 
 #include "access/relation.h"
@@ -40,6 +40,7 @@
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
 #include "pgstat.h"
 #include "replication/origin.h"
@@ -50,7 +51,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -345,6 +346,25 @@ blank_psql_commands(char *text)
 	blank_lines(text, psprintf("\\un%s%s", command + 1, key));
 }
 
+/* The text of a statement, without the comments that pg_dump puts before it. */
+static char *
+statement_text(const char *text, const RawStmt *statement)
+{
+	const char *start = text + statement->stmt_location;
+	const char *end = statement->stmt_len == 0 ? start + strlen(start) :
+	start + statement->stmt_len;
+
+	for (;;)
+	{
+		while (start < end && isspace((unsigned char) *start))
+			start++;
+		if (end - start < 2 || start[0] != '-' || start[1] != '-')
+			return pnstrdup(start, end - start);
+		while (start < end && *start != '\n')
+			start++;
+	}
+}
+
 /* Run the statements of a dump one by one, so that an error shows only its own. */
 static void
 run_dump(char *text)
@@ -354,13 +374,8 @@ run_dump(char *text)
 
 	foreach(lc, statements)
 	{
-		RawStmt    *statement = lfirst_node(RawStmt, lc);
-		int			len = statement->stmt_len;
-		char	   *sql;
+		char	   *sql = statement_text(text, lfirst_node(RawStmt, lc));
 
-		if (len == 0)
-			len = strlen(text + statement->stmt_location);
-		sql = pnstrdup(text + statement->stmt_location, len);
 		CHECK_FOR_INTERRUPTS();
 		if (SPI_execute(sql, false, 0) < 0)
 			ereport(ERROR,
@@ -372,13 +387,26 @@ run_dump(char *text)
 	}
 }
 
+/* Error context of copy_schema(). */
+static void
+schema_context(void *arg)
+{
+	errcontext("copying the schema of center \"%s\"", (const char *) arg);
+}
+
 /* Make here what a section of the sponsor's schema has.  In a step. */
 static void
 copy_schema(GroupJoin *join, const char *section)
 {
 	File		file = OpenTemporaryFile(false);
+	ErrorContextCallback context;
 	char	   *text;
 	int			nest_level;
+
+	context.callback = schema_context;
+	context.arg = unconstify(char *, join->sponsor->name);
+	context.previous = error_context_stack;
+	error_context_stack = &context;
 
 	run_pg_dump(join, section, FilePathName(file));
 	text = read_text(FilePathName(file));
@@ -389,6 +417,7 @@ copy_schema(GroupJoin *join, const char *section)
 	nest_level = NewGUCNestLevel();
 	run_dump(text);
 	AtEOXact_GUC(false, nest_level);
+	error_context_stack = context.previous;
 }
 
 /* ---- rows ---- */
@@ -572,18 +601,27 @@ import_snapshot(GroupJoin *join)
 	}
 }
 
+/* Remember what was copied, beyond the end of the operation itself. */
+static void
+remember_copied(List *tables)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	ListCell   *lc;
+
+	foreach(lc, tables)
+		copied_tables = lappend(copied_tables, pstrdup(quoted_name(lfirst(lc))));
+	MemoryContextSwitchTo(old);
+}
+
 void
 mc_join_copy_data(GroupJoin *join)
 {
 	List	   *tables;
-	List	   *names = NIL;
 	bool		copy_definitions;
 	ListCell   *lc;
 
 	import_snapshot(join);
 	tables = mc_join_tables(join->sponsor->peer);
-	foreach(lc, tables)
-		names = lappend(names, quoted_name(lfirst(lc)));
 
 	mc_step_begin();
 	copy_definitions = mc_join_check_tables(join, tables);
@@ -597,7 +635,7 @@ mc_join_copy_data(GroupJoin *join)
 		copy_schema(join, "post-data");
 	copy_sequences(join);
 	mc_step_end();
-	copied_tables = names;		/* lives as long as the operation */
+	remember_copied(tables);
 	mc_join_release_origin();
 	(void) mc_peer_query(join->sponsor->peer, "COMMIT", 0, NULL, ANSWER_MS);
 }

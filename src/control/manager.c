@@ -33,6 +33,7 @@
 #include "executor/spi.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "origin/message.h"
 #include "pgstat.h"
 #include "port/pg_bswap.h"
 #include "replication/slot.h"
@@ -425,14 +426,14 @@ write_heartbeat(Manager *manager, TimestampTz now)
 {
 	uint64		payload = pg_hton64((uint64) now);
 	HeartbeatEntry *entry;
-	XLogRecPtr	lsn;
+	LocalLsn	lsn;
 
-	lsn = LogLogicalMessage_compat(MC_MESSAGE_PREFIX, (const char *) &payload,
-								   sizeof(payload), false, true);
-	XLogFlush(lsn);
+	lsn = mc_message_emit(MC_MESSAGE_PREFIX, false, (const char *) &payload,
+						  sizeof(payload));
+	XLogFlush(lsn.value);
 
 	entry = &manager->heartbeats[manager->nheartbeats % MC_HEARTBEATS];
-	entry->lsn.value = lsn;
+	entry->lsn = lsn;
 	entry->ts = now;
 	manager->nheartbeats++;
 	manager->next_heartbeat = TimestampTzPlusMilliseconds(now, mc_heartbeat_interval_ms);

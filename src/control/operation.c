@@ -118,7 +118,7 @@ mc_step_sql(const char *sql, int nparams, const char *const *params)
 {
 	Oid			types[MAX_STEP_PARAMS];
 	Datum		values[MAX_STEP_PARAMS];
-	char		nulls[MAX_STEP_PARAMS];
+	char		nulls[MAX_STEP_PARAMS] = {0};
 	char	   *value = NULL;
 
 	Assert(nparams <= MAX_STEP_PARAMS);
@@ -139,7 +139,7 @@ ErrorData *
 mc_operation_try(void (*function) (void *), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
-	ErrorData  *error = NULL;
+	ErrorData  *volatile error = NULL;
 
 	Assert(!IsTransactionState());
 

@@ -21,6 +21,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "origin/message.h"
 #include "origin/routing.h"
 #include "pgstat.h"
 #include "port/pg_bswap.h"
@@ -46,6 +47,7 @@ PG_FUNCTION_INFO_V1(mc_sql_peer_wait_applied);
 PG_FUNCTION_INFO_V1(mc_sql_peer_progress);
 PG_FUNCTION_INFO_V1(mc_sql_peer_replicates);
 PG_FUNCTION_INFO_V1(mc_sql_protocol);
+PG_FUNCTION_INFO_V1(mc_sql_slot_name);
 
 const char *
 mc_id_text(int id)
@@ -196,12 +198,11 @@ mc_sql_peer_marker(PG_FUNCTION_ARGS)
 {
 	XLogRecPtr	before = GetXLogInsertRecPtr();
 	uint64		payload = pg_hton64((uint64) GetCurrentTimestamp());
-	XLogRecPtr	lsn;
+	LocalLsn	end;
 
 	mc_shared_require();
-	lsn = LogLogicalMessage_compat(MC_MESSAGE_PREFIX, (const char *) &payload,
-								   sizeof(payload), false, true);
-	XLogFlush(lsn);
+	end = mc_message_emit(MC_MESSAGE_PREFIX, false, (const char *) &payload, sizeof(payload));
+	XLogFlush(end.value);
 	PG_RETURN_LSN(before);
 }
 
@@ -328,7 +329,11 @@ mc_sql_peer_progress(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* peer_replicates(relation): is anything of this relation replicated? */
+/*
+ * peer_replicates(relation): is anything of this relation replicated?  Keeps
+ * its lock until the end of the transaction, so that a center that joins finds
+ * the table as its snapshot has it.
+ */
 Datum
 mc_sql_peer_replicates(PG_FUNCTION_ARGS)
 {
@@ -338,6 +343,16 @@ mc_sql_peer_replicates(PG_FUNCTION_ARGS)
 	if (rel == NULL)
 		PG_RETURN_BOOL(false);	/* it was dropped meanwhile */
 	replicates = mc_route_table(rel) != ROUTE_NONE;
-	relation_close(rel, AccessShareLock);
+	relation_close(rel, NoLock);
 	PG_RETURN_BOOL(replicates);
+}
+
+/* internal_slot_name(center_id): name of the slot of this center for another. */
+Datum
+mc_sql_slot_name(PG_FUNCTION_ARGS)
+{
+	Name		name = palloc0(sizeof(NameData));
+
+	mc_slot_name(NameStr(*name), MyDatabaseId, (CenterId) PG_GETARG_INT32(0));
+	PG_RETURN_NAME(name);
 }

@@ -244,8 +244,10 @@ check_wal(SetupReport *report)
 
 /*
  * The list of output plugins that a new walsender of this database will have,
- * NULL if the server has no such list.  The session's own value may be older
- * than an ALTER DATABASE, so what is stored for the database comes first.
+ * NULL if the server has no such list.  What is stored for the database comes
+ * first, then the configuration.  The value of this session counts only where
+ * it is known to come from there: the session may be older than an ALTER
+ * DATABASE, and our own workers set it for themselves.
  */
 static const char *
 plugin_list(void)
@@ -264,7 +266,13 @@ plugin_list(void)
 						  " ORDER BY s.setdatabase DESC LIMIT 1", NIL);
 	if (rows.nrows > 0)
 		return rows.values[0][0];
-	return GetConfigOptionResetString(PLUGIN_LIST);
+	rows = mc_setup_query("SELECT CASE WHEN s.source IN ('default', 'configuration file',"
+						  "  'command line', 'environment variable') THEN s.reset_val"
+						  " ELSE coalesce((SELECT f.setting FROM pg_catalog.pg_file_settings f"
+						  "  WHERE f.name = s.name AND f.applied ORDER BY f.seqno DESC LIMIT 1),"
+						  "  s.boot_val) END"
+						  " FROM pg_catalog.pg_settings s WHERE s.name = '" PLUGIN_LIST "'", NIL);
+	return rows.values[0][0];
 }
 
 /*

@@ -178,11 +178,9 @@ check_replicated_tables(SetupReport *report, List *tables)
 	add_query(report, "table_owner", SETUP_WARNING,
 			  "replicated tables belong to a superuser, so their triggers and expressions run as superuser for replicated changes",
 			  tables,
-			  "SELECT min(" QUALIFIED_NAME " COLLATE \"C\") ||"
-			  "  CASE WHEN count(*) > 1 THEN format(' and %s more', count(*) - 1) ELSE '' END ||"
-			  "  format(' of role %I', r.rolname),"
-			  "  format('ALTER TABLE %s OWNER TO ...;  -- an ordinary role',"
-			  "   min(" QUALIFIED_NAME " COLLATE \"C\"))"
+			  "SELECT format('role %I', r.rolname),"
+			  "  format('ALTER TABLE %s OWNER TO ...;  -- and %s more tables, to an ordinary role',"
+			  "   min(" QUALIFIED_NAME " COLLATE \"C\"), count(*) - 1)"
 			  " FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
 			  " JOIN pg_catalog.pg_roles r ON r.oid = c.relowner"
 			  " WHERE c.oid = ANY ($1) AND r.rolsuper GROUP BY r.rolname ORDER BY r.rolname");
@@ -194,7 +192,7 @@ check_replicated_tables(SetupReport *report, List *tables)
 	add_query(report, "sequence", SETUP_WARNING,
 			  "every center counts this sequence for itself, so two centers take the same numbers",
 			  tables,
-			  "SELECT format('%s of column %I.%I.%I', q.oid::pg_catalog.regclass, n.nspname, c.relname, a.attname),"
+			  "SELECT q.oid::pg_catalog.regclass::text,"
 			  "  format('ALTER SEQUENCE %s INCREMENT BY 16 RESTART WITH ...;"
 			  "  -- on each center: a multiple of 16 above all values, plus the center''s number',"
 			  "   q.oid::pg_catalog.regclass)"
@@ -204,9 +202,8 @@ check_replicated_tables(SetupReport *report, List *tables)
 			  "  AND d.objid = q.oid AND d.refclassid = d.classid AND d.deptype IN ('a', 'i')"
 			  " JOIN pg_catalog.pg_class c ON c.oid = d.refobjid"
 			  " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-			  " JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid"
 			  " WHERE c.oid = ANY ($1) AND abs(s.seqincrement) = 1"
-			  " ORDER BY n.nspname, c.relname, a.attname");
+			  " ORDER BY n.nspname, c.relname, d.refobjsubid");
 }
 
 void

@@ -4,11 +4,13 @@
  *	  Start and stop of our background workers, and the supervisor.
  *
  * NOTES
- *	  The supervisor is the only worker that the postmaster restarts.  It
- *	  reads which databases are centers from the shared catalog of replication
- *	  origins, so a server without a group has one sleeping process and no
- *	  connection to any database.  It starts a manager for each center and
- *	  starts it again when it has ended, however it did.
+ *	  The supervisor is the only worker that the postmaster restarts.  Once
+ *	  after a start of the server it has a short-lived scanner read which
+ *	  databases are centers, from the shared catalog of replication origins
+ *	  (which cannot be read without a database); afterwards membership
+ *	  operations tell it.  So a server without a group has one sleeping process
+ *	  and no connection to any database.  It starts a manager for each center
+ *	  and starts it again when it has ended, however it did.
  *
  *	  Everything that ends wakes whoever has to start it again through a
  *	  latch, so healing does not wait for a poll.  Every worker that is told to
@@ -20,10 +22,12 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_database.h"
 #include "catalog/pg_replication_origin.h"
 #include "control/workers.h"
 #include "common/pg_prng.h"
@@ -165,11 +169,45 @@ supervisor_exit(int code, Datum arg)
 	LWLockRelease(mc_shared->lock);
 }
 
-/* Databases that are marked as centers: list of oids. */
-static List *
-find_centers(MemoryContext context)
+/*
+ * A database in which the scanner can read the catalog of origins: "postgres",
+ * or any other that takes connections and is no template.  tried is the one
+ * that did not work.  InvalidOid: there is none.
+ */
+static Oid
+choose_database(Oid tried)
 {
-	List	   *centers = NIL;
+	Oid			chosen = InvalidOid;
+	Relation	rel;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	rel = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(rel, 0, NULL);
+	while (HeapTupleIsValid(tuple = heap_getnext(scan, ForwardScanDirection)))
+	{
+		Form_pg_database database = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (!database->datallowconn || database->datistemplate ||
+			database->oid == tried)
+			continue;
+		if (!OidIsValid(chosen) ||
+			strcmp(NameStr(database->datname), "postgres") == 0)
+			chosen = database->oid;
+	}
+	table_endscan(scan);
+	table_close(rel, AccessShareLock);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return chosen;
+}
+
+/* Make known every database that is marked as a center. */
+static void
+find_centers(void)
+{
 	Relation	rel;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -187,20 +225,26 @@ find_centers(MemoryContext context)
 		char		marker[NAMEDATALEN];
 		Oid			dboid;
 
+		/* Guard the tables at once; the manager refines the gate. */
 		if (sscanf(name, "multicenter_%u_", &dboid) == 1 &&
-			strcmp(name, mc_marker_origin_name(marker, dboid)) == 0)
-		{
-			MemoryContext old = MemoryContextSwitchTo(context);
-
-			centers = lappend_oid(centers, dboid);
-			MemoryContextSwitchTo(old);
-		}
+			strcmp(name, mc_marker_origin_name(marker, dboid)) == 0 &&
+			mc_shared_database(dboid, false) == NULL)
+			mc_gate_set(dboid, GATE_OPEN);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	return centers;
+}
+
+void
+mc_scanner_main(Datum arg)
+{
+	mc_worker_begin(DatumGetObjectId(arg));
+	find_centers();
+	pg_atomic_write_u32(&mc_shared->scanned, 1);
+	mc_shared_wake_supervisor();
+	proc_exit(1);
 }
 
 /*
@@ -209,55 +253,72 @@ find_centers(MemoryContext context)
  * started meanwhile, and one that is started anyway finds the first and exits.
  */
 static void
-start_manager(Oid dboid)
+start_manager(SharedDatabase *entry)
 {
-	SharedDatabase *entry = mc_shared_database(dboid, false);
-	TimestampTz now = GetCurrentTimestamp();
 	char		label[NAMEDATALEN];
-	bool		running;
 
-	if (entry == NULL)
-	{
-		/* After a start of the server: guard the tables before the manager. */
-		entry = mc_shared_database(dboid, true);
-		pg_atomic_write_u32(&entry->gate, GATE_OPEN);
-	}
-	SpinLockAcquire(&entry->mutex);
-	running = entry->manager_pid != 0;
-	SpinLockRelease(&entry->mutex);
-	if (running || now < entry->start_after)
+	if (GetCurrentTimestamp() < entry->start_after)
 		return;
-
 	entry->start_after = mc_worker_backoff(2);
-	snprintf(label, sizeof(label), "of database %u", dboid);
+	snprintf(label, sizeof(label), "of database %u", entry->dboid);
 	if (!mc_worker_start("mc_manager_main", "multicenter manager", label,
-						 ObjectIdGetDatum(dboid), NULL))
+						 ObjectIdGetDatum(entry->dboid), NULL))
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("could not start the multicenter manager of database %u", dboid),
+				 errmsg("could not start the multicenter manager of database %u",
+						entry->dboid),
 				 errhint("Raise max_worker_processes in postgresql.conf and restart the server.")));
 }
 
-/* Does every center have its manager? */
+/* Find out which databases are centers, once after a start of the server. */
+static void
+start_scanner(void)
+{
+	static Oid	tried = InvalidOid;
+	static TimestampTz start_after = 0;
+
+	if (GetCurrentTimestamp() < start_after)
+		return;
+	start_after = mc_worker_backoff(2);
+	tried = choose_database(tried);
+	if (OidIsValid(tried))
+		mc_worker_start("mc_scanner_main", "multicenter scanner", "",
+						ObjectIdGetDatum(tried), NULL);
+}
+
+/* Start what is missing; returns whether nothing was. */
 static bool
-all_managers_run(void)
+supervise(void)
 {
 	bool		all_run = true;
 
-	LWLockAcquire(mc_shared->lock, LW_SHARED);
+	if (pg_atomic_read_u32(&mc_shared->scanned) == 0)
+	{
+		start_scanner();
+		return false;
+	}
+
+	/*
+	 * A database that a membership operation has entered here is a center
+	 * only once its gate says so.  Entries are freed by managers that run.
+	 */
 	for (int i = 0; i < mc_shared->ndatabases; i++)
-		if (OidIsValid(mc_shared->databases[i].dboid) &&
-			mc_shared->databases[i].manager_pid == 0)
+	{
+		SharedDatabase *entry = &mc_shared->databases[i];
+
+		if (OidIsValid(entry->dboid) && entry->manager_pid == 0 &&
+			pg_atomic_read_u32(&entry->gate) != GATE_NO_GROUP)
+		{
+			start_manager(entry);
 			all_run = false;
-	LWLockRelease(mc_shared->lock);
+		}
+	}
 	return all_run;
 }
 
 void
 mc_supervisor_main(Datum arg)
 {
-	MemoryContext context;
-
 	mc_worker_begin(InvalidOid);
 	LWLockAcquire(mc_shared->lock, LW_EXCLUSIVE);
 	mc_shared->supervisor_latch = MyLatch;
@@ -265,18 +326,11 @@ mc_supervisor_main(Datum arg)
 	LWLockRelease(mc_shared->lock);
 	before_shmem_exit(supervisor_exit, (Datum) 0);
 
-	context = AllocSetContextCreate(TopMemoryContext, "multicenter supervisor",
-									ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
-		List	   *centers = find_centers(context);
-		ListCell   *lc;
+		bool		all_run = supervise();
 
-		foreach(lc, centers)
-			start_manager(lfirst_oid(lc));
-		pg_atomic_write_u32(&mc_shared->scanned, 1);
-		MemoryContextReset(context);
 		pgstat_report_stat(false);
-		mc_worker_wait(all_managers_run() ? SUPERVISOR_NAP_MS : MC_RESTART_MIN_MS);
+		mc_worker_wait(all_run ? SUPERVISOR_NAP_MS : MC_RESTART_MIN_MS);
 	}
 }

@@ -50,6 +50,7 @@ extern TimestampTz mc_worker_backoff(int failures);
 
 /* Entry points. */
 extern PGDLLEXPORT void mc_supervisor_main(Datum arg);
+extern PGDLLEXPORT void mc_scanner_main(Datum arg);
 extern PGDLLEXPORT void mc_manager_main(Datum arg);
 
 #endif							/* MC_WORKERS_H */

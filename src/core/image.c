@@ -112,21 +112,9 @@ typedef struct NumericParts
 	int			ndigits;
 } NumericParts;
 
-/* Alignment of a C type as the compiler has it. */
-typedef struct AlignmentProbe
-{
-	char		before_short;
-	short		a_short;
-	char		before_int;
-	int			an_int;
-	char		before_long;
-	long		a_long;
-	char		before_double;
-	double		a_double;
-} AlignmentProbe;
-
-#define ALIGNMENT_DIGIT(field, before) \
-	('0' + (char) (offsetof(AlignmentProbe, field) - offsetof(AlignmentProbe, before)))
+/* Alignment of a C type within a struct, as a character. */
+#define ALIGNMENT_DIGIT(type) \
+	('0' + (char) offsetof(struct { char before; type value; }, value))
 
 #ifdef WORDS_BIGENDIAN
 #define BYTE_ORDER_LETTER	'B'
@@ -140,10 +128,10 @@ mc_image_architecture(void)
 	static const char architecture[MC_ARCH_LEN + 1] = {
 		BYTE_ORDER_LETTER,
 		'a', '0' + MAXIMUM_ALIGNOF,
-		's', ALIGNMENT_DIGIT(a_short, before_short),
-		'i', ALIGNMENT_DIGIT(an_int, before_int),
-		'l', ALIGNMENT_DIGIT(a_long, before_long),
-		'd', ALIGNMENT_DIGIT(a_double, before_double),
+		's', ALIGNMENT_DIGIT(short),
+		'i', ALIGNMENT_DIGIT(int),
+		'l', ALIGNMENT_DIGIT(long),
+		'd', ALIGNMENT_DIGIT(double),
 		'n',
 		'0' + NAMEDATALEN / 1000 % 10,
 		'0' + NAMEDATALEN / 100 % 10,

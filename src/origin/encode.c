@@ -69,8 +69,8 @@ typedef struct RelationEntry
 	int			last_varlena;	/* index of the last such column, or -1 */
 	ColumnLayout *layout;
 	ColumnPlan *columns;
-	Bitmapset  *key;			/* columns of the identity index, offset as
-								 * in the relation cache */
+	Bitmapset  *key;			/* columns of the identity index, offset as in
+								 * the relation cache */
 	MemoryContext context;		/* holds all of the above */
 } RelationEntry;
 
@@ -325,9 +325,9 @@ mc_encoder_route(RowEncoder *encoder, Relation rel)
  * argument.
  */
 static char *
-to_target(RowEncoder *encoder, char *text, int len)
+to_target(RowEncoder *encoder, char *string, int len)
 {
-	return pg_server_to_any(text, len, encoder->encoding);
+	return pg_server_to_any(string, len, encoder->encoding);
 }
 
 /* A name of an object, likewise. */
@@ -505,10 +505,10 @@ put_value(RowEncoder *encoder, StringInfo out, ColumnPlan *plan, Datum value)
 	}
 	else
 	{
-		char	   *text = OutputFunctionCall(&plan->function, value);
+		char	   *string = OutputFunctionCall(&plan->function, value);
 
-		text = to_target(encoder, text, (int) strlen(text));
-		mc_wire_put_column(out, COLUMN_TEXT, text, (uint32) strlen(text));
+		string = to_target(encoder, string, (int) strlen(string));
+		mc_wire_put_column(out, COLUMN_TEXT, string, (uint32) strlen(string));
 	}
 }
 

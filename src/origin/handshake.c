@@ -294,6 +294,21 @@ check_encoding(const PeerOptions *peer)
 						pg_encoding_to_char(peer->encoding))));
 }
 
+/*
+ * Can the target read the images of our tuples?  Its architecture comes in
+ * hexadecimal, which needs no quoting whatever is in it.
+ */
+static bool
+reads_images(const PeerOptions *peer)
+{
+	char		ours[2 * MC_ARCH_LEN + 1];
+
+	hex_encode(mc_image_architecture(), MC_ARCH_LEN, ours);
+	ours[2 * MC_ARCH_LEN] = '\0';
+	return strcmp(peer->architecture, ours) == 0 &&
+		peer->encoding == GetDatabaseEncoding();
+}
+
 void
 mc_handshake(LogicalDecodingContext *ctx, Handshake *result)
 {
@@ -304,8 +319,7 @@ mc_handshake(LogicalDecodingContext *ctx, Handshake *result)
 	result->target = peer.target_id;
 	result->version = choose_version(&peer);
 	result->encoding = peer.encoding;
-	result->images = strcmp(peer.architecture, mc_image_architecture()) == 0 &&
-		peer.encoding == GetDatabaseEncoding();
+	result->images = reads_images(&peer);
 
 	own_transaction_begin(&own);
 	check_identity(&peer);

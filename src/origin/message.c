@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "origin/message.h"
 #include "port/pg_bswap.h"
+#include "utils/resowner.h"
 
 #include "compat.h"
 
@@ -39,8 +40,13 @@ static void
 compute_code(const char *prefix, TransactionId xid, const char *content,
 			 Size len, uint8 *code)
 {
+	ResourceOwner caller_owner = CurrentResourceOwner;
 	MessagePlace place;
 	pg_hmac_ctx *hmac;
+
+	/* A walsender between two transactions has no owner, but HMAC needs one. */
+	if (caller_owner == NULL)
+		CurrentResourceOwner = ResourceOwnerCreate(NULL, "multicenter message");
 
 	place.dboid = pg_hton32((uint32) MyDatabaseId);
 	place.xid = pg_hton32((uint32) xid);
@@ -53,6 +59,12 @@ compute_code(const char *prefix, TransactionId xid, const char *content,
 		pg_hmac_final(hmac, code, PG_SHA256_DIGEST_LENGTH) < 0)
 		elog(ERROR, "could not compute the code of a message");
 	pg_hmac_free(hmac);
+
+	if (caller_owner == NULL)
+	{
+		ResourceOwnerDelete(CurrentResourceOwner);
+		CurrentResourceOwner = NULL;
+	}
 }
 
 LocalLsn

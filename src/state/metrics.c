@@ -95,36 +95,16 @@ init_row(StatusRow *row, CenterId peer, const char *direction, pid_t pid)
 	row->values[COL_PID] = Int32GetDatum(pid);
 }
 
-/*
- * The state to show.  A link that ended with an error other than a lost
- * connection is stalled: it tries again and again, and somebody has to act.
- */
-static LinkState
-visible_state(const SharedLink *link)
-{
-	int			category = ERRCODE_TO_CATEGORY(link->error.sqlstate);
-
-	if (link->state != LINK_DISCONNECTED && link->state != LINK_NEVER_CONNECTED)
-		return link->state;
-	if (link->error.at == 0 || link->error.at < link->heard_at ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_CONNECTION_EXCEPTION) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_OPERATOR_INTERVENTION) ||
-		category == ERRCODE_TO_CATEGORY(ERRCODE_TOO_MANY_CONNECTIONS))
-		return link->state;
-	return LINK_STALLED;
-}
-
 /* An incoming link; link is a copy, so no lock is held. */
 static void
 fill_incoming(StatusRow *row, const SharedLink *link)
 {
-	LinkState	state = visible_state(link);
 	const char *reason = link->stall_reason;
 
 	init_row(row, link->peer, "in", link->pid);
-	set_text(row, COL_STATE, mc_link_state_name(state));
+	set_text(row, COL_STATE, mc_link_state_name(link->state));
 	if (reason[0] == '\0' && link->error.at > link->heard_at &&
-		state != LINK_STREAMING && state != LINK_CATCHING_UP)
+		link->state != LINK_STREAMING && link->state != LINK_CATCHING_UP)
 		reason = link->error.message;
 	set_text(row, COL_STALL_REASON, reason);
 	set_time(row, COL_STATE_SINCE, link->state_since);

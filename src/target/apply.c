@@ -61,7 +61,8 @@ struct Applier
 	MemoryContext change_context;
 	RelationCache *relations;
 	ApplyPosition position;
-	const RelationMap *position_map;	/* the one that position.relation names */
+	const RelationMap *position_map;	/* the one that position.relation
+										 * names */
 
 	/* The transaction whose chunks are arriving. */
 	bool		in_transaction;
@@ -304,23 +305,15 @@ queue_commit(Applier *applier, OriginLsn end_lsn, LocalLsn commit_end)
 	applier->queue[last].commit_end = commit_end;
 }
 
-/* Show in the link that a transaction was applied. */
+/* Count what was applied.  The receiver publishes times and positions. */
 static void
 update_link(Applier *applier)
 {
 	SharedLink *link = applier->link;
 	LinkCounters *counters = &applier->transaction.counters;
-	TimestampTz now = GetCurrentTimestamp();
 
 	SpinLockAcquire(&link->mutex);
 	link->applied_lsn = applier->progress;
-	link->last_commit_ts = applier->header.commit_ts;
-	if (link->heard_ts <= applier->header.commit_ts)
-	{
-		link->heard_ts = applier->header.commit_ts;
-		link->heard_at = now;
-		link->heard_by_heartbeat = false;
-	}
 	link->counters.xacts++;
 	link->counters.inserts += counters->inserts;
 	link->counters.updates += counters->updates;
@@ -559,7 +552,7 @@ mc_apply_flushed(Applier *applier, bool flush)
 	if (flush)
 	{
 		int			last = (applier->queue_first + applier->queue_count - 1) %
-			COMMIT_QUEUE_SIZE;
+		COMMIT_QUEUE_SIZE;
 
 		XLogFlush(applier->queue[last].commit_end.value);
 	}
@@ -572,9 +565,5 @@ mc_apply_flushed(Applier *applier, bool flush)
 		applier->queue_first = (applier->queue_first + 1) % COMMIT_QUEUE_SIZE;
 		applier->queue_count--;
 	}
-
-	SpinLockAcquire(&applier->link->mutex);
-	applier->link->flush_lsn = applier->flushed;
-	SpinLockRelease(&applier->link->mutex);
 	return applier->flushed;
 }

@@ -29,7 +29,6 @@
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "access/xact.h"
-#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "state/registry.h"
@@ -181,19 +180,26 @@ complete_from_old_row(TargetTable *table)
 static void
 complete_from_local_row(TargetTable *table, TupleTableSlot *slot)
 {
+	TupleDesc	desc = RelationGetDescr(table->rel);
 	RemoteRow  *row = &table->new_row;
 
 	slot_getallattrs(slot);
 	for (int i = 0; i < table->map->natts; i++)
 	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		Datum		value = slot->tts_values[i];
+
 		if (!row->unchanged[i])
 			continue;
-		row->isnull[i] = slot->tts_isnull[i];
-
-		/* Only values of variable length are out of line. */
-		if (!row->isnull[i])
-			row->values[i] = PointerGetDatum(PG_DETOAST_DATUM_COPY(slot->tts_values[i]));
 		row->unchanged[i] = false;
+		row->isnull[i] = slot->tts_isnull[i];
+		if (row->isnull[i])
+			continue;
+
+		/* Copies must not point to a row that is dead. */
+		row->values[i] = attribute->attlen == -1 ?
+			PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) :
+			datumCopy(value, attribute->attbyval, attribute->attlen);
 	}
 	row->any_unchanged = false;
 }
@@ -465,27 +471,20 @@ mc_apply_row(RemoteTransaction *transaction, RelationMap *map,
 			 const WireRecord *record)
 {
 	TargetTable *table;
-	EState	   *estate;
 	OwnerScope	scope;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	table = mc_table_open(transaction, map);
-	estate = table->estate;
-	estate->es_snapshot = GetActiveSnapshot();
+	table->estate->es_snapshot = GetActiveSnapshot();
 	mc_owner_enter(map->owner, &scope);
-	if (table->fires_triggers)
-		AfterTriggerBeginQuery();
-
+	mc_write_begin_record(table);
 	apply_record(transaction, table, record);
-
-	if (table->fires_triggers)
-		AfterTriggerEndQuery(estate);
+	mc_write_end_record(table);
 	ExecClearTuple(table->local_row);
 	ExecClearTuple(table->other_row);
 	ExecClearTuple(table->write_row);
-	ResetPerTupleExprContext(estate);
 	mc_owner_leave(&scope);
-	estate->es_snapshot = InvalidSnapshot;
+	table->estate->es_snapshot = InvalidSnapshot;
 	PopActiveSnapshot();
 
 	/* Later records of the transaction see what this one did. */

@@ -77,23 +77,29 @@ mc_monotonic_ms(void)
 }
 
 /*
- * Copy text that a peer (or libpq) gave us for use in our own messages: no
- * trailing newline, and nothing that is invalid in the server's encoding,
- * since our messages end up in views.
+ * Copy text that a peer (or libpq) gave us for use in our own messages, as one
+ * line of what is valid in the server's encoding: our messages end up in the
+ * log, where a peer must not write lines of its own, and in views.
  */
 static char *
 clean_text(const char *text)
 {
-	char	   *copy = pchomp(text);
+	char	   *copy = pstrdup(text);
+	bool		valid = pg_verifymbstr(copy, strlen(copy), true);
+	int			len = 0;
 
-	if (!pg_verifymbstr(copy, strlen(copy), true))
+	for (const char *c = copy; *c; c++)
 	{
-		for (char *c = copy; *c; c++)
-		{
-			if (IS_HIGHBIT_SET(*c))
-				*c = '?';
-		}
+		if (IS_HIGHBIT_SET(*c))
+			copy[len++] = valid ? *c : '?';
+		else if ((unsigned char) *c > ' ')
+			copy[len++] = *c;
+		else if (len > 0 && copy[len - 1] != ' ')
+			copy[len++] = ' ';
 	}
+	if (len > 0 && copy[len - 1] == ' ')
+		len--;
+	copy[len] = '\0';
 	return copy;
 }
 

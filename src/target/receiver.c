@@ -391,12 +391,13 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 
 	if (mc_wire_read_frame(data, len, &header, &body, &problem) != WIRE_OK)
 		raise_malformed(receiver, start, problem);
-	if (header.prev_end_lsn != receiver->previous_end.value)
-		raise_malformed(receiver, header.commit_lsn,
-						"a transaction before it is missing");
 
 	if (header.type == FRAME_HEARTBEAT)
 	{
+		/* The applier checks the same for transactions. */
+		if (header.prev_end_lsn != receiver->previous_end.value)
+			raise_malformed(receiver, header.commit_lsn,
+							"a transaction before it is missing");
 		if (mc_apply_in_transaction(receiver->applier))
 			raise_malformed(receiver, header.commit_lsn,
 							"heartbeat within a transaction");

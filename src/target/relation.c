@@ -9,6 +9,10 @@
  *	  must be one that is replicated here as well, or the peer could write to
  *	  the system catalogs.
  *
+ *	  Changes of types need not be noticed: what is remembered of them are the
+ *	  OIDs of input functions, which do not change, and facts about built-in
+ *	  types.  The functions' own caches live as long as a transaction.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -63,13 +67,6 @@ relation_changed(Datum arg, Oid relid)
 	}
 }
 
-/* A type has changed; which tables use it is not worth knowing. */
-static void
-type_changed(Datum arg, int cacheid, uint32 hashvalue)
-{
-	relation_changed(arg, InvalidOid);
-}
-
 RelationCache *
 mc_relation_cache_create(void)
 {
@@ -85,8 +82,6 @@ mc_relation_cache_create(void)
 	cache->maps = hash_create("multicenter relations", 128, &control,
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	CacheRegisterRelcacheCallback(relation_changed, PointerGetDatum(cache));
-	CacheRegisterSyscacheCallback(TYPEOID, type_changed,
-								  PointerGetDatum(cache));
 	return cache;
 }
 
@@ -299,9 +294,14 @@ map_columns(RelationMap *map, Relation rel)
 							column->name, map->schema, map->name),
 					 errhint("Add the column; the link then goes on by itself.")));
 		attribute = TupleDescAttr(desc, attnum - 1);
-		if (attribute->attgenerated)
-			continue;			/* computed here */
-		if (column->flags & ATTRIBUTE_GENERATED)
+
+		/*
+		 * A column that is generated here is computed here.  The peer's value
+		 * is of use only to find a row, if it belongs to the key.
+		 */
+		if (attribute->attgenerated && !(column->flags & ATTRIBUTE_KEY))
+			continue;
+		if ((column->flags & ATTRIBUTE_GENERATED) && !attribute->attgenerated)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATATYPE_MISMATCH),
 					 errmsg("column \"%s\" of table \"%s.%s\" is generated at the origin but not in this center",

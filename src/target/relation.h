@@ -73,7 +73,8 @@ typedef struct RelationMap
 	bool		has_local_columns;	/* some column here has no remote value */
 	ImageColumn *image_columns;
 	TupleDesc	image_desc;		/* NULL: raw images are not possible */
-	Oid			index;			/* finds rows by key; InvalidOid: there is none */
+	Oid			index;			/* finds rows by key; InvalidOid: there is
+								 * none */
 	int			nkeys;
 	AttrNumber *key_attnums;	/* columns of the table, in index order */
 	ScanKeyData *scan_keys;		/* without arguments */

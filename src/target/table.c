@@ -36,6 +36,9 @@
 
 #include "compat.h"
 
+/* After so many searches the index scan is begun anew. */
+#define SEARCHES_PER_SCAN	10000
+
 void
 mc_owner_enter(Oid owner, OwnerScope *scope)
 {
@@ -116,7 +119,7 @@ make_executor_state(TargetTable *table)
 	ExecOpenIndices(table->relinfo, false);
 }
 
-/* Begin the index scan that is used for every row. */
+/* Make ready what every search needs. */
 static void
 prepare_search(TargetTable *table)
 {
@@ -130,8 +133,9 @@ prepare_search(TargetTable *table)
 	}
 
 	table->index = index_open(map->index, RowExclusiveLock);
-	table->scan = index_beginscan_compat(table->rel, table->index,
-										 &table->dirty, map->nkeys);
+	table->scan_context = AllocSetContextCreate(table->context,
+												"multicenter index scan",
+												ALLOCSET_DEFAULT_SIZES);
 	table->arbiters = list_make1_oid(map->index);
 	table->scan_keys = palloc(sizeof(ScanKeyData) * map->nkeys);
 	for (int i = 0; i < map->nkeys; i++)
@@ -264,7 +268,7 @@ wait_for_writer(TargetTable *table, TupleTableSlot *slot)
 {
 	SnapshotData *dirty = &table->dirty;
 	TransactionId writer = TransactionIdIsValid(dirty->xmin) ?
-		dirty->xmin : dirty->xmax;
+	dirty->xmin : dirty->xmax;
 	ItemPointerData tid = slot->tts_tid;
 
 	if (!TransactionIdIsValid(writer))
@@ -279,19 +283,44 @@ wait_for_writer(TargetTable *table, TupleTableSlot *slot)
 	return true;
 }
 
-/* Look for the key in the index under one snapshot. */
+/*
+ * Begin the index scan that is used for one search after the other.  It is
+ * begun anew from time to time, because operators may leak memory into it.
+ */
+static void
+begin_scan(TargetTable *table)
+{
+	if (table->scan && table->searches++ < SEARCHES_PER_SCAN)
+		return;
+	if (table->scan)
+		index_endscan(table->scan);
+	MemoryContextReset(table->scan_context);
+	table->scan = index_beginscan_compat(table->rel, table->index,
+										 &table->dirty, table->map->nkeys);
+	table->searches = 0;
+}
+
+/*
+ * Look for the key in the index under one snapshot.  The access method keeps
+ * what it allocates on the way for the next search, so the memory context
+ * must be one that lives as long as the scan.
+ */
 static bool
 scan_index(TargetTable *table, Snapshot snapshot, TupleTableSlot *slot)
 {
-	IndexScanDesc scan = table->scan;
+	MemoryContext old_context = MemoryContextSwitchTo(table->scan_context);
+	IndexScanDesc scan;
 	bool		found;
 
+	begin_scan(table);
+	scan = table->scan;
 	scan->xs_snapshot = snapshot;
 	index_rescan(scan, table->scan_keys, table->map->nkeys, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 
 	/* The slot has a pin of its own; let the scan's go. */
 	index_rescan(scan, table->scan_keys, table->map->nkeys, NULL, 0);
+	MemoryContextSwitchTo(old_context);
 	return found;
 }
 

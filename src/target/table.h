@@ -73,7 +73,9 @@ typedef struct TargetTable
 
 	/* Search by key. */
 	Relation	index;			/* NULL: compare whole rows */
-	IndexScanDesc scan;
+	IndexScanDesc scan;			/* NULL: not begun */
+	MemoryContext scan_context;
+	int			searches;		/* with this scan */
 	SnapshotData dirty;
 	ScanKeyData *scan_keys;
 	List	   *arbiters;		/* the index again, for insertions */

@@ -142,8 +142,10 @@ decode_text(TargetTable *table, int i, WireBytes bytes)
 		reject_row(table, "A value in text format contains a zero byte.");
 	(void) pg_verify_mbstr(GetDatabaseEncoding(), bytes.data, bytes.len, false);
 	text = palloc(bytes.len + 1);
+
 	memcpy(text, bytes.data, bytes.len);
-	text[bytes.len] = '\0';
+	text[		bytes.len] = '\0';
+
 	return input_text(table, i, text);
 }
 

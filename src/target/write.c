@@ -77,6 +77,13 @@ prepare_defaults(TargetTable *table)
 }
 
 void
+mc_write_begin_record(TargetTable *table)
+{
+	if (table->fires_triggers)
+		AfterTriggerBeginQuery();
+}
+
+void
 mc_write_defaults(TargetTable *table)
 {
 	ExprContext *context = GetPerTupleExprContext(table->estate);
@@ -203,8 +210,9 @@ withdraw_row(TargetTable *table)
 	CommandCounterIncrement();
 }
 
-WriteResult
-mc_write_insert(RemoteTransaction *transaction, TargetTable *table)
+/* Insert table->write_row; see mc_write_insert(). */
+static WriteResult
+insert_row(RemoteTransaction *transaction, TargetTable *table)
 {
 	ResultRelInfo *relinfo = table->relinfo;
 	TriggerDesc *triggers = relinfo->ri_TrigDesc;
@@ -224,18 +232,21 @@ mc_write_insert(RemoteTransaction *transaction, TargetTable *table)
 												&conflict);
 	if (conflict)
 	{
+		list_free(deferred);
 		withdraw_row(table);
 		return WRITE_RETRY;
 	}
 	if (triggers)
 		ExecARInsertTriggers(table->estate, relinfo, slot, deferred, NULL);
 	note_deferred(transaction, table, deferred);
+	list_free(deferred);
 	return WRITE_DONE;
 }
 
-WriteResult
-mc_write_update(RemoteTransaction *transaction, TargetTable *table,
-				TupleTableSlot *found)
+/* Replace the row that was found by table->write_row. */
+static WriteResult
+update_row(RemoteTransaction *transaction, TargetTable *table,
+		   TupleTableSlot *found)
 {
 	ResultRelInfo *relinfo = table->relinfo;
 	TriggerDesc *triggers = relinfo->ri_TrigDesc;
@@ -274,11 +285,13 @@ mc_write_update(RemoteTransaction *transaction, TargetTable *table,
 		ExecARUpdateTriggers(table->estate, relinfo, NULL, NULL, &tid, NULL,
 							 slot, deferred, NULL, false);
 	note_deferred(transaction, table, deferred);
+	list_free(deferred);
 	return WRITE_DONE;
 }
 
-WriteResult
-mc_write_delete(TargetTable *table, TupleTableSlot *found)
+/* Delete the row that was found. */
+static WriteResult
+delete_row(TargetTable *table, TupleTableSlot *found)
 {
 	ResultRelInfo *relinfo = table->relinfo;
 	TriggerDesc *triggers = relinfo->ri_TrigDesc;
@@ -302,6 +315,52 @@ mc_write_delete(TargetTable *table, TupleTableSlot *found)
 	if (result == WRITE_DONE && triggers)
 		ExecARDeleteTriggers(table->estate, relinfo, &tid, NULL, NULL, false);
 	return result;
+}
+
+/*
+ * The executor expects its own memory context to be the current one: there
+ * it keeps what it will use again for the next row.
+ */
+WriteResult
+mc_write_insert(RemoteTransaction *transaction, TargetTable *table)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(table->estate->es_query_cxt);
+	WriteResult result = insert_row(transaction, table);
+
+	MemoryContextSwitchTo(old_context);
+	return result;
+}
+
+WriteResult
+mc_write_update(RemoteTransaction *transaction, TargetTable *table,
+				TupleTableSlot *found)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(table->estate->es_query_cxt);
+	WriteResult result = update_row(transaction, table, found);
+
+	MemoryContextSwitchTo(old_context);
+	return result;
+}
+
+WriteResult
+mc_write_delete(TargetTable *table, TupleTableSlot *found)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(table->estate->es_query_cxt);
+	WriteResult result = delete_row(table, found);
+
+	MemoryContextSwitchTo(old_context);
+	return result;
+}
+
+void
+mc_write_end_record(TargetTable *table)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(table->estate->es_query_cxt);
+
+	if (table->fires_triggers)
+		AfterTriggerEndQuery(table->estate);
+	MemoryContextSwitchTo(old_context);
+	ResetPerTupleExprContext(table->estate);
 }
 
 /* Call PostgreSQL's own recheck, which is a trigger function. */
@@ -453,14 +512,9 @@ mc_write_truncate(RemoteTransaction *transaction, List *maps,
 	bool		fires = false;
 	ListCell   *cell;
 
+	/* All of them: two descriptions of the peer may mean one table here. */
 	mc_write_check_deferred(transaction);
-	foreach(cell, maps)
-	{
-		RelationMap *map = lfirst(cell);
-
-		if (map->open)
-			mc_table_close(transaction, map->open);
-	}
+	mc_table_close_all(transaction);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	foreach(cell, maps)
 	{

@@ -22,6 +22,10 @@ typedef enum WriteResult
 	WRITE_RETRY,				/* the local row has changed: search again */
 } WriteResult;
 
+/* Around everything that is written for one record: AFTER triggers fire. */
+extern void mc_write_begin_record(TargetTable *table);
+extern void mc_write_end_record(TargetTable *table);
+
 /* Compute the columns of table->write_row that only this center has. */
 extern void mc_write_defaults(TargetTable *table);
 
@@ -45,7 +49,7 @@ extern WriteResult mc_write_delete(TargetTable *table, TupleTableSlot *found);
  */
 extern void mc_write_check_deferred(RemoteTransaction *transaction);
 
-/* Truncate the tables; closes them first where they are open. */
+/* Truncate the tables; closes all open ones first. */
 extern void mc_write_truncate(RemoteTransaction *transaction, List *maps,
 							  bool restart_sequences);
 

@@ -123,6 +123,7 @@ fuzz_image(int *accepted)
 	return result;
 }
 
+/* Change frames and images until the time is up. */
 void
 test_fuzz(unsigned int seed, int seconds)
 {

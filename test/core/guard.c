@@ -12,6 +12,7 @@
 
 #include "guard.h"
 
+/* Copy bytes in front of the page that cannot be read. */
 char *
 guarded(const char *data, uint32 len)
 {

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * main.c
- *	  Tests of src/core that need no server: run [seed [seconds]].
+ *	  Tests of src/core that need no server: core_test [seed [seconds]].
  *
  *-------------------------------------------------------------------------
  */
@@ -12,15 +12,16 @@
 #include "tap.h"
 #include "tests.h"
 
-/* The program frees nothing before its end: that is no error. */
 extern const char *__asan_default_options(void);
 
+/* The program frees nothing before its end: that is no error. */
 const char *
 __asan_default_options(void)
 {
 	return "detect_leaks=0";
 }
 
+/* Run all tests; the exit status says whether they have passed. */
 int
 main(int argc, char **argv)
 {

@@ -19,10 +19,10 @@
 static void
 put_sample_relation(StringInfo buf)
 {
-	WireAttribute id = {.flags = ATTRIBUTE_KEY, .type_oid = INT4OID, .typmod = -1,
-	.attlen = 4, .attbyval = true, .attalign = 'i'};
-	WireAttribute name = {.flags = ATTRIBUTE_GENERATED, .type_oid = VARCHAROID, .typmod = 24,
-	.attlen = -1, .attbyval = false, .attalign = 'i'};
+	WireAttribute id = {.flags = ATTRIBUTE_KEY,.type_oid = INT4OID,.typmod = -1,
+	.attlen = 4,.attbyval = true,.attalign = 'i'};
+	WireAttribute name = {.flags = ATTRIBUTE_GENERATED,.type_oid = VARCHAROID,.typmod = 24,
+	.attlen = -1,.attbyval = false,.attalign = 'i'};
 	int			record = mc_wire_begin_record(buf, RECORD_RELATION);
 
 	mc_wire_put_relation(buf, 16400, "public", "orders", 'd', 2);
@@ -87,6 +87,7 @@ put_sample_changes(StringInfo buf)
 	mc_wire_end_record(buf, record);
 }
 
+/* Build the sample transaction. */
 void
 sample_transaction(StringInfo buf)
 {
@@ -112,6 +113,7 @@ sample_transaction(StringInfo buf)
 	mc_wire_end_frame(buf, frame, FRAME_FIRST | FRAME_LAST);
 }
 
+/* Build the sample heartbeat. */
 void
 sample_heartbeat(StringInfo buf)
 {
@@ -122,6 +124,7 @@ sample_heartbeat(StringInfo buf)
 					  FRAME_FIRST | FRAME_LAST);
 }
 
+/* Write the length of a frame and the CRC that fits it. */
 void
 repair_frame(char *data, uint32 len)
 {
@@ -213,6 +216,7 @@ read_record(const WireRecord *record, FrameCounts *counts)
 	return "type of record";
 }
 
+/* Read a frame to its end. */
 const char *
 read_all(const char *data, uint32 len, FrameCounts *counts)
 {
@@ -245,6 +249,7 @@ read_all(const char *data, uint32 len, FrameCounts *counts)
 
 /* ---- images ---- */
 
+/* Start an image without columns. */
 void
 image_begin(SampleImage *image)
 {
@@ -285,6 +290,7 @@ add_column(SampleImage *image, Oid type_oid, int32 typmod, int16 attlen,
 	image->ncolumns++;
 }
 
+/* Add a value of fixed length. */
 void
 image_add(SampleImage *image, Oid type_oid, int32 typmod, int16 attlen,
 		  char attalign, const void *value, int len)
@@ -294,12 +300,14 @@ image_add(SampleImage *image, Oid type_oid, int32 typmod, int16 attlen,
 	appendBinaryStringInfo(&image->data, value, len);
 }
 
+/* Add a null. */
 void
 image_add_null(SampleImage *image, Oid type_oid, int16 attlen, char attalign)
 {
 	add_column(image, type_oid, -1, attlen, attalign, false);
 }
 
+/* Add a value with a header of one byte. */
 void
 image_add_short(SampleImage *image, Oid type_oid, int32 typmod,
 				const void *value, int len)
@@ -315,6 +323,7 @@ image_add_short(SampleImage *image, Oid type_oid, int32 typmod,
 	appendBinaryStringInfo(&image->data, value, len);
 }
 
+/* Add a value with a header of four bytes. */
 void
 image_add_long(SampleImage *image, Oid type_oid, int32 typmod,
 			   const void *value, int len)
@@ -331,6 +340,7 @@ image_add_long(SampleImage *image, Oid type_oid, int32 typmod,
 	appendBinaryStringInfo(&image->data, value, len);
 }
 
+/* Validate a copy that lies in guarded memory. */
 const char *
 image_check(const SampleImage *image, int encoding)
 {
@@ -340,6 +350,7 @@ image_check(const SampleImage *image, int encoding)
 	return mc_image_validate(image->columns, image->ncolumns, bitmap, bytes, encoding);
 }
 
+/* Build the sample image. */
 void
 sample_image(SampleImage *image)
 {
@@ -363,6 +374,7 @@ sample_image(SampleImage *image)
 	image_add_long(image, BYTEAOID, -1, "\0\377", 2);
 }
 
+/* Walk over the columns by what their bytes say. */
 bool
 image_walk_stays_inside(const SampleImage *image)
 {

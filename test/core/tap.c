@@ -12,6 +12,7 @@
 static int	tests_run = 0;
 static int	tests_failed = 0;
 
+/* Report one test. */
 bool
 ok(bool passed, const char *format,...)
 {
@@ -29,6 +30,7 @@ ok(bool passed, const char *format,...)
 	return passed;
 }
 
+/* Report a test that expects no problem. */
 bool
 sound(const char *problem, const char *name)
 {
@@ -39,6 +41,7 @@ sound(const char *problem, const char *name)
 	return passed;
 }
 
+/* Report a test that expects a certain problem. */
 bool
 unsound(const char *problem, const char *expected, const char *name)
 {
@@ -53,6 +56,7 @@ unsound(const char *problem, const char *expected, const char *name)
 	return passed;
 }
 
+/* Print a remark. */
 void
 diag(const char *format,...)
 {
@@ -66,6 +70,7 @@ diag(const char *format,...)
 	fflush(stdout);
 }
 
+/* Print the plan and what has failed. */
 int
 done_testing(void)
 {

@@ -242,6 +242,7 @@ test_faults(void)
 	test_change(&frame, schema + 17, "\0\1", 2, true, "record is longer than its contents");
 }
 
+/* All tests of frames. */
 void
 test_wire(void)
 {

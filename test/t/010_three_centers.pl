@@ -90,9 +90,9 @@ load_everywhere('disjoint', q{
 	\set id random(1, 30)
 	\set gone random(1, 30)
 	BEGIN;
-	INSERT INTO own VALUES (:number * 1000 + :id, 'center ' || :number, 'v')
+	INSERT INTO own VALUES (:number * 1000 + :client_id * 100 + :id, 'center ' || :number, 'v')
 		ON CONFLICT (id) DO UPDATE SET v = own.v || 'x';
-	DELETE FROM own WHERE id = :number * 1000 + :gone AND :gone <> :id;
+	DELETE FROM own WHERE id = :number * 1000 + :client_id * 100 + :gone AND :gone <> :id;
 	INSERT INTO journal VALUES (:number::text, :client_id, 'disjoint', :id);
 	END;
 }, 2, 150);

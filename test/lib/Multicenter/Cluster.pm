@@ -189,7 +189,7 @@ sub process_state
 sub sql
 {
 	my ($self, $sql, %option) = @_;
-	return $self->{node}->safe_psql($self->{dbname}, $sql, %option);
+	return $self->{node}->safe_psql($self->{dbname}, $sql, timeout => 2 * $timeout, %option);
 }
 
 # Run SQL; (exit status, output, error output) of psql.
@@ -197,7 +197,10 @@ sub psql
 {
 	my ($self, $sql, %option) = @_;
 	my ($out, $err) = ('', '');
-	my $rc = $self->{node}->psql($self->{dbname}, $sql, stdout => \$out, stderr => \$err, %option);
+	my $timed_out;
+	my $rc = $self->{node}->psql($self->{dbname}, $sql, stdout => \$out, stderr => \$err,
+		timeout => 2 * $timeout, timed_out => \$timed_out, %option);
+	$err .= "psql has timed out" if $timed_out;
 	return ($rc, $out, $err);
 }
 
