@@ -248,7 +248,7 @@ connect_member(GroupJoin *join, Member *member)
 static void
 check_data(GroupJoin *join)
 {
-	List	   *tables = mc_join_tables(join->sponsor->peer);
+	List	   *tables = mc_join_tables(join->entrance);
 
 	mc_step_begin();
 	mc_join_check_tables(join, tables);

@@ -34,6 +34,7 @@ typedef struct JoinTable
 	const char *owner;
 	const char *columns;		/* quoted and comma-separated, '' : none */
 	bool		readable;		/* by our role there */
+	bool		filtered;		/* row-level security hides rows from it */
 } JoinTable;
 
 typedef struct GroupJoin

@@ -83,7 +83,7 @@ mc_join_tables(PeerConnection *peer)
 	PeerResult *result;
 	List	   *tables = NIL;
 
-	result = mc_peer_query(peer, "SELECT schema_name, table_name, owner, columns, readable"
+	result = mc_peer_query(peer, "SELECT schema_name, table_name, owner, columns, readable, filtered"
 						   " FROM multicenter.peer_tables()", 0, NULL, ANSWER_MS);
 	for (int i = 0; i < result->nrows; i++)
 	{
@@ -94,6 +94,7 @@ mc_join_tables(PeerConnection *peer)
 		table->owner = result->rows[i][2];
 		table->columns = result->rows[i][3];
 		table->readable = strcmp(result->rows[i][4], "t") == 0;
+		table->filtered = strcmp(result->rows[i][5], "t") == 0;
 		tables = lappend(tables, table);
 	}
 	return tables;
@@ -123,6 +124,7 @@ static void
 check_rights(List *tables)
 {
 	List	   *unreadable = NIL;
+	List	   *filtered = NIL;
 	List	   *roles = NIL;
 	ListCell   *lc;
 
@@ -132,6 +134,8 @@ check_rights(List *tables)
 
 		if (!table->readable)
 			unreadable = lappend(unreadable, makeString(quoted_name(table)));
+		if (table->filtered)
+			filtered = lappend(filtered, makeString(quoted_name(table)));
 		if (!OidIsValid(get_role_oid(table->owner, true)))
 			roles = list_append_unique(roles, makeString(pstrdup(table->owner)));
 	}
@@ -141,6 +145,12 @@ check_rights(List *tables)
 				 errmsg("the role in join_dsn may not read all tables of the sponsor"),
 				 errdetail("It may not read %s.", list_names(unreadable)),
 				 errhint("GRANT pg_read_all_data to that role on the sponsor.")));
+	if (filtered != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the role in join_dsn does not see all rows of the sponsor"),
+				 errdetail("Row-level security hides rows of %s.", list_names(filtered)),
+				 errhint("ALTER ROLE ... BYPASSRLS for that role on the sponsor.")));
 	if (roles != NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -505,7 +515,7 @@ copy_centers(GroupJoin *join)
 {
 	PeerResult *result;
 
-	result = mc_peer_query(join->sponsor->peer,
+	result = mc_peer_query(join->entrance,
 						   "SELECT center_row FROM multicenter.peer_centers()",
 						   0, NULL, ANSWER_MS);
 	mc_step_sql("SELECT multicenter.internal_forget_centers()", 0, NULL);
@@ -524,7 +534,7 @@ copy_sequences(GroupJoin *join)
 {
 	PeerResult *result;
 
-	result = mc_peer_query(join->sponsor->peer,
+	result = mc_peer_query(join->entrance,
 						   "SELECT sequence_name, last_value, is_called"
 						   " FROM multicenter.peer_sequences()", 0, NULL, ANSWER_MS);
 	for (int i = 0; i < result->nrows; i++)
@@ -566,7 +576,7 @@ mc_join_release_origin(void)
 static void
 import_snapshot(GroupJoin *join)
 {
-	PeerConnection *peer = join->sponsor->peer;
+	PeerConnection *peer = join->entrance;
 	PeerResult *result;
 
 	(void) mc_peer_query(peer, "SET statement_timeout = 0", 0, NULL, ANSWER_MS);
@@ -621,7 +631,7 @@ mc_join_copy_data(GroupJoin *join)
 	ListCell   *lc;
 
 	import_snapshot(join);
-	tables = mc_join_tables(join->sponsor->peer);
+	tables = mc_join_tables(join->entrance);
 
 	mc_step_begin();
 	copy_definitions = mc_join_check_tables(join, tables);
@@ -629,7 +639,7 @@ mc_join_copy_data(GroupJoin *join)
 	if (copy_definitions)
 		copy_schema(join, "pre-data");
 	foreach(lc, tables)
-		copy_table(join->sponsor->peer, lfirst(lc));
+		copy_table(join->entrance, lfirst(lc));
 	copy_centers(join);
 	if (copy_definitions)
 		copy_schema(join, "post-data");
@@ -637,7 +647,7 @@ mc_join_copy_data(GroupJoin *join)
 	mc_step_end();
 	remember_copied(tables);
 	mc_join_release_origin();
-	(void) mc_peer_query(join->sponsor->peer, "COMMIT", 0, NULL, ANSWER_MS);
+	(void) mc_peer_query(join->entrance, "COMMIT", 0, NULL, ANSWER_MS);
 }
 
 void

@@ -55,13 +55,14 @@ mc_id_text(int id)
 	return psprintf("%d", id);
 }
 
-/* The extension must be there before its functions can be called. */
+/* The extension must be there, and ours to use, before it can be asked. */
 static void
 require_extension(PeerConnection *peer, const char *label)
 {
 	PeerResult *result;
 
-	result = mc_peer_query(peer, "SELECT 1 FROM pg_catalog.pg_extension"
+	result = mc_peer_query(peer, "SELECT pg_catalog.has_schema_privilege(extnamespace, 'USAGE'),"
+						   " current_user FROM pg_catalog.pg_extension"
 						   " WHERE extname OPERATOR(pg_catalog.=) 'multicenter'",
 						   0, NULL, ANSWER_MS);
 	if (result->nrows == 0)
@@ -69,6 +70,13 @@ require_extension(PeerConnection *peer, const char *label)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("extension \"multicenter\" is not installed in the database of center \"%s\"", label),
 				 errhint("Run CREATE EXTENSION multicenter there.")));
+	if (strcmp(result->rows[0][0], "t") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not act as a peer at center \"%s\"",
+						result->rows[0][1], label),
+				 errhint("Run GRANT multicenter_peer TO %s there.",
+						 quote_identifier(result->rows[0][1]))));
 }
 
 PeerHello *

@@ -396,20 +396,23 @@ COMMENT ON FUNCTION multicenter.peer_replicates(oid) IS
 'For other centers: is anything of this relation replicated? Locks it against changes of its definition until the end of the transaction.';
 
 CREATE FUNCTION multicenter.peer_tables(
-	OUT schema_name name, OUT table_name name, OUT owner name, OUT columns text, OUT readable boolean)
+	OUT schema_name name, OUT table_name name, OUT owner name, OUT columns text, OUT readable boolean, OUT filtered boolean)
 RETURNS SETOF record
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner),
 		coalesce((SELECT string_agg(quote_ident(a.attname), ',' ORDER BY a.attnum)
 				FROM pg_attribute AS a
 				WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''), ''),
-		has_table_privilege(session_user, c.oid, 'SELECT') AND has_schema_privilege(session_user, n.oid, 'USAGE')
+		has_table_privilege(session_user, c.oid, 'SELECT') AND has_schema_privilege(session_user, n.oid, 'USAGE'),
+		c.relrowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls
+			AND (c.relforcerowsecurity OR NOT pg_has_role(session_user, c.relowner, 'USAGE'))
 	FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		JOIN pg_roles AS r ON r.rolname = session_user
 	WHERE c.relkind = 'r' AND n.nspname <> 'multicenter' AND multicenter.peer_replicates(c.oid)
 	ORDER BY 1, 2;
 $$;
 COMMENT ON FUNCTION multicenter.peer_tables() IS
-'For other centers: the tables with replicated rows. columns: those to copy, quoted and comma-separated; readable: whether the role of this session may.';
+'For other centers: the tables with replicated rows. columns: those to copy, quoted and comma-separated; readable: whether the role of this session may; filtered: whether row-level security hides rows from it.';
 
 CREATE FUNCTION multicenter.peer_sequences(OUT sequence_name text, OUT last_value bigint, OUT is_called boolean)
 RETURNS SETOF record

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -187,13 +188,14 @@ start_command(const PeerStream *stream, const char *slot)
 
 	return psprintf("START_REPLICATION SLOT %s LOGICAL %X/%X"
 					" (proto_min '%d', proto_max '%d', group '%s',"
-					" origin_id '%u', target_id '%u',"
+					" origin_id '%u', target_id '%u', target_end '%X/%X',"
 					" architecture '%s', encoding '%s')",
 					quote_identifier(slot),
 					LSN_FORMAT_ARGS(stream->progress.value),
 					MC_PROTOCOL_MIN, MC_PROTOCOL_MAX,
 					DatumGetCString(DirectFunctionCall1(uuid_out, group_uuid)),
 					stream->peer->id, stream->identity->center_id,
+					LSN_FORMAT_ARGS(GetFlushRecPtr(NULL)),
 					architecture, GetDatabaseEncodingName());
 }
 

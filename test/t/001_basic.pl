@@ -164,7 +164,7 @@ is($lisbon->sql('SELECT peer, direction, state, status FROM multicenter.lag ORDE
 	"riga|in|streaming|ok\nriga|out|streaming|ok",
 	'lag has a row for each direction');
 is( $riga->sql(
-		q{SELECT xacts > 10, inserts > 200, updates >= 4, deletes >= 3, truncates >= 1, last_error IS NULL, connects >= 1
+		q{SELECT xacts > 10, inserts > 100, updates >= 4, deletes >= 2, truncates >= 1, last_error IS NULL, connects >= 1
 		  FROM multicenter.stat_links WHERE peer = 'lisbon' AND direction = 'in'}),
 	't|t|t|t|t|t|t',
 	'stat_links counts what came in');
