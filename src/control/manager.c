@@ -211,6 +211,7 @@ start_receiver(SharedLink *link, const char *peer_name)
 	TimestampTz now = GetCurrentTimestamp();
 	pid_t		pid;
 	TimestampTz start_after;
+	OriginLsn	nowhere = {InvalidXLogRecPtr};
 	int			failures;
 
 	SpinLockAcquire(&link->mutex);
@@ -237,7 +238,7 @@ start_receiver(SharedLink *link, const char *peer_name)
 						 Int32GetDatum((int) (link - mc_shared->links)), NULL))
 		mc_link_set_error(link, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
 						  "no background worker is free: raise max_worker_processes",
-						  NULL, (OriginLsn) {0});
+						  NULL, nowhere);
 }
 
 /* Start or stop the receiver of one peer. */
@@ -277,7 +278,7 @@ is_member(const Manager *manager, CenterId id)
 
 	foreach(lc, manager->members)
 		if (((Member *) lfirst(lc))->center->id == id)
-			return true;
+		return true;
 	return false;
 }
 

@@ -42,10 +42,12 @@ typedef struct StatusRow
 	bool		nulls[NCOLUMNS];
 } StatusRow;
 
+/* Set a column; unknown (zero, empty) is null. */
 static void
 set_text(StatusRow *row, int column, const char *text)
 {
 	row->nulls[column] = text == NULL || text[0] == '\0';
+
 	if (!row->nulls[column])
 		row->values[column] = CStringGetTextDatum(text);
 }

@@ -19,7 +19,7 @@
 
 #define MC_SCHEMA			"multicenter"
 #define MC_PLUGIN			"multicenter"
-#define MC_MESSAGE_PREFIX	"multicenter"		/* heartbeats */
+#define MC_MESSAGE_PREFIX	"multicenter"	/* heartbeats */
 #define MC_DDL_PREFIX		"multicenter_ddl"	/* replicate_ddl() */
 
 typedef enum CenterState
@@ -97,8 +97,10 @@ extern Oid	mc_registry_owner(void);
  */
 extern char *mc_slot_name(char *buf, Oid dboid, CenterId target);
 extern char *mc_origin_name(char *buf, Oid dboid, CenterId peer);
+
 /* Marks the database as a center; found by the supervisor and by hooks. */
 extern char *mc_marker_origin_name(char *buf, Oid dboid);
+
 /* Tags rows that a join has copied: their version is the base version. */
 extern char *mc_copy_origin_name(char *buf, Oid dboid);
 

@@ -96,6 +96,7 @@ shared_lay_out(void)
 		SpinLockInit(&mc_shared->outlinks[i].mutex);
 }
 
+/* Create the segment, or attach to it. */
 static void
 shared_startup(void)
 {

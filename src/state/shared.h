@@ -49,7 +49,8 @@ typedef struct SharedDatabase
 	Latch	   *manager_latch;	/* NULL: not running */
 	bool		reload;			/* the registry has changed; manager clears */
 	bool		operation;		/* a membership operation is running */
-	TimestampTz start_after;	/* backoff of the manager; the supervisor's own */
+	TimestampTz start_after;	/* backoff of the manager; the supervisor's
+								 * own */
 	pg_atomic_uint32 gate;		/* WriteGate; read without the mutex */
 } SharedDatabase;
 

@@ -36,7 +36,8 @@ typedef struct Cell
 	const char *name;
 	MergeOp		op;
 	LocalKnowledge knowledge;
-	int			age;			/* of the remote change: -1 older, 0 same, 1 newer */
+	int			age;			/* of the remote change: -1 older, 0 same, 1
+								 * newer */
 	bool		concurrent;
 	Verdict		verdict;
 	McConflictType conflict;
@@ -198,6 +199,7 @@ test_names(void)
 			  "update_origin_differs") == 0, "conflict types have names");
 }
 
+/* Run all tests; prints TAP. */
 int
 main(void)
 {

@@ -66,7 +66,7 @@ my $schema = q{
 };
 $schema =~ s/, "" text/, "é" text/;
 
-my ($lisbon, $riga) = make_group('lisbon', 'riga',
+my ($lisbon, $riga) = make_group([qw(lisbon riga)],
 	setup => $schema,
 	init => { extra => [ '-E', 'UTF8', '--locale=C' ] });
 

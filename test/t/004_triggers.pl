@@ -14,7 +14,7 @@ use lib "$FindBin::RealBin/../lib";
 use Multicenter::Cluster;
 use Test::More;
 
-my ($lisbon, $riga) = make_group('lisbon', 'riga', setup => q{
+my ($lisbon, $riga) = make_group([qw(lisbon riga)], setup => q{
 	CREATE TABLE item (id int PRIMARY KEY, v text);
 	CREATE TABLE event (what text, id int);
 	CREATE TABLE parent (id int PRIMARY KEY);

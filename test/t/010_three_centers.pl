@@ -14,7 +14,7 @@ use lib "$FindBin::RealBin/../lib";
 use Multicenter::Cluster;
 use Test::More;
 
-my @centers = make_group('lisbon', 'oslo', 'riga', setup => q{
+my @centers = make_group([qw(lisbon oslo riga)], setup => q{
 	CREATE TABLE account (id int PRIMARY KEY, owner text, balance int NOT NULL DEFAULT 0, changes int NOT NULL DEFAULT 0);
 	INSERT INTO account SELECT i, 'before', 0 FROM generate_series(1, 100) i;
 	-- Every transaction of the load leaves one row here.

@@ -18,7 +18,7 @@ use lib "$FindBin::RealBin/../lib";
 use Multicenter::Cluster;
 use Test::More;
 
-my ($lisbon, $riga) = make_group('lisbon', 'riga', setup => q{
+my ($lisbon, $riga) = make_group([qw(lisbon riga)], setup => q{
 	CREATE TABLE item (id int PRIMARY KEY, v text, n numeric, big text);
 	CREATE TABLE two_keys (a int, b text, v text, PRIMARY KEY (b, a));
 	CREATE TABLE "odd ""name""" ("the key" uuid PRIMARY KEY, "the value" jsonb);

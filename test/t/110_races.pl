@@ -14,7 +14,7 @@ use lib "$FindBin::RealBin/../lib";
 use Multicenter::Cluster;
 use Test::More;
 
-my ($lisbon, $riga) = make_group('lisbon', 'riga', setup => q{
+my ($lisbon, $riga) = make_group([qw(lisbon riga)], setup => q{
 	CREATE TABLE item (id int PRIMARY KEY, v text);
 	CREATE TABLE journal (id int, v text);
 	INSERT INTO item SELECT i, 'old' FROM generate_series(1, 100) i;

@@ -14,7 +14,7 @@ use lib "$FindBin::RealBin/../lib";
 use Multicenter::Cluster;
 use Test::More;
 
-my ($lisbon, $riga) = make_group('lisbon', 'riga', setup => q{
+my ($lisbon, $riga) = make_group([qw(lisbon riga)], setup => q{
 	CREATE TABLE item (id serial PRIMARY KEY, v text);
 	INSERT INTO item (v) SELECT 'x' FROM generate_series(1, 10);
 });
