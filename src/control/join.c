@@ -45,6 +45,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "control/departed.h"
 #include "control/join.h"
 #include "control/setup.h"
 #include "mb/pg_wchar.h"
@@ -268,7 +269,7 @@ same_members(List *a, List *b)
 		return false;
 	forboth(la, a, lb, b)
 		if (((Member *) lfirst(la))->id != ((Member *) lfirst(lb))->id)
-			return false;
+		return false;
 	return true;
 }
 
@@ -530,7 +531,7 @@ create_member_slots(GroupJoin *join)
 	}
 	foreach(lc, join->members)
 		if (lfirst(lc) != join->sponsor && join->operation->copy_data)
-			await_marker(join, lfirst(lc));
+		await_marker(join, lfirst(lc));
 }
 
 /* ---- going live ---- */
@@ -552,6 +553,9 @@ set_positions(GroupJoin *join)
 		origin = replorigin_by_name(mc_origin_name(name, MyDatabaseId, member->id), false);
 		replorigin_advance(origin, member->start.value, InvalidXLogRecPtr, true, true);
 	}
+
+	/* Nothing more is copied: do not let the copy occupy a place. */
+	mc_origin_retire(mc_copy_origin_name(name, MyDatabaseId));
 	mc_step_end();
 }
 
@@ -581,6 +585,7 @@ typedef struct Announcement
 	Member	   *member;
 } Announcement;
 
+/* Tell one member that we are catching up. */
 static void
 announce(void *arg)
 {
@@ -665,6 +670,7 @@ typedef struct Undo
 	const Center *member;
 } Undo;
 
+/* Make a member forget us: our row has parted, no slot serves us. */
 static void
 undo_at_member(void *arg)
 {

@@ -100,6 +100,7 @@ mc_join_tables(PeerConnection *peer)
 	return tables;
 }
 
+/* The name of a table as SQL wants it. */
 static char *
 quoted_name(const JoinTable *table)
 {
@@ -331,7 +332,7 @@ blank_lines(char *text, const char *line)
 	size_t		len = strlen(line);
 
 	for (char *found = strstr(text, line); found != NULL; found = strstr(found + len, line))
-		if ((found == text || found[-1] == '\n') &&
+		if ((found == text ||found[-1] == '\n') &&
 			(found[len] == '\n' || found[len] == '\0'))
 			memset(found, ' ', len);
 }
@@ -348,7 +349,7 @@ blank_psql_commands(char *text)
 	char	   *found = strstr(text, command);
 	char	   *key;
 
-	if (found == NULL || (found != text && found[-1] != '\n'))
+	if (found == NULL || (found != text &&found[-1] != '\n'))
 		return;
 	found += strlen(command);
 	key = pnstrdup(found, strcspn(found, "\n"));
@@ -360,7 +361,7 @@ blank_psql_commands(char *text)
 static char *
 statement_text(const char *text, const RawStmt *statement)
 {
-	const char *start = text + statement->stmt_location;
+	const char *start = text +statement->stmt_location;
 	const char *end = statement->stmt_len == 0 ? start + strlen(start) :
 	start + statement->stmt_len;
 
@@ -420,6 +421,7 @@ copy_schema(GroupJoin *join, const char *section)
 
 	run_pg_dump(join, section, FilePathName(file));
 	text = read_text(FilePathName(file));
+
 	FileClose(file);
 	blank_psql_commands(text);
 

@@ -506,18 +506,18 @@ mc_remove_local(Operation *operation)
 	if (membership.found && !membership.identity.detached && !operation->force &&
 		own_center(&membership) != NULL)
 		foreach(lc, membership.centers)
-		{
-			Center	   *center = lfirst(lc);
+	{
+		Center	   *center = lfirst(lc);
 
-			if (center->id != membership.identity.center_id)
-				ereport(ERROR,
-						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						 errmsg("this database is still a center of group \"%s\"",
-								NameStr(membership.identity.group_name)),
-						 errdetail("Center \"%s\" and perhaps others replicate with it.",
-								   NameStr(center->name)),
-						 errhint("Leave the group with center_part(), or use force => true if that is not possible.")));
-		}
+		if (center->id != membership.identity.center_id)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("this database is still a center of group \"%s\"",
+							NameStr(membership.identity.group_name)),
+					 errdetail("Center \"%s\" and perhaps others replicate with it.",
+							   NameStr(center->name)),
+					 errhint("Leave the group with center_part(), or use force => true if that is not possible.")));
+	}
 	mc_remove_traces();
 	mc_step_begin();
 	mc_step_sql("SELECT multicenter.internal_forget_history()", 0, NULL);
@@ -605,6 +605,27 @@ drop_slots(void)
 }
 
 /*
+ * Drop all replication origins of this database.  A receiver that has just
+ * ended may hold its own for a moment longer, which is waited for.
+ */
+static void
+drop_origins(void)
+{
+	char		prefix[NAMEDATALEN];
+	const char *params[] = {prefix};
+	char	   *names;
+
+	snprintf(prefix, sizeof(prefix), "multicenter_%u_", MyDatabaseId);
+	names = mc_step_sql("SELECT pg_catalog.string_agg(roname, ' ')"
+						" FROM pg_catalog.pg_replication_origin"
+						" WHERE pg_catalog.starts_with(roname, $1)", 1, params);
+	if (names == NULL)
+		return;
+	for (char *name = strtok(names, " "); name != NULL; name = strtok(NULL, " "))
+		replorigin_drop_by_name(name, true, false);
+}
+
+/*
  * The marker goes first, or the supervisor would start the manager again.
  * From then on this database is no center; group_remove_local() can finish
  * what a crash interrupts.  Rows are deleted only when the slots are gone, so
@@ -624,11 +645,7 @@ mc_remove_traces(void)
 	drop_slots();
 
 	mc_step_begin();
-	snprintf(name, sizeof(name), "multicenter_%u_", MyDatabaseId);
-	mc_step_sql("SELECT pg_catalog.pg_replication_origin_drop(roname)"
-				" FROM pg_catalog.pg_replication_origin"
-				" WHERE pg_catalog.starts_with(roname, $1)",
-				1, (const char *const[]) {name});
+	drop_origins();
 	mc_step_sql("SELECT multicenter.internal_forget_group()", 0, NULL);
 	mc_step_end();
 

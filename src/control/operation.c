@@ -310,6 +310,7 @@ mc_operation_run(Operation *operation)
 	int			center_id;
 
 	mc_shared_require();
+	PreventCommandDuringRecovery(psprintf("%s()", operation_name(operation->kind)));
 	if (TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),

@@ -48,6 +48,7 @@ PG_FUNCTION_INFO_V1(mc_sql_peer_progress);
 PG_FUNCTION_INFO_V1(mc_sql_peer_replicates);
 PG_FUNCTION_INFO_V1(mc_sql_protocol);
 PG_FUNCTION_INFO_V1(mc_sql_slot_name);
+PG_FUNCTION_INFO_V1(mc_sql_origin_name);
 
 const char *
 mc_id_text(int id)
@@ -362,5 +363,15 @@ mc_sql_slot_name(PG_FUNCTION_ARGS)
 	Name		name = palloc0(sizeof(NameData));
 
 	mc_slot_name(NameStr(*name), MyDatabaseId, (CenterId) PG_GETARG_INT32(0));
+	PG_RETURN_NAME(name);
+}
+
+/* internal_origin_name(center_id): name of this center's origin for another. */
+Datum
+mc_sql_origin_name(PG_FUNCTION_ARGS)
+{
+	Name		name = palloc0(sizeof(NameData));
+
+	mc_origin_name(NameStr(*name), MyDatabaseId, (CenterId) PG_GETARG_INT32(0));
 	PG_RETURN_NAME(name);
 }

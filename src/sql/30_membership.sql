@@ -59,6 +59,11 @@ RETURNS name AS 'MODULE_PATHNAME', 'mc_sql_slot_name' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION multicenter.internal_slot_name(integer) IS
 'Internal. The name of this database''s slot for another center.';
 
+CREATE FUNCTION multicenter.internal_origin_name(center_id integer)
+RETURNS name AS 'MODULE_PATHNAME', 'mc_sql_origin_name' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION multicenter.internal_origin_name(integer) IS
+'Internal. The name of this database''s replication origin for another center.';
+
 CREATE FUNCTION multicenter.internal_protocol(OUT protocol_min integer, OUT protocol_max integer)
 AS 'MODULE_PATHNAME', 'mc_sql_protocol' LANGUAGE C IMMUTABLE STRICT;
 COMMENT ON FUNCTION multicenter.internal_protocol() IS
@@ -143,6 +148,27 @@ RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION multicenter.internal_drop_slots() IS
 'Internal. Drops the slots of this database that use our plugin; returns how many are left, because they are in use.';
+
+CREATE FUNCTION multicenter.internal_departed_drop_slots()
+RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce(sum(multicenter.internal_drop_slot(s.slot_name)), 0)
+	FROM pg_replication_slots AS s
+	WHERE s.slot_name IN (SELECT multicenter.internal_slot_name(c.center_id)
+						  FROM multicenter.center AS c WHERE c.state = 'parted');
+$$;
+COMMENT ON FUNCTION multicenter.internal_departed_drop_slots() IS
+'Internal. Drops the slots for centers that have parted; returns how many are left, because they are in use.';
+
+CREATE FUNCTION multicenter.internal_departed_origins()
+RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT string_agg(c.center_id::text, ' ')
+	FROM multicenter.center AS c
+		JOIN pg_replication_origin AS o ON o.roname = multicenter.internal_origin_name(c.center_id)::text
+		JOIN pg_show_replication_origin_status() AS s ON s.local_id = o.roident
+	WHERE c.state = 'parted';
+$$;
+COMMENT ON FUNCTION multicenter.internal_departed_origins() IS
+'Internal. Ids of centers that have parted and whose progress is still kept; null: none.';
 
 CREATE FUNCTION multicenter.internal_find_peer(peer name)
 RETURNS integer LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

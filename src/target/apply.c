@@ -10,6 +10,9 @@
  *	  together.  For that each remote transaction gets a transaction id here,
  *	  even one that changed nothing.
  *
+ *	  The process must end by any error: it never aborts a transaction and
+ *	  goes on, so that before_shmem_exit() is the place to guard progress.
+ *
  *	  Commits are not flushed one by one (the receiver sets
  *	  synchronous_commit = off).  A queue of pairs (end at the origin, end of
  *	  the commit record here) tells later what has become durable.  A local
@@ -31,7 +34,7 @@
 #include "pgstat.h"
 #include "replication/origin.h"
 #include "state/registry.h"
-#include "storage/lmgr.h"
+#include "storage/ipc.h"
 #include "target/apply.h"
 #include "target/apply_row.h"
 #include "target/write.h"
@@ -104,6 +107,16 @@ find_origin(CenterId peer)
 	return origin;
 }
 
+/*
+ * The process ends, perhaps by an error in the middle of a commit: the abort
+ * that follows must not count as progress.  See begin_transaction().
+ */
+static void
+clear_origin(int code, Datum arg)
+{
+	mc_session_origin_set(0, InvalidXLogRecPtr, 0);
+}
+
 /* The first entry of a link's ring: everything up to here is visible. */
 static void
 set_ring_floor(Applier *applier)
@@ -141,6 +154,7 @@ mc_apply_create(SharedLink *link, CenterId our_id, const char *peer_name)
 	applier->relations = mc_relation_cache_create();
 
 	applier->origin = find_origin(link->peer);
+	before_shmem_exit(clear_origin, (Datum) 0);
 	replorigin_session_setup_compat(applier->origin, 0);
 
 	/* What an earlier receiver has applied is made durable here and now. */
@@ -287,8 +301,13 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	/* Whatever the defaults of this database are. */
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
-	mc_session_origin_set(applier->origin, header->end_lsn,
-						  header->commit_ts);
+
+	/*
+	 * The position is set at the commit, not here: since PostgreSQL 16 the
+	 * abort of a transaction or of a subtransaction moves the progress there
+	 * as well, and the transaction would be passed over next time.
+	 */
+	mc_session_origin_set(applier->origin, InvalidXLogRecPtr, 0);
 }
 
 /* Remember when the local commit of a remote transaction becomes durable. */
@@ -339,7 +358,7 @@ commit_transaction(Applier *applier)
 	/* Known before it is visible: a snapshot never sees more than the ring. */
 	mc_link_ring_add(applier->link, GetTopTransactionId(), end_lsn);
 
-	/* An error that a trigger of a user caught may have undone this. */
+	/* The tag too: an error that a trigger caught may have undone it. */
 	mc_session_origin_set(applier->origin, end_lsn.value,
 						  applier->header.commit_ts);
 	CommitTransactionCommand();

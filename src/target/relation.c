@@ -67,6 +67,16 @@ relation_changed(Datum arg, Oid relid)
 	}
 }
 
+/*
+ * A schema was renamed, made or dropped: the relation cache does not say so of
+ * the tables in it, but their names may now belong to other tables.
+ */
+static void
+schema_changed(Datum arg, SysCacheIdentifier_compat cacheid, uint32 hashvalue)
+{
+	relation_changed(arg, InvalidOid);
+}
+
 RelationCache *
 mc_relation_cache_create(void)
 {
@@ -82,6 +92,8 @@ mc_relation_cache_create(void)
 	cache->maps = hash_create("multicenter relations", 128, &control,
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	CacheRegisterRelcacheCallback(relation_changed, PointerGetDatum(cache));
+	CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed,
+								  PointerGetDatum(cache));
 	return cache;
 }
 

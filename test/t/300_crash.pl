@@ -17,7 +17,7 @@ use Test::More;
 
 my $accounts = 1000;
 my $clients  = 2;
-my ($lisbon, $oslo) = make_group('lisbon', 'oslo', setup => qq{
+my ($lisbon, $oslo) = make_group([qw(lisbon oslo)], setup => qq{
 	CREATE TABLE branches (bid int PRIMARY KEY, bbalance int NOT NULL);
 	CREATE TABLE tellers (tid int PRIMARY KEY, bid int NOT NULL, tbalance int NOT NULL);
 	CREATE TABLE accounts (aid int PRIMARY KEY, bid int NOT NULL, abalance int NOT NULL, filler char(84) NOT NULL DEFAULT '');

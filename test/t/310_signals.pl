@@ -15,7 +15,7 @@ use Multicenter::Cluster;
 use Test::More;
 use Time::HiRes qw(time);
 
-my ($lisbon, $oslo) = make_group('lisbon', 'oslo', setup => q{
+my ($lisbon, $oslo) = make_group([qw(lisbon oslo)], setup => q{
 	CREATE TABLE mark (text text);
 	CREATE TABLE tag (client int, n int);
 });

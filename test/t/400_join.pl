@@ -13,7 +13,7 @@ use Multicenter::Cluster;
 use Test::More;
 
 my $joins = $ENV{MC_JOINS} || 20;
-my ($lisbon, $oslo) = make_group('lisbon', 'oslo', databases => 1, setup => q{
+my ($lisbon, $oslo) = make_group([qw(lisbon oslo)], databases => 1, setup => q{
 	CREATE TABLE item (id int PRIMARY KEY, n int NOT NULL, long text, fix text DEFAULT 'same');
 	CREATE INDEX item_n ON item (n);
 	CREATE TABLE event (center int, run int, client int, n int);

@@ -12,7 +12,7 @@ use Multicenter::Cluster;
 use PostgreSQL::Test::Utils ();
 use Test::More;
 
-my ($lisbon, $oslo) = make_group('lisbon', 'oslo', setup => q{
+my ($lisbon, $oslo) = make_group([qw(lisbon oslo)], setup => q{
 	CREATE TABLE item (id int PRIMARY KEY, v text);
 	INSERT INTO item SELECT id, 'v' || id FROM generate_series(1, 100) id;
 });

@@ -90,6 +90,9 @@ sub new_center
 {
 	my ($name, %option) = @_;
 
+	# Copies of a template have one system identifier, by which we would take
+	# two servers for one.
+	delete local $ENV{INITDB_TEMPLATE};
 	my $node = PostgreSQL::Test::Cluster->new($name, port => free_port());
 	$node->init(allows_streaming => 'logical', %{ $option{init} || {} });
 	$node->append_conf('postgresql.conf',
@@ -166,10 +169,14 @@ sub kill9
 	my $pid = $self->{node}->{_pid};
 	my @processes = ($pid, grep { (process_state($_))[1] eq $pid } map { m{(\d+)$} } glob('/proc/[0-9]*'));
 	$self->{node}->kill9;
-	return poll("processes of $self->{name} to end", sub {
+	my $took = poll("processes of $self->{name} to end", sub {
 			my @alive = grep { (process_state($_))[0] !~ /^[XZ]/ } @processes;
 			return (!@alive, "alive: @alive");
 		});
+	# Until init fetches it, a dead postmaster looks alive to the next one.
+	unlink($self->{node}->data_dir . '/postmaster.pid',
+		$self->{node}->host . '/.s.PGSQL.' . $self->port . '.lock');
+	return $took;
 }
 
 # State and parent of a process; X if there is none.
@@ -408,7 +415,7 @@ sub wait_applied
 			my ($rc, $out, $err) = $to->psql(
 				"SELECT replay_lsn >= '$lsn'::pg_lsn, replay_lsn, state FROM multicenter.lag
 				 WHERE direction = 'in' AND peer = '$name'", on_error_die => 0);
-			return ($out =~ /^t\|/, "$out$err");
+			return (scalar($out =~ /^t\|/), "$out$err");
 		}, $seconds, $from, $to);
 }
 
@@ -475,9 +482,10 @@ sub wait_conflicts
 sub columns
 {
 	my ($self, $table) = @_;
+	my $relation = quote($table);
 	return $self->sql(
 		"SELECT string_agg(quote_ident(attname), ', ' ORDER BY attname COLLATE \"C\") FROM pg_attribute
-		 WHERE attrelid = '$table'::regclass AND attnum > 0 AND NOT attisdropped");
+		 WHERE attrelid = $relation\::regclass AND attnum > 0 AND NOT attisdropped");
 }
 
 # Number of rows and a checksum that does not depend on their order.
