@@ -356,6 +356,35 @@ check_utility(WriteGate gate, Node *stmt)
 		refuse_at_gate(gate, "change the schema");
 }
 
+/* Refuse to drop our extension, by whatever command. */
+static void
+check_drop_extension(Oid extension)
+{
+	if (!OidIsValid(extension) ||
+		extension != get_extension_oid("multicenter", true) ||
+		!mc_database_is_center(MyDatabaseId))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("cannot drop extension \"multicenter\" because this database is a center of a group"),
+			 errhint("Run SELECT multicenter.center_part(...) with this center's name, or SELECT multicenter.group_remove_local(force => true) if the group does not exist any more.")));
+}
+
+/*
+ * Refuse DROP EXTENSION before it takes its locks: it would wait for our
+ * workers, and they for it, before the extension itself is its turn.
+ */
+static void
+check_drop_statement(const DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->removeType != OBJECT_EXTENSION)
+		return;
+	foreach(lc, stmt->objects)
+		check_drop_extension(get_extension_oid(strVal(lfirst(lc)), true));
+}
+
 /* Hook: a utility command begins. */
 static void
 process_utility(PlannedStmt *pstmt, const char *query_string,
@@ -371,6 +400,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 
 		if (IsA(stmt, DropdbStmt))
 			check_drop_database((DropdbStmt *) stmt);
+		else if (IsA(stmt, DropStmt))
+			check_drop_statement((DropStmt *) stmt);
 		if (gate_is_shut(gate))
 			check_utility(gate, stmt);
 	}
@@ -380,19 +411,6 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 	else
 		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
 								params, query_env, dest, completion);
-}
-
-/* Refuse to drop our extension, by whatever command. */
-static void
-check_drop_extension(Oid extension)
-{
-	if (extension != get_extension_oid("multicenter", true) ||
-		!mc_database_is_center(MyDatabaseId))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_IN_USE),
-			 errmsg("cannot drop extension \"multicenter\" because this database is a center of a group"),
-			 errhint("Run SELECT multicenter.center_part(...) with this center's name, or SELECT multicenter.group_remove_local(force => true) if the group does not exist any more.")));
 }
 
 /* Hook: an object is dropped or, one of several in one command, truncated. */

@@ -27,6 +27,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "control/departed.h"
 #include "control/guard.h"
 #include "control/operation.h"
 #include "control/workers.h"
@@ -230,8 +231,6 @@ start_receiver(SharedLink *link, const char *peer_name)
 	start_after = mc_worker_backoff(failures);
 	SpinLockAcquire(&link->mutex);
 	link->start_after = start_after;
-	if (failures > 1)
-		link->counters.retries++;
 	SpinLockRelease(&link->mutex);
 
 	if (!mc_worker_start("mc_receiver_main", "multicenter receiver", peer_name,
@@ -383,6 +382,14 @@ advance_state(Manager *manager, TimestampTz now)
 				(errmsg("the join of this center to group \"%s\" did not finish and is undone",
 						NameStr(manager->identity.group_name))));
 		mc_join_clean_up();
+		mc_shared_reload(MyDatabaseId);
+	}
+	if (manager->state == CENTER_PARTING && !operation)
+	{
+		ereport(LOG,
+				(errmsg("this center did not finish leaving group \"%s\" and goes on as a member",
+						NameStr(manager->identity.group_name))));
+		mc_part_clean_up();
 		mc_shared_reload(MyDatabaseId);
 	}
 	if (manager->state != CENTER_CATCHING_UP)
@@ -589,7 +596,10 @@ manage(Manager *manager)
 		if (!read_registry(manager))
 			return false;
 		if (!manager->identity.detached)
+		{
 			set_gate(manager);
+			mc_departed_release();
+		}
 	}
 	if (manager->identity.detached)
 	{

@@ -31,6 +31,7 @@
 #include "catalog/pg_type.h"
 #include "control/guard.h"
 #include "control/operation.h"
+#include "control/setup.h"
 #include "control/workers.h"
 #include "executor/spi.h"
 #include "libpq/pqsignal.h"
@@ -243,11 +244,15 @@ start_operation(RunningOperation *running, const Operation *operation)
 						 operation_name(operation->kind),
 						 UInt32GetDatum(dsm_segment_handle(segment)),
 						 &running->handle))
+	{
+		/* Where the configuration is too small, say so with its line. */
+		mc_setup_require();
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("no background worker is free for %s()",
 						operation_name(operation->kind)),
 				 errhint("Raise max_worker_processes in postgresql.conf and restart the server.")));
+	}
 }
 
 /* Wait until the worker has ended, or only until it has begun. */

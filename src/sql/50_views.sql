@@ -52,7 +52,8 @@ WITH settings AS (
 	SELECT c.center_name AS peer,
 		d.direction,
 		i.database_oid,
-		coalesce(s.state,
+		-- Shared memory forgets with the server; the table link does not.
+		coalesce(nullif(s.state, 'never_connected'),
 			CASE WHEN coalesce(l.heard_ts, l.confirmed_ts) IS NULL THEN 'never_connected' ELSE 'disconnected' END) AS raw_state,
 		s.stall_reason,
 		s.state_since,

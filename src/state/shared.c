@@ -315,6 +315,9 @@ mc_link_set_error(SharedLink *link, int sqlstate, const char *message,
 	strlcpy(link->error.relation, relation ? relation : "",
 			sizeof(link->error.relation));
 	link->error.origin_lsn = origin_lsn.value;
+
+	/* Every error is followed by another attempt. */
+	link->counters.retries++;
 	SpinLockRelease(&link->mutex);
 }
 

@@ -197,13 +197,12 @@ sub lead_link
 	signal_pid('TERM', $pid) if $pid;
 	return;
 }
-foreach my $where ([ $paris->dsn, qr/another group|no replication slot/ ], [ $rome->dsn, qr/no multicenter group|no replication slot|in no group/ ])
+foreach my $where ([ $paris->dsn, 'another group, "other"' ], [ $rome->dsn, 'in no (?:multicenter )?group|no replication slot' ])
 {
 	lead_link("'$where->[0]'");
 	$oslo->wait_for_sql("SELECT state <> 'streaming' AND stall_reason IS NOT NULL FROM multicenter.lag WHERE peer = 'lisbon' AND direction = 'in'");
-	$oslo->wait_for_sql("SELECT last_error IS NOT NULL FROM multicenter.stat_links WHERE peer = 'lisbon' AND direction = 'in'");
-	like($oslo->sql("SELECT last_error FROM multicenter.stat_links WHERE peer = 'lisbon' AND direction = 'in'"),
-		$where->[1], 'a link that is led elsewhere stops, and says why');
+	ok(eval { $oslo->wait_for_sql("SELECT last_error ~ '$where->[1]' FROM multicenter.stat_links WHERE peer = 'lisbon' AND direction = 'in'", 't', 20); 1 },
+		"a link that is led elsewhere stops, and says why: $where->[1]") or diag($@);
 	lead_link('NULL::text');
 	wait_streaming($lisbon, $oslo, 30);
 }
@@ -286,29 +285,41 @@ like($found, qr/^max_replication_slots \| max_replication_slots = \d+ /m, 'check
 like($found, qr/^max_wal_senders \| max_wal_senders = \d+ /m, 'check_setup lists max_wal_senders, with the line');
 $bare->fails($create, '55000', qr/not loaded/, qr/shared_preload_libraries/, 'without shared_preload_libraries group_create is refused');
 
-# Each line is taken over by itself, and group_create then complains of the next.
-my %seen;
-foreach my $round (1 .. 12)
+# The lines are taken over one by one; group_create refuses with one of those
+# that are left.  The list of output plugins it corrects itself.
+my %taken;
+while (my @lines = grep { !/^output_plugin_libraries / } split(/\n/, $bare->sql($settings)))
 {
-	my @lines = split(/\n/, $bare->sql($settings));
-	last unless @lines;
-	my ($name, $fix) = split(/ \| /, $lines[0], 2);
-	# Without the library nothing else is looked at, so it comes first.
-	($name, $fix) = split(/ \| /, (grep { /^shared_preload/ } @lines)[0], 2) if grep { /^shared_preload/ } @lines;
-	if ($name ne 'shared_preload_libraries')
+	# Without the library there is nobody to look at the rest.
+	my ($line) = grep { /^shared_preload_libraries / } @lines;
+	if (!$line)
 	{
 		my $refusal = $bare->error_of($create);
-		is($refusal->{sqlstate}, '55000', "group_create is refused while $name is wrong");
-		my ($named) = grep { index($refusal->{hint} || '', (split(/ \| /, $_, 2))[1]) >= 0 } @lines;
-		ok($named, 'with a line of check_setup as its hint') or diag($refusal->{text});
-		($name, $fix) = split(/ \| /, $named, 2) if $named;
+		is($refusal->{sqlstate}, '55000', 'group_create is refused while ' . join(', ', map { (split(/ /, $_))[0] } @lines) . ' is wrong');
+		($line) = grep { index($refusal->{hint} || '', (split(/ \| /, $_, 2))[1]) >= 0 } split(/\n/, $bare->sql($settings));
+		ok($line, 'with a line of check_setup as its hint') or diag($refusal->{text});
+		$line = $lines[0] if !$line || $line =~ /^output_plugin_libraries /;
 	}
-	if ($seen{$fix}++) { fail("\"$fix\" corrects $name"); last; }
-	if ($fix =~ /^ALTER/) { $bare->sql($fix) }
-	else { $bare->append_conf($fix); $bare->restart }
+	my ($name, $fix) = split(/ \| /, $line, 2);
+	if ($taken{$fix}++)
+	{
+		fail("\"$fix\" corrects $name");
+		last;
+	}
+	$bare->append_conf($fix);
+	$bare->restart;
 }
-is($bare->sql($settings), '', 'with the lines of check_setup nothing is wrong any more');
-is($bare->sql($create), '1', 'and group_create works');
+is($bare->sql($create), '1', 'with the lines of check_setup group_create works');
+is($bare->sql($settings), '', 'and nothing is wrong any more');
+
+# The list of output plugins corrected by hand, where the server has one.
+my $second = $bare->add_database('second');
+foreach my $line (grep { /^output_plugin_libraries / } split(/\n/, $second->sql($settings)))
+{
+	my ($name, $fix) = split(/ \| /, $line, 2);
+	$second->sql($fix);
+	unlike($second->sql($settings), qr/^output_plugin_libraries /m, "$fix corrects $name");
+}
 clean($rome, 'missing configuration');
 
 #

@@ -79,7 +79,7 @@ is($oslo->sql("SELECT string_agg(check_name || ': ' || coalesce(problem, ''), ';
 # Code of a table's owner
 #
 
-$oslo->sql('CREATE TABLE secret (word text); INSERT INTO secret VALUES (\'xyzzy\')');
+$oslo->sql('CREATE UNLOGGED TABLE secret (word text); INSERT INTO secret VALUES (\'xyzzy\')');
 $oslo->sql(q{
 	SET ROLE mallory;
 	CREATE UNLOGGED TABLE m.attempt (way text, what text, outcome text, who name, settings text);
@@ -180,8 +180,8 @@ $lisbon->sql(q{
 # A conflict writes both rows into the history, as JSON.
 $oslo->sql("SELECT multicenter.link_pause(peer => 'lisbon')");
 $oslo->wait_for_sql("SELECT count(*) FROM multicenter.workers WHERE role = 'receiver'", '0');
-$oslo->sql("INSERT INTO m.cst VALUES ('sad', 'sad')");
 $lisbon->sql("INSERT INTO m.cst VALUES ('sad', 'happy')");
+$oslo->sql("INSERT INTO m.cst VALUES ('sad', 'sad')");
 $oslo->sql("SELECT multicenter.link_resume(peer => 'lisbon')");
 wait_all_applied($lisbon, $oslo);
 wait_conflicts($oslo, 1);
