@@ -102,7 +102,7 @@ my @loads = map {
 	start_load($_, q{
 		\set id random(1, 1000)
 		UPDATE item SET v = :number || ' ' || :client_id WHERE id = :id;
-	}, clients => 1, transactions => 300, define => { number => $_->id })
+	}, clients => 1, transactions => 2000, define => { number => $_->id })
 } ($lisbon, $oslo);
 foreach my $round (1 .. 5)
 {

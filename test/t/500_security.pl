@@ -200,9 +200,12 @@ ok(!$seen{'with hold'}, 'nothing runs after the transaction');
 is($oslo->sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'"), 'f', 'mallory is no superuser');
 is($oslo->sql("SELECT count(*) FROM pg_roles WHERE rolname = 'evil'"), '0', 'and has made none');
 is($oslo->sql('SELECT count(*) FROM secret'), '1', 'nor written where he may not');
-is($oslo->sql("SELECT count(DISTINCT settings) FROM m.attempt"), '1', 'settings that the code has changed do not outlive the row')
+# Of several pieces of his code for one row the later ones see what the first
+# has set, which is his own affair.
+my $first = "WHERE way NOT IN ('after_always', 'index predicate', 'cast to json')";
+is($oslo->sql("SELECT count(DISTINCT settings) FROM m.attempt $first"), '1', 'settings that the code has changed do not outlive the row')
   or diag($oslo->sql('SELECT DISTINCT way, settings FROM m.attempt'));
-unlike($oslo->sql('SELECT DISTINCT settings FROM m.attempt'), qr/evil|public|DMY|Tokyo/, 'and they are the pinned ones');
+unlike($oslo->sql("SELECT DISTINCT settings FROM m.attempt $first"), qr/evil|public|DMY|Tokyo/, 'and they are the pinned ones');
 identical($lisbon, $oslo, 'm.trig', 'm.expr', 'm.chk', 'm.dom', 'm.trunc', 'm.dates', 'm.cst');
 is($oslo->sql("SELECT state || status FROM multicenter.lag WHERE direction = 'in'"), 'streamingok', 'the link is well');
 is($lisbon->sql("SELECT state || status FROM multicenter.lag WHERE direction = 'in'"), 'streamingok', 'the other one, too');
@@ -246,6 +249,8 @@ is($oslo->sql("SELECT count(*) FROM m.attempt WHERE way = 'policy'"), '0', 'no p
 
 # The same code while a third center copies the tables.
 my $turin = secure_center('turin');
+$turin->fails($turin->group_join_sql($oslo), '42501', qr/does not see all rows/, qr/BYPASSRLS/, 'rows that the role of the link does not see are not left out silently');
+$oslo->sql('ALTER TABLE m.rls DISABLE ROW LEVEL SECURITY');
 my $join = $turin->error_of($turin->group_join_sql($oslo));
 ok(!$join, 'a center joins through oslo') or diag($join->{text});
 is($turin->sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'"), 'f', 'join: mallory is no superuser there');
