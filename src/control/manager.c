@@ -54,6 +54,7 @@
 
 #define REGISTRY_CHECK_MS	10000	/* read the registry without being told */
 #define KEEP_TIMES_MS		10000	/* write the links' last known times */
+#define FIRST_TIMES_MS		1000	/* the same while some are not known yet */
 #define PURGE_MS			(60 * 60 * 1000)
 
 /* A center as the registry tells it, and our options for it. */
@@ -520,10 +521,12 @@ keep_link_times(CenterId peer, TimestampTz heard, TimestampTz confirmed)
 /*
  * Keep the times of the links in a table, so that lag is known, and growing,
  * even where this server has restarted and the peer has not come back.
+ * Returns true if they are known of every link.
  */
-static void
+static bool
 keep_times(Manager *manager)
 {
+	bool		all_known = true;
 	ListCell   *lc;
 
 	StartTransactionCommand();
@@ -535,13 +538,17 @@ keep_times(Manager *manager)
 		SharedLink *link = mc_shared_link(MyDatabaseId, peer->id, false);
 		SharedOutLink *outlink = mc_shared_outlink(MyDatabaseId, peer->id, false);
 
-		if (link != NULL && outlink != NULL &&
-			(link->heard_ts != 0 || outlink->confirmed_ts != 0))
+		if (link == NULL || outlink == NULL)
+			continue;
+		if (link->heard_ts == 0 || outlink->confirmed_ts == 0)
+			all_known = false;
+		if (link->heard_ts != 0 || outlink->confirmed_ts != 0)
 			keep_link_times(peer->id, link->heard_ts, outlink->confirmed_ts);
 	}
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	return all_known;
 }
 
 /* What is due by the clock rather than by a change. */
@@ -553,8 +560,9 @@ do_timed_work(Manager *manager, TimestampTz now)
 	sample_outgoing(manager, now);
 	if (now >= manager->next_keep_times)
 	{
-		keep_times(manager);
-		manager->next_keep_times = TimestampTzPlusMilliseconds(now, KEEP_TIMES_MS);
+		int			next_ms = keep_times(manager) ? KEEP_TIMES_MS : FIRST_TIMES_MS;
+
+		manager->next_keep_times = TimestampTzPlusMilliseconds(now, next_ms);
 	}
 	if (now >= manager->next_purge)
 	{

@@ -290,7 +290,23 @@ confirmed_position(CenterId target)
 	return confirmed;
 }
 
-/* Wait until a peer has confirmed our WAL up to a position. */
+/* Has a center left the group since we looked? */
+static bool
+has_parted(CenterId id)
+{
+	Center		center;
+	bool		parted;
+
+	mc_step_begin();
+	parted = mc_registry_center(id, &center) && center.state == CENTER_PARTED;
+	mc_step_end();
+	return parted;
+}
+
+/*
+ * Wait until a peer has confirmed our WAL up to a position, or does not need
+ * it because it leaves the group itself.
+ */
 static void
 wait_for_peer(const Center *peer, LocalLsn target)
 {
@@ -301,7 +317,7 @@ wait_for_peer(const Center *peer, LocalLsn target)
 	{
 		LocalLsn	confirmed = confirmed_position(peer->id);
 
-		if (confirmed.value >= target.value)
+		if (confirmed.value >= target.value || has_parted(peer->id))
 			return;
 		if (confirmed.value != last.value)
 			last_move = GetCurrentTimestamp();

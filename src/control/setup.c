@@ -418,10 +418,11 @@ count_used(Capacity *capacity, int limit, const char *sql)
 	capacity->ours = pg_strtoint32(rows.values[0][1]);
 }
 
-/* Names of our slots, also of the connections that use them. */
-#define OUR_SLOT(column) \
+/* Names of ours: slots, also of the connections that use them, and origins. */
+#define OURS(column, suffix) \
 	column " ~ ('^multicenter_' || (SELECT d.oid FROM pg_catalog.pg_database d" \
-	" WHERE d.datname = current_database()) || '_[0-9]+$')"
+	" WHERE d.datname = current_database()) || '_" suffix "$')"
+#define OUR_SLOT(column) OURS(column, "[0-9]+")
 
 /*
  * Types of process that are no background worker.  A parallel worker is one,
@@ -451,15 +452,14 @@ check_capacities(SetupReport *report)
 				   &capacity, 0);
 
 	/*
-	 * One origin for each peer and one for rows that a join has copied.  The
-	 * marker of a center is a name only.  Before PostgreSQL 18 there are as
-	 * many origins as slots, counted apart.
+	 * One origin for each peer and one for rows that a join has copied.  What
+	 * is limited is their progress: the names of centers that have parted
+	 * stay in the catalog, but occupy nothing.  Before PostgreSQL 18 there
+	 * are as many as slots, counted apart.
 	 */
 	count_used(&capacity, origins ? pg_strtoint32(origins) : max_replication_slots,
-			   "SELECT count(*), count(*) FILTER (WHERE " OUR_SLOT("o.roname")
-			   " OR o.roname ~ '_copy$')"
-			   " FROM pg_catalog.pg_replication_origin o"
-			   " WHERE o.roname !~ '^multicenter_[0-9]+_center$'");
+			   "SELECT count(*), count(*) FILTER (WHERE " OURS("o.external_id", "([0-9]+|copy)") ")"
+			   " FROM pg_catalog.pg_replication_origin_status o");
 	check_capacity(report, "replication_origins",
 				   origins ? "max_active_replication_origins" : "max_replication_slots",
 				   &capacity, 1);

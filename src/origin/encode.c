@@ -177,8 +177,9 @@ mc_encoder_create(MemoryContext context, int encoding, bool images)
  * Does a type travel by its send function?  OIDs below FirstGenbkiObjectId are
  * assigned by hand and so the same in all versions; what initdb makes after
  * them is not.  The reg* types hold OIDs of the origin's catalog.  XML changes
- * its declaration of the encoding on the way through its send function, and an
- * empty vector of the catalogs is not accepted by its receive function.
+ * its declaration of the encoding on the way through its send function.  Empty
+ * values of the other exceptions are refused by their own receive functions,
+ * in some releases at least.
  */
 static bool
 travels_binary(Oid type_oid)
@@ -189,7 +190,8 @@ travels_binary(Oid type_oid)
 	Oid			element;
 
 	if (type_oid >= FirstGenbkiObjectId || type_oid == XMLOID ||
-		type_oid == OIDVECTOROID || type_oid == INT2VECTOROID)
+		type_oid == OIDVECTOROID || type_oid == INT2VECTOROID ||
+		type_oid == TSQUERYOID)
 		return false;
 	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type_oid));
 	if (!HeapTupleIsValid(tuple))

@@ -109,6 +109,7 @@ typedef struct Receiver
 	OriginLsn	sent;			/* as the peer says */
 	OriginLsn	end_at_start;	/* of the peer's WAL, when we connected */
 	OriginLsn	previous_end;	/* of the last transaction of this session */
+	OriginLsn	malformed_at;	/* of the message that ended it; 0: none did */
 
 	/* Reports to the peer. */
 	int64		reported_ms;	/* when the last one was sent */
@@ -341,8 +342,9 @@ get_uint64(const char *bytes)
  * Raise an error about a message that breaks the protocol.
  */
 pg_noreturn static void
-raise_malformed(const Receiver *receiver, XLogRecPtr lsn, const char *problem)
+raise_malformed(Receiver *receiver, XLogRecPtr lsn, const char *problem)
 {
+	receiver->malformed_at.value = lsn;
 	ereport(ERROR,
 			(errcode(ERRCODE_PROTOCOL_VIOLATION),
 			 errmsg("malformed message from center \"%s\" at %X/%X: %s",
@@ -794,6 +796,8 @@ record_failure(Receiver *receiver)
 		lsn = position->commit_lsn;
 		relation = position->relation;
 	}
+	if (receiver->malformed_at.value != InvalidXLogRecPtr)
+		lsn = receiver->malformed_at;
 	mc_link_set_error(link, error->sqlerrcode, message, relation, lsn);
 
 	SpinLockAcquire(&link->mutex);

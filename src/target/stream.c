@@ -139,7 +139,7 @@ take_over_slot(const PeerStream *stream, const char *slot)
 				 " ON a.pid OPERATOR(pg_catalog.=) s.active_pid"
 				 " WHERE s.slot_name OPERATOR(pg_catalog.=) %s"
 				 " AND a.usename OPERATOR(pg_catalog.=) current_user"
-						   " AND a.backend_type OPERATOR(pg_catalog.=) 'walsender'",
+				 " AND a.backend_type OPERATOR(pg_catalog.=) 'walsender'",
 				 quote_literal_cstr(slot)));
 }
 

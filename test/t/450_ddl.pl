@@ -223,14 +223,14 @@ foreach my $command ('ALTER TABLE item ALTER id TYPE bigint', 'ALTER TABLE item 
 	$lisbon->fails($command, '0A000', qr/cannot rewrite table "item"/, qr/new column/, 'outside of replicate_ddl() too');
 	$lisbon->fails("SET session_replication_role = replica; $command", '0A000', qr/cannot rewrite table "item"/, qr/new column/, 'and under the replica role');
 }
-$lisbon->sql('VACUUM FULL item; CLUSTER item USING item_pkey');
+$lisbon->sql('VACUUM FULL item; CLUSTER item USING item_pkey; ALTER TABLE item SET WITHOUT CLUSTER');
 pass('VACUUM FULL and CLUSTER are allowed');
 $lisbon->sql('BEGIN; CREATE TEMP TABLE own (id int); ALTER TABLE own ALTER id TYPE bigint; COMMIT');
 pass('a temporary table may be rewritten');
 
 # Who may not call it.
 $lisbon->sql('CREATE ROLE clerk');
-$lisbon->fails('SET ROLE clerk; ' . ddl('CREATE TABLE x (id int)'), '42501', qr/permission denied for function replicate_ddl/, undef, 'an ordinary role may not call it');
+$lisbon->fails('SET ROLE clerk; ' . ddl('CREATE TABLE x (id int)'), '42501', qr/permission denied for (?:schema|function)/, undef, 'an ordinary role may not call it');
 $lisbon->fails('SET ROLE chief; ' . ddl('DROP TABLE item'), '42501', qr/must be owner/, undef, 'it gives no rights that the caller has not');
 
 # No trace of what was refused, and everything still works.

@@ -255,6 +255,7 @@ my $join = $turin->error_of($turin->group_join_sql($oslo));
 ok(!$join, 'a center joins through oslo') or diag($join->{text});
 is($turin->sql("SELECT rolsuper FROM pg_roles WHERE rolname = 'mallory'"), 'f', 'join: mallory is no superuser there');
 is($turin->sql("SELECT count(*) FROM pg_roles WHERE rolname = 'evil'"), '0', 'join: and has made none');
+isnt($turin->sql('SELECT count(*) FROM m.attempt'), '0', 'join: his code ran');
 is($turin->sql("SELECT count(*) FROM m.attempt WHERE who <> 'mallory'"), '0', 'join: no code of his ran as somebody else')
   or diag($turin->sql("SELECT DISTINCT way, who FROM m.attempt WHERE who <> 'mallory'"));
 is($turin->sql("SELECT count(*) FROM m.attempt WHERE outcome = 'worked'"), '0', 'join: nothing that it tried worked');

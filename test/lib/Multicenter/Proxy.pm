@@ -93,10 +93,14 @@ sub refuse { return $_[0]->command('refuse') }
 #   stall      forwards what is before the offset, then holds the direction
 #   flip       inverts all bits of the byte at the offset
 #   insert     puts the bytes "data" before the offset
+#   mutate     changes one byte of the frame that begins at the offset, and its
+#              checksum with it: data is "POSITION XOR", the position counted in
+#              the body of the frame, modulo its length
 sub truncate { my ($self, %f) = @_; return $self->fault('truncate', %f) }
 sub stall    { my ($self, %f) = @_; return $self->fault('stall',    %f) }
 sub flip     { my ($self, %f) = @_; return $self->fault('flip',     %f) }
 sub insert   { my ($self, %f) = @_; return $self->fault('insert',   %f) }
+sub mutate   { my ($self, %f) = @_; return $self->fault('mutate',   %f) }
 
 # A hash of what happened: connections, replication (connections of that
 # kind), up, down (bytes), faults.
@@ -304,6 +308,8 @@ sub give
 			$length = $at if $at < $length;
 			next;
 		}
+		# A frame is changed when all of it is here.
+		return if $fault->{kind} eq 'mutate' && !mutate_frame($fault, $flow);
 		$fault->{done} = 1;
 		$count{faults}++;
 		if ($fault->{kind} eq 'flip')
@@ -313,6 +319,10 @@ sub give
 		elsif ($fault->{kind} eq 'insert')
 		{
 			$flow->{queue} = $fault->{data} . $flow->{queue};
+		}
+		elsif ($fault->{kind} eq 'mutate')
+		{
+			next;
 		}
 		elsif ($fault->{kind} eq 'stall')
 		{
@@ -338,6 +348,46 @@ sub give
 	substr($flow->{queue}, 0, $n, '');
 	$flow->{offset} += $n;
 	return;
+}
+
+# The header of a frame: its size, and where length and checksum are.
+my ($header_bytes, $length_at, $crc_at) = (56, 8, 12);
+
+# CRC-32C, as PostgreSQL has it.
+my @crc_table = map {
+	my $crc = $_;
+	$crc = $crc & 1 ? ($crc >> 1) ^ 0x82F63B78 : $crc >> 1 foreach 1 .. 8;
+	$crc;
+} 0 .. 255;
+
+sub crc32c
+{
+	my ($bytes) = @_;
+	my $crc = 0xFFFFFFFF;
+	$crc = $crc_table[ ($crc ^ $_) & 0xFF ] ^ ($crc >> 8) foreach unpack('C*', $bytes);
+	return $crc ^ 0xFFFFFFFF;
+}
+
+# Change a byte of the frame at the beginning of the queue; false if some of it
+# has not come yet.
+sub mutate_frame
+{
+	my ($fault, $flow) = @_;
+	my ($position, $xor) = split(/ /, $fault->{data});
+
+	return 0 if length($flow->{queue}) < $header_bytes;
+	my $length = unpack('N', substr($flow->{queue}, $length_at, 4));
+	return 0 if length($flow->{queue}) < $length;
+	my $frame = substr($flow->{queue}, 0, $length);
+	if ($length > $header_bytes)
+	{
+		my $at = $header_bytes + $position % ($length - $header_bytes);
+		substr($frame, $at, 1) = chr(ord(substr($frame, $at, 1)) ^ $xor);
+	}
+	substr($frame, $crc_at, 4) = pack('N', 0);
+	substr($frame, $crc_at, 4) = pack('N', crc32c($frame));
+	substr($flow->{queue}, 0, $length) = $frame;
+	return 1;
 }
 
 # Offset of a fault in the queue of a flow; undefined if it is not there yet.
