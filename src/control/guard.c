@@ -25,6 +25,7 @@
 #include "postgres.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
@@ -67,6 +68,9 @@ static object_access_hook_type prev_object_access = NULL;
 
 /* Is this one of our workers? */
 static bool exempt = false;
+
+/* Has this transaction passed the gate to write a replicated table? */
+static bool has_passed = false;
 
 /* Known tables, and a count of what has made us forget some. */
 static HTAB *guarded_tables = NULL;
@@ -180,11 +184,28 @@ check_gate(WriteGate gate, Oid relid)
 {
 	GuardedTable table;
 
-	if (!gate_is_shut(gate))
+	if (gate == GATE_NO_GROUP)
 		return;
 	table = look_up_table(relid);
-	if (table.route != ROUTE_NONE && !table.catalog)
+	if (table.route == ROUTE_NONE || table.catalog)
+		return;
+	if (gate_is_shut(gate))
 		refuse_at_gate(gate, psprintf("write to table \"%s\"", get_rel_name(relid)));
+	has_passed = true;
+}
+
+/*
+ * Callback: a transaction ends.  One that has passed the gate before it was
+ * shut, but wrote only when nobody waited for it any more, must not commit.
+ */
+static void
+transaction_ends(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
+		has_passed = false;
+	else if (has_passed && TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
+			 mc_gate_is_sealed())
+		refuse_at_gate(mc_gate(), "commit");
 }
 
 /* Refuse to update or delete rows that no peer could find. */
@@ -336,7 +357,7 @@ is_private_change(Node *stmt)
 		mc_ddl_is_cluster_wide(stmt);
 }
 
-/* Refuse COPY FROM and schema changes while the gate is shut. */
+/* Refuse COPY FROM, and schema changes, while the gate is shut. */
 static void
 check_utility(WriteGate gate, Node *stmt)
 {
@@ -352,7 +373,8 @@ check_utility(WriteGate gate, Node *stmt)
 				check_gate(gate, relid);
 		}
 	}
-	else if (GetCommandLogLevel(stmt) == LOGSTMT_DDL && !is_private_change(stmt))
+	else if (gate_is_shut(gate) && GetCommandLogLevel(stmt) == LOGSTMT_DDL &&
+			 !is_private_change(stmt))
 		refuse_at_gate(gate, "change the schema");
 }
 
@@ -402,7 +424,7 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 			check_drop_database((DropdbStmt *) stmt);
 		else if (IsA(stmt, DropStmt))
 			check_drop_statement((DropStmt *) stmt);
-		if (gate_is_shut(gate))
+		if (gate != GATE_NO_GROUP)
 			check_utility(gate, stmt);
 	}
 	if (prev_process_utility)
@@ -437,6 +459,7 @@ mc_guard_init(void)
 	ProcessUtility_hook = process_utility;
 	prev_object_access = object_access_hook;
 	object_access_hook = object_access;
+	RegisterXactCallback(transaction_ends, NULL);
 }
 
 /*

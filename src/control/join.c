@@ -514,7 +514,10 @@ await_marker(GroupJoin *join, Member *member)
 	}
 }
 
-/* Slots at all members but the sponsor, and what the sponsor must have seen. */
+/*
+ * Slots at all members but the sponsor, and what the sponsor must have seen:
+ * without a copy, still the list of centers.
+ */
 static void
 create_member_slots(GroupJoin *join)
 {
@@ -530,7 +533,7 @@ create_member_slots(GroupJoin *join)
 		write_marker(member);
 	}
 	foreach(lc, join->members)
-		if (lfirst(lc) != join->sponsor && join->operation->copy_data)
+		if (lfirst(lc) != join->sponsor)
 		await_marker(join, lfirst(lc));
 }
 
@@ -643,6 +646,9 @@ mc_join_group(Operation *operation)
 
 	choose_id(join);
 	register_center(join);
+
+	/* What they write would be in no slot of ours; empty tables are counted on. */
+	mc_drain_writers();
 	create_member_slots(join);
 	if (operation->copy_data)
 	{
@@ -706,22 +712,29 @@ read_unfinished_join(Identity *identity, List **centers)
 	return unfinished;
 }
 
-void
+bool
 mc_join_clean_up(void)
 {
 	Identity	identity;
 	List	   *centers = NIL;
 	ListCell   *lc;
 	SharedDatabase *entry;
+	int			told = 0;
 
 	mc_join_release_origin();
 	if (!read_unfinished_join(&identity, &centers))
 	{
+		bool		is_center;
+
 		/* It failed before it was written down: there is only the gate. */
+		mc_step_begin();
+		is_center = mc_database_is_center(MyDatabaseId);
+		mc_step_end();
 		entry = mc_shared_database(MyDatabaseId, false);
-		if (entry != NULL && pg_atomic_read_u32(&entry->gate) == GATE_JOINING)
+		if (!is_center && entry != NULL &&
+			pg_atomic_read_u32(&entry->gate) == GATE_JOINING)
 			pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
-		return;
+		return true;
 	}
 	foreach(lc, centers)
 	{
@@ -732,6 +745,9 @@ mc_join_clean_up(void)
 		if (center->id == identity.center_id)
 			continue;
 		error = mc_operation_try(undo_at_member, &undo);
+		if (error == NULL ||
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_CONNECTION_EXCEPTION)
+			told++;
 		if (error != NULL)
 			ereport(WARNING,
 					(errcode(error->sqlerrcode),
@@ -740,5 +756,10 @@ mc_join_clean_up(void)
 					 errhint("It drops the slot for this center itself when it learns from another center that the join has failed.")));
 	}
 	mc_join_discard_data();
+
+	/* One member tells the others; if there is none, somebody must come back. */
+	if (told == 0 && list_length(centers) > 1)
+		return false;
 	mc_remove_traces();
+	return true;
 }

@@ -29,6 +29,7 @@
 #include "postgres.h"
 
 #include <ctype.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include "access/relation.h"
@@ -241,22 +242,53 @@ find_pg_dump(void)
 }
 
 /*
+ * Read the first line that a program prints, its process id.  The shell has
+ * written it before the program begins, so it does not take long.
+ */
+static pid_t
+read_pid(FILE *pipe)
+{
+	char		line[16];
+	int			len = 0;
+
+	while (len < sizeof(line) - 1 && read(fileno(pipe), line + len, 1) == 1 &&
+		   line[len] != '\n')
+		len++;
+	line[len] = '\0';
+	return (pid_t) atoi(line);
+}
+
+/*
+ * Let this session be interrupted.  The pipe is closed then, which waits for
+ * the program behind it, and that may wait for a lock or for a server that
+ * does not answer any more: so it is killed first.
+ */
+static void
+check_interrupts(pid_t program)
+{
+	if ((QueryCancelPending || ProcDiePending) && program > 0)
+		kill(program, SIGKILL);
+	CHECK_FOR_INTERRUPTS();
+}
+
+/*
  * Read what a program prints until it ends; stays interruptible.  Keeps the
  * first bytes of it.
  */
 static void
 drain_pipe(FILE *pipe, StringInfo message)
 {
+	pid_t		program = read_pid(pipe);
 	char		buf[512];
 	ssize_t		len;
 
 	for (;;)
 	{
-		CHECK_FOR_INTERRUPTS();
+		check_interrupts(program);
 		(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE |
 								 WL_EXIT_ON_PM_DEATH, fileno(pipe), 0, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		check_interrupts(program);
 		len = read(fileno(pipe), buf, sizeof(buf));
 		if (len == 0)
 			return;
@@ -276,6 +308,7 @@ run_pg_dump(GroupJoin *join, const char *section, const char *file)
 
 	initStringInfo(&command);
 	initStringInfo(&message);
+	appendStringInfoString(&command, "echo $$; exec");
 	append_argument(&command, find_pg_dump());
 	append_argument(&command, psprintf("--section=%s", section));
 	append_argument(&command, psprintf("--snapshot=%s", join->snapshot));
@@ -398,32 +431,38 @@ run_dump(char *text)
 	}
 }
 
-/* Error context of copy_schema(). */
+/* Error context of make_schema(). */
 static void
 schema_context(void *arg)
 {
 	errcontext("copying the schema of center \"%s\"", (const char *) arg);
 }
 
-/* Make here what a section of the sponsor's schema has.  In a step. */
-static void
-copy_schema(GroupJoin *join, const char *section)
+/* Read a section of the sponsor's schema, as SQL. */
+static char *
+dump_schema(GroupJoin *join, const char *section)
 {
 	File		file = OpenTemporaryFile(false);
-	ErrorContextCallback context;
 	char	   *text;
+
+	run_pg_dump(join, section, FilePathName(file));
+	text = read_text(FilePathName(file));
+	FileClose(file);
+	blank_psql_commands(text);
+	return text;
+}
+
+/* Make here what a section of the sponsor's schema has.  In a step. */
+static void
+make_schema(GroupJoin *join, char *text)
+{
+	ErrorContextCallback context;
 	int			nest_level;
 
 	context.callback = schema_context;
 	context.arg = unconstify(char *, join->sponsor->name);
 	context.previous = error_context_stack;
 	error_context_stack = &context;
-
-	run_pg_dump(join, section, FilePathName(file));
-	text = read_text(FilePathName(file));
-
-	FileClose(file);
-	blank_psql_commands(text);
 
 	/* A dump begins with settings; they must not outlive it. */
 	nest_level = NewGUCNestLevel();
@@ -625,26 +664,54 @@ remember_copied(List *tables)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * The sponsor's tables as its snapshot has them, without keeping their locks.
+ */
+static List *
+peek_at_tables(GroupJoin *join)
+{
+	List	   *tables;
+
+	(void) mc_peer_query(join->entrance, "SAVEPOINT tables", 0, NULL, ANSWER_MS);
+	tables = mc_join_tables(join->entrance);
+	(void) mc_peer_query(join->entrance, "ROLLBACK TO SAVEPOINT tables", 0, NULL, ANSWER_MS);
+	return tables;
+}
+
+/*
+ * Both sections of the schema are read before our session at the sponsor keeps
+ * locks on its tables: pg_dump has a session of its own, and a TRUNCATE there
+ * that waits for ours would let pg_dump wait behind it, and us for pg_dump.
+ */
 void
 mc_join_copy_data(GroupJoin *join)
 {
 	List	   *tables;
-	bool		copy_definitions;
+	char	   *pre_data = NULL;
+	char	   *post_data = NULL;
+	MemoryContext step_context;
 	ListCell   *lc;
 
 	import_snapshot(join);
-	tables = mc_join_tables(join->entrance);
+	tables = peek_at_tables(join);
 
 	mc_step_begin();
-	copy_definitions = mc_join_check_tables(join, tables);
+	if (mc_join_check_tables(join, tables))
+	{
+		pre_data = dump_schema(join, "pre-data");
+		post_data = dump_schema(join, "post-data");
+	}
+	step_context = MemoryContextSwitchTo(join->context);
+	tables = mc_join_tables(join->entrance);
+	MemoryContextSwitchTo(step_context);
 	take_origin();
-	if (copy_definitions)
-		copy_schema(join, "pre-data");
+	if (pre_data != NULL)
+		make_schema(join, pre_data);
 	foreach(lc, tables)
 		copy_table(join->entrance, lfirst(lc));
 	copy_centers(join);
-	if (copy_definitions)
-		copy_schema(join, "post-data");
+	if (post_data != NULL)
+		make_schema(join, post_data);
 	copy_sequences(join);
 	mc_step_end();
 	remember_copied(tables);

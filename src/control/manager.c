@@ -27,6 +27,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "commands/extension.h"
 #include "control/departed.h"
 #include "control/guard.h"
 #include "control/operation.h"
@@ -56,6 +57,7 @@
 #define KEEP_TIMES_MS		10000	/* write the links' last known times */
 #define FIRST_TIMES_MS		1000	/* the same while some are not known yet */
 #define PURGE_MS			(60 * 60 * 1000)
+#define UNDO_MS				3000	/* after no peer could be reached */
 
 /* A center as the registry tells it, and our options for it. */
 typedef struct Member
@@ -74,15 +76,20 @@ typedef struct Manager
 	MemoryContext round_context;
 	TimestampTz catching_up_since;	/* 0: not catching up */
 	bool		told_detached;
+	bool		no_extension;	/* dropped while the library was not loaded */
 
 	TimestampTz next_heartbeat;
 	TimestampTz next_registry_check;
 	TimestampTz next_keep_times;
 	TimestampTz next_purge;
+	TimestampTz next_undo;		/* of an operation that did not finish */
 
 	HeartbeatEntry heartbeats[MC_HEARTBEATS];
 	int			nheartbeats;	/* ever written by this process */
 } Manager;
+
+/* Has this process claimed its database to undo an operation? */
+static bool undoing = false;
 
 /* The manager ends: nobody may set its latch any more. */
 static void
@@ -90,6 +97,9 @@ manager_exit(int code, Datum arg)
 {
 	SharedDatabase *database = (SharedDatabase *) DatumGetPointer(arg);
 
+	if (undoing)
+		mc_shared_release(MyDatabaseId);
+	undoing = false;
 	SpinLockAcquire(&database->mutex);
 	database->manager_pid = 0;
 	database->manager_latch = NULL;
@@ -159,11 +169,19 @@ read_registry(Manager *manager)
 	manager->members = NIL;
 	manager->state = CENTER_PARTED;
 
+	/* There may be a member whose link nothing was written of yet. */
+	manager->next_keep_times = 0;
+
 	StartTransactionCommand();
 	old = MemoryContextSwitchTo(manager->registry_context);
-	found = mc_database_is_center(MyDatabaseId) &&
-		mc_registry_identity(&manager->identity);
-	if (found)
+	found = mc_database_is_center(MyDatabaseId);
+	manager->no_extension = found &&
+		!OidIsValid(get_extension_oid("multicenter", true));
+	if (manager->no_extension)
+		manager->identity.detached = true;
+	else
+		found = found && mc_registry_identity(&manager->identity);
+	if (found && !manager->no_extension)
 		centers = mc_registry_centers();
 	foreach(lc, centers)
 	{
@@ -180,12 +198,21 @@ read_registry(Manager *manager)
 	return found;
 }
 
-/* The gate follows our own state. */
+/*
+ * The gate follows our own state; but as long as an operation changes that,
+ * the gate is the operation's, which is ahead of what we have read.
+ */
 static void
 set_gate(Manager *manager)
 {
 	WriteGate	gate = GATE_OPEN;
+	bool		operation;
 
+	SpinLockAcquire(&manager->database->mutex);
+	operation = manager->database->operation;
+	SpinLockRelease(&manager->database->mutex);
+	if (operation)
+		return;
 	if (manager->state == CENTER_JOINING || manager->state == CENTER_COPYING)
 		gate = GATE_JOINING;
 	else if (manager->state == CENTER_PARTING)
@@ -282,29 +309,20 @@ is_member(const Manager *manager, CenterId id)
 	return false;
 }
 
-/* Drop our slot for a center that has parted; it may still be in use. */
+/*
+ * Drop our slot for a center that has parted.  If it is in use, its walsender
+ * is ended, and the slot dropped in a later round.
+ */
 static void
 drop_slot(CenterId target)
 {
 	char		name[NAMEDATALEN];
-	Oid			types[] = {TEXTOID};
-	Datum		values[1];
+	const char *params[1];
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-	values[0] = CStringGetTextDatum(mc_slot_name(name, MyDatabaseId, target));
-
-	/* In use: end the walsender now, drop the slot in a later round. */
-	SPI_execute_with_args("SELECT CASE WHEN active_pid IS NULL"
-						  " THEN pg_catalog.pg_drop_replication_slot(slot_name)::pg_catalog.text"
-						  " ELSE pg_catalog.pg_terminate_backend(active_pid)::pg_catalog.text END"
-						  " FROM pg_catalog.pg_replication_slots"
-						  " WHERE slot_name::pg_catalog.text OPERATOR(pg_catalog.=) $1",
-						  1, types, values, NULL, false, 0);
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	params[0] = mc_slot_name(name, MyDatabaseId, target);
+	mc_step_begin();
+	mc_step_sql("SELECT multicenter.internal_drop_slot($1::pg_catalog.name)", 1, params);
+	mc_step_end();
 }
 
 /* Does a slot of ours for that center exist? */
@@ -367,32 +385,51 @@ has_caught_up(Manager *manager)
 	return true;
 }
 
-/* Our own progress through the states of a member. */
+/*
+ * Undo an operation that died half-way, unless one is at work.  Our claim
+ * keeps another from beginning meanwhile.
+ */
 static void
-advance_state(Manager *manager, TimestampTz now)
+undo_operation(Manager *manager)
 {
-	bool		operation;
+	bool		changed;
 
+	if (GetCurrentTimestamp() < manager->next_undo || !mc_shared_claim(MyDatabaseId))
+		return;
+	undoing = true;
+
+	/* An operation that has just ended told us so before it let go. */
 	SpinLockAcquire(&manager->database->mutex);
-	operation = manager->database->operation;
+	changed = manager->database->reload;
 	SpinLockRelease(&manager->database->mutex);
 
-	if ((manager->state == CENTER_JOINING || manager->state == CENTER_COPYING) && !operation)
-	{
-		ereport(LOG,
-				(errmsg("the join of this center to group \"%s\" did not finish and is undone",
-						NameStr(manager->identity.group_name))));
-		mc_join_clean_up();
-		mc_shared_reload(MyDatabaseId);
-	}
-	if (manager->state == CENTER_PARTING && !operation)
+	if (!changed && manager->state == CENTER_PARTING)
 	{
 		ereport(LOG,
 				(errmsg("this center did not finish leaving group \"%s\" and goes on as a member",
 						NameStr(manager->identity.group_name))));
 		mc_part_clean_up();
-		mc_shared_reload(MyDatabaseId);
 	}
+	else if (!changed)
+	{
+		ereport(LOG,
+				(errmsg("the join of this center to group \"%s\" did not finish and is undone",
+						NameStr(manager->identity.group_name))));
+		if (!mc_join_clean_up())
+			manager->next_undo = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNDO_MS);
+	}
+	undoing = false;
+	mc_shared_release(MyDatabaseId);
+	mc_shared_reload(MyDatabaseId);
+}
+
+/* Our own progress through the states of a member. */
+static void
+advance_state(Manager *manager, TimestampTz now)
+{
+	if (manager->state == CENTER_JOINING || manager->state == CENTER_COPYING ||
+		manager->state == CENTER_PARTING)
+		undo_operation(manager);
 	if (manager->state != CENTER_CATCHING_UP)
 		manager->catching_up_since = 0;
 	else if (manager->catching_up_since == 0)
@@ -410,19 +447,29 @@ advance_state(Manager *manager, TimestampTz now)
 	}
 }
 
-/* A clone or a restored copy starts nothing, and says so once. */
+/*
+ * A clone or a restored copy starts nothing, and says so once.  Nor does a
+ * center without our extension, whose tables are gone.
+ */
 static void
 tell_detached(Manager *manager)
 {
 	if (manager->told_detached)
 		return;
 	manager->told_detached = true;
-	ereport(LOG,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("this database is a copy of center %u of group \"%s\" and starts no link",
-					manager->identity.center_id,
-					NameStr(manager->identity.group_name)),
-			 errhint("Call multicenter.group_remove_local(force => true), then join the group as a new center.")));
+	if (manager->no_extension)
+		ereport(LOG,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"multicenter\" is missing in a database that is a center of a group"),
+				 errdetail("Its replication slots keep their WAL."),
+				 errhint("Create the extension and call multicenter.group_remove_local(force => true); part the center from the group on another one.")));
+	else
+		ereport(LOG,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database is a copy of center %u of group \"%s\" and starts no link",
+						manager->identity.center_id,
+						NameStr(manager->identity.group_name)),
+				 errhint("Call multicenter.group_remove_local(force => true), then join the group as a new center.")));
 }
 
 /*

@@ -236,35 +236,60 @@ tell_all_parted(const Membership *membership, CenterId about)
 	return told;
 }
 
+/*
+ * Transactions of this database that have written, prepared ones included, as
+ * a list for people; NULL if there is none.  Our own workers do not count.
+ */
+static char *
+list_writers(void)
+{
+	char	   *writers;
+
+	mc_step_begin();
+	writers = mc_step_sql("SELECT pg_catalog.string_agg(w.name, ', ') FROM ("
+						  "SELECT pg_catalog.format('process %s', a.pid)"
+						  " FROM pg_catalog.pg_stat_activity AS a"
+						  " WHERE a.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+						  "  AND a.backend_xid IS NOT NULL"
+						  "  AND a.backend_type OPERATOR(pg_catalog.!~) '^(multicenter|autovacuum) '"
+						  " UNION ALL SELECT pg_catalog.format('prepared transaction %L', p.gid)"
+						  " FROM pg_catalog.pg_prepared_xacts AS p"
+						  " WHERE p.database OPERATOR(pg_catalog.=) pg_catalog.current_database()"
+						  ") AS w(name)", 0, NULL);
+	mc_step_end();
+	return writers;
+}
+
 /* Wait until sessions that have begun to write here have ended. */
 static void
 wait_for_writers(void)
 {
 	TimestampTz end = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PART_PATIENCE_MS);
+	char	   *writers;
 
-	for (;;)
+	while ((writers = list_writers()) != NULL)
 	{
-		char	   *writers;
-
-		mc_step_begin();
-		writers = mc_step_sql("SELECT pg_catalog.string_agg(pid::pg_catalog.text, ', ')"
-							  " FROM pg_catalog.pg_stat_activity"
-							  " WHERE datid OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database"
-							  "  WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"
-							  " AND backend_xid IS NOT NULL"
-							  " AND backend_type OPERATOR(pg_catalog.=) 'client backend'",
-							  0, NULL);
-		mc_step_end();
-		if (writers == NULL)
-			return;
 		if (GetCurrentTimestamp() > end)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("could not leave the group: transactions that have written here are still open"),
-					 errdetail("Their backends are %s.", writers),
-					 errhint("End them, then call center_part() again.")));
+					 errmsg("transactions that have written here are still open"),
+					 errdetail("They are: %s.", writers),
+					 errhint("End them, then try again.")));
 		mc_worker_wait(50);
 	}
+}
+
+/*
+ * A statement may have passed the gate long before it writes its first row,
+ * and nobody sees until then that it will.  So the second wait is for those
+ * that were about to commit when that became impossible.
+ */
+void
+mc_drain_writers(void)
+{
+	wait_for_writers();
+	mc_gate_seal(MyDatabaseId);
+	wait_for_writers();
 }
 
 /*
@@ -340,7 +365,7 @@ hand_over(const Membership *membership)
 	LocalLsn	target;
 	ListCell   *lc;
 
-	wait_for_writers();
+	mc_drain_writers();
 	target.value = GetXLogInsertRecPtr();
 
 	/* Something behind the target, so that an idle stream passes it soon. */

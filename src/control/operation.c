@@ -62,6 +62,7 @@
 typedef struct OperationSegment
 {
 	pg_atomic_uint32 phase;
+	pg_atomic_uint32 cancelled; /* for a worker that takes no signal yet */
 	Operation	operation;
 } OperationSegment;
 
@@ -165,23 +166,18 @@ mc_operation_try(void (*function) (void *), void *arg)
 static void
 claim_database(Oid dboid)
 {
-	SharedDatabase *entry = mc_shared_database(dboid, true);
-	bool		busy;
+	bool		is_center = mc_database_is_center(dboid);
 
-	/* A center that the supervisor has not seen yet must not look like none. */
-	if (pg_atomic_read_u32(&entry->gate) == GATE_NO_GROUP &&
-		mc_database_is_center(dboid))
-		mc_gate_set(dboid, GATE_OPEN);
-
-	SpinLockAcquire(&entry->mutex);
-	busy = entry->operation;
-	entry->operation = true;
-	SpinLockRelease(&entry->mutex);
-	if (busy)
+	if (!mc_shared_claim(dboid))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("another membership operation is running in this database"),
 				 errhint("Wait until it has ended; pg_stat_activity shows its worker.")));
+
+	/* A center that the supervisor has not seen yet must not look like none. */
+	if (is_center &&
+		pg_atomic_read_u32(&mc_shared_database(dboid, true)->gate) == GATE_NO_GROUP)
+		mc_gate_set(dboid, GATE_OPEN);
 }
 
 /*
@@ -199,8 +195,8 @@ release_database(Oid dboid)
 	SpinLockAcquire(&entry->mutex);
 	is_center = entry->manager_pid != 0 ||
 		pg_atomic_read_u32(&entry->gate) != GATE_NO_GROUP;
-	entry->operation = false;
 	SpinLockRelease(&entry->mutex);
+	mc_shared_release(dboid);
 	if (is_center)
 		mc_shared_reload(dboid);
 	else
@@ -224,9 +220,13 @@ abandon_operation(int code, Datum arg)
 			TerminateBackgroundWorker(running->handle);
 		release_database(running->dboid);
 	}
-	else if (running->shared->operation.kind != OPERATION_REMOVE_LOCAL &&
-			 GetBackgroundWorkerPid(running->handle, &pid) == BGWH_STARTED)
-		kill(pid, SIGINT);
+	else if (running->shared->operation.kind != OPERATION_REMOVE_LOCAL)
+	{
+		pg_atomic_write_u32(&running->shared->cancelled, 1);
+		pg_memory_barrier();
+		if (GetBackgroundWorkerPid(running->handle, &pid) == BGWH_STARTED)
+			kill(pid, SIGINT);
+	}
 }
 
 /* Put the operation into a segment and start the worker. */
@@ -237,6 +237,7 @@ start_operation(RunningOperation *running, const Operation *operation)
 
 	running->shared = dsm_segment_address(segment);
 	pg_atomic_init_u32(&running->shared->phase, PHASE_PENDING);
+	pg_atomic_init_u32(&running->shared->cancelled, 0);
 	running->shared->operation = *operation;
 	running->segment = segment;
 
@@ -397,7 +398,11 @@ undo(void *arg)
 	Operation  *operation = arg;
 
 	if (operation->kind == OPERATION_JOIN)
-		mc_join_clean_up();
+	{
+		if (!mc_join_clean_up())
+			strlcpy(operation->hint, "No member of the group can be told that the join has failed. This center tries again every few seconds; group_remove_local(force => true) gives up.",
+					MC_OPERATION_TEXT_BYTES);
+	}
 	else if (operation->kind == OPERATION_PART)
 		mc_part_clean_up();
 }
@@ -476,6 +481,9 @@ mc_operation_main(Datum arg)
 	SetConfigOption("synchronous_commit", "local", PGC_SUSET, PGC_S_OVERRIDE);
 	allow_plugin();
 	pqsignal(SIGINT, StatementCancelHandler);
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&shared->cancelled) != 0)
+		kill(MyProcPid, SIGINT);
 
 	run_operation(&shared->operation);
 	pg_write_barrier();

@@ -100,9 +100,16 @@ extern void mc_remove_local(Operation *operation);
 /*
  * Undo a join that failed or died (crash, kill) before it was finished: called
  * by its worker, and by the manager when it finds the state joining or copying
- * and no operation runs.  Does nothing in any other state.
+ * and no operation runs.  Does nothing in any other state.  Returns false if
+ * no member could be reached: then everything stays, to be tried again.
  */
-extern void mc_join_clean_up(void);
+extern bool mc_join_clean_up(void);
+
+/*
+ * With the gate shut: wait until sessions that have begun to write here have
+ * ended, and let no other commit that was at the gate before.
+ */
+extern void mc_drain_writers(void);
 
 /* Make a center that could not leave a full member again. */
 extern void mc_part_clean_up(void);

@@ -263,11 +263,16 @@ start_manager(SharedDatabase *entry)
 	snprintf(label, sizeof(label), "of database %u", entry->dboid);
 	if (!mc_worker_start("mc_manager_main", "multicenter manager", label,
 						 ObjectIdGetDatum(entry->dboid), NULL))
+	{
+		/* Nobody tells when one is free; do not fill the log meanwhile. */
+		entry->start_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+														 MC_RESTART_MAX_MS);
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("could not start the multicenter manager of database %u",
 						entry->dboid),
 				 errhint("Raise max_worker_processes in postgresql.conf and restart the server.")));
+	}
 }
 
 /* Find out which databases are centers, once after a start of the server. */

@@ -24,7 +24,6 @@
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
-#include "utils/pg_lsn.h"
 #include "utils/uuid.h"
 
 #include "compat.h"
@@ -37,7 +36,6 @@ typedef enum StartOption
 	OPTION_GROUP,
 	OPTION_ORIGIN_ID,
 	OPTION_TARGET_ID,
-	OPTION_TARGET_END,
 	OPTION_ARCHITECTURE,
 	OPTION_ENCODING,
 } StartOption;
@@ -50,7 +48,6 @@ static const char *const option_names[OPTION_COUNT] = {
 	[OPTION_GROUP] = "group",
 	[OPTION_ORIGIN_ID] = "origin_id",
 	[OPTION_TARGET_ID] = "target_id",
-	[OPTION_TARGET_END] = "target_end",
 	[OPTION_ARCHITECTURE] = "architecture",
 	[OPTION_ENCODING] = "encoding",
 };
@@ -63,7 +60,6 @@ typedef struct PeerOptions
 	pg_uuid_t	group;
 	CenterId	origin_id;
 	CenterId	target_id;
-	OriginLsn	target_end;		/* end of the target's own WAL */
 	const char *architecture;
 	int			encoding;
 } PeerOptions;
@@ -150,8 +146,6 @@ read_options(LogicalDecodingContext *ctx, PeerOptions *peer)
 	peer->target_id = (CenterId) read_number(values, OPTION_TARGET_ID, 1, MC_MAX_CENTER_ID);
 	peer->group = *DatumGetUUIDP(DirectFunctionCall1(uuid_in,
 													 CStringGetDatum(values[OPTION_GROUP])));
-	peer->target_end.value = DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
-															 CStringGetDatum(values[OPTION_TARGET_END])));
 	peer->architecture = values[OPTION_ARCHITECTURE];
 	peer->encoding = pg_char_to_encoding(values[OPTION_ENCODING]);
 	if (!PG_VALID_BE_ENCODING(peer->encoding))
@@ -266,36 +260,17 @@ check_target(const PeerOptions *peer)
 				 errmsg("center \"%s\" has parted from the group", NameStr(target.name)),
 				 errhint("To take part again, the center must join anew.")));
 	mc_registry_link(peer->target_id, &options);
+	if (options.stopped)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("link to center \"%s\" was stopped for good: %s",
+						NameStr(target.name), options.stopped),
+				 errhint("Part the center that has gone back in time from the group and join it again.")));
 	if (options.paused_out)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("link to center \"%s\" is paused at the origin", NameStr(target.name)),
 				 errhint("Call multicenter.link_resume() at the origin.")));
-}
-
-/*
- * Check that the target is as far as we have seen it: one whose WAL ends before
- * what was applied here was restored from a backup.  It has then also lost
- * changes of ours whose receipt it has confirmed, and nobody else would notice.
- */
-static void
-check_target_end(const PeerOptions *peer)
-{
-	char		name[NAMEDATALEN];
-	RepOriginId origin;
-	XLogRecPtr	applied;
-
-	origin = replorigin_by_name(mc_origin_name(name, MyDatabaseId, peer->target_id), true);
-	if (origin == InvalidRepOriginId)
-		return;
-	applied = replorigin_get_progress(origin, false);
-	if (peer->target_end.value < applied)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("center %u has gone back in time: its WAL ends at %X/%X, but its changes up to %X/%X were applied here",
-						peer->target_id, LSN_FORMAT_ARGS(peer->target_end.value),
-						LSN_FORMAT_ARGS(applied)),
-				 errhint("It was probably restored from a backup: part it from the group and join it again.")));
 }
 
 /* Check that this is the slot that serves the peer. */
@@ -356,7 +331,6 @@ mc_handshake(LogicalDecodingContext *ctx, Handshake *result)
 	check_identity(&peer);
 	check_slot(ctx, &peer);
 	check_target(&peer);
-	check_target_end(&peer);
 	check_encoding(&peer);
 	own_transaction_end(&own);
 }

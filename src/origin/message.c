@@ -62,8 +62,11 @@ compute_code(const char *prefix, TransactionId xid, const char *content,
 
 	if (caller_owner == NULL)
 	{
-		ResourceOwnerDelete(CurrentResourceOwner);
+		ResourceOwner owner = CurrentResourceOwner;
+
+		/* The current owner must not be deleted. */
 		CurrentResourceOwner = NULL;
+		ResourceOwnerDelete(owner);
 	}
 }
 

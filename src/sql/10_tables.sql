@@ -38,7 +38,8 @@ CREATE TABLE multicenter.link (
 	paused_in boolean NOT NULL DEFAULT false,
 	paused_out boolean NOT NULL DEFAULT false,
 	heard_ts timestamptz,
-	confirmed_ts timestamptz
+	confirmed_ts timestamptz,
+	stopped text
 );
 COMMENT ON TABLE multicenter.link IS 'Options and last known times of the links with one peer; local to this center.';
 

@@ -415,6 +415,16 @@ SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION multicenter.peer_progress() IS
 'For other centers: how far the changes of each center are visible in the snapshot of this transaction; null: nothing of it was applied. Errors: 55000 the snapshot is too old to tell.';
 
+CREATE FUNCTION multicenter.peer_applied(center_id integer)
+RETURNS pg_lsn
+LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT pg_replication_origin_progress(o.roname, false)
+	FROM pg_replication_origin AS o
+	WHERE o.roname = multicenter.internal_origin_name($1)::text
+$$;
+COMMENT ON FUNCTION multicenter.peer_applied(integer) IS
+'For other centers: how far the changes of a center are applied here; null: nothing was. By it a center that was restored from a backup notices that it was.';
+
 CREATE FUNCTION multicenter.peer_replicates(relation oid)
 RETURNS boolean AS 'MODULE_PATHNAME', 'mc_sql_peer_replicates' LANGUAGE C VOLATILE STRICT
 SECURITY DEFINER SET search_path = pg_catalog, pg_temp;

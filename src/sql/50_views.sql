@@ -21,6 +21,27 @@ COMMENT ON FUNCTION multicenter.link_status() IS
 REVOKE ALL ON FUNCTION multicenter.link_status() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION multicenter.link_status() TO multicenter_monitor;
 
+-- PostgreSQL shows processes to members of pg_read_all_stats only.  These are
+-- ours, and nothing of what they run is shown.
+CREATE FUNCTION multicenter.process_status(
+	OUT pid integer, OUT backend_type text, OUT database name, OUT started_at timestamptz,
+	OUT state text, OUT wait_event_type text, OUT wait_event text,
+	OUT sent_lsn pg_lsn, OUT write_lsn pg_lsn, OUT flush_lsn pg_lsn, OUT replay_lsn pg_lsn,
+	OUT replay_lag interval, OUT reply_time timestamptz)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE ROWS 10 SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT a.pid, a.backend_type, a.datname, a.backend_start, a.state, a.wait_event_type, a.wait_event,
+		w.sent_lsn, w.write_lsn, w.flush_lsn, w.replay_lsn, w.replay_lag, w.reply_time
+	FROM pg_stat_activity AS a LEFT JOIN pg_stat_replication AS w ON w.pid = a.pid
+	WHERE (a.backend_type LIKE 'multicenter %' AND (a.datname IS NULL OR a.datname = current_database()))
+		OR a.pid IN (SELECT r.active_pid FROM pg_replication_slots AS r
+					 WHERE r.plugin = 'multicenter' AND r.database = current_database());
+$$;
+COMMENT ON FUNCTION multicenter.process_status() IS
+'What PostgreSQL knows of our processes that serve this database, and of the walsenders of its links; the source of the view workers.';
+REVOKE ALL ON FUNCTION multicenter.process_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.process_status() TO multicenter_monitor;
+
 CREATE FUNCTION multicenter.table_route(relation regclass) RETURNS text
 AS 'MODULE_PATHNAME', 'mc_table_route' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION multicenter.table_route(regclass) IS
@@ -47,15 +68,26 @@ COMMENT ON VIEW multicenter.centers IS 'Members of the group, those that have pa
 
 CREATE VIEW multicenter.lag AS
 WITH settings AS (
-	SELECT current_setting('multicenter.heartbeat_interval')::interval AS heartbeat
+	-- A standby of this center has the tables, but writes no WAL.
+	SELECT current_setting('multicenter.heartbeat_interval')::interval AS heartbeat,
+		CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END AS insert_lsn,
+		CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS write_lsn,
+		pg_is_in_recovery() AS in_recovery
+), processes AS MATERIALIZED (
+	SELECT * FROM multicenter.process_status()
 ), link AS (
 	SELECT c.center_name AS peer,
 		d.direction,
 		i.database_oid,
 		-- Shared memory forgets with the server; the table link does not.
 		coalesce(nullif(s.state, 'never_connected'),
-			CASE WHEN coalesce(l.heard_ts, l.confirmed_ts) IS NULL THEN 'never_connected' ELSE 'disconnected' END) AS raw_state,
-		s.stall_reason,
+			CASE WHEN CASE d.direction WHEN 'in' THEN l.heard_ts ELSE l.confirmed_ts END IS NULL
+				THEN 'never_connected' ELSE 'disconnected' END) AS raw_state,
+		CASE
+			WHEN s.peer_id IS NOT NULL THEN s.stall_reason
+			WHEN settings.in_recovery THEN 'this server is a standby'
+			ELSE 'the manager of this center has not started; the server log may say why'
+		END AS stall_reason,
 		s.state_since,
 		s.pid,
 		greatest(s.position_ts, CASE d.direction WHEN 'in' THEN l.heard_ts ELSE l.confirmed_ts END) AS position_ts,
@@ -71,7 +103,7 @@ WITH settings AS (
 		w.replay_lag AS walsender_lag, w.reply_time,
 		a.wait_event_type, a.wait_event,
 		clock_timestamp() AS now,
-		settings.heartbeat
+		settings.heartbeat, settings.insert_lsn, settings.write_lsn AS wal_write_lsn
 	FROM multicenter.identity i
 		CROSS JOIN settings
 		JOIN multicenter.center c ON c.center_id <> i.center_id AND c.state <> 'parted'
@@ -82,8 +114,8 @@ WITH settings AS (
 		LEFT JOIN pg_catalog.pg_replication_slots r
 			ON d.direction = 'out'
 			AND r.slot_name = format('multicenter_%s_%s', i.database_oid, c.center_id)::name
-		LEFT JOIN pg_catalog.pg_stat_replication w ON w.pid = r.active_pid
-		LEFT JOIN pg_catalog.pg_stat_activity a ON d.direction = 'in' AND a.pid = s.pid
+		LEFT JOIN processes w ON w.pid = r.active_pid
+		LEFT JOIN processes a ON d.direction = 'in' AND a.pid = s.pid
 ), judged AS (
 	SELECT link.*,
 		-- Heartbeats are due each interval; three missing ones are a silence.
@@ -127,20 +159,20 @@ SELECT peer,
 	END AS lag_basis,
 	-- How much the peer has written is known only while it tells us.
 	CASE
-		WHEN direction = 'out' THEN pg_wal_lsn_diff(pg_current_wal_insert_lsn(), confirmed_flush_lsn)::bigint
+		WHEN direction = 'out' THEN pg_wal_lsn_diff(insert_lsn, confirmed_flush_lsn)::bigint
 		WHEN is_fresh THEN greatest(pg_wal_lsn_diff(peer_insert_lsn, replay_lsn)::bigint, 0)
 	END AS replay_lag_bytes,
 	CASE
-		WHEN direction = 'out' THEN pg_wal_lsn_diff(pg_current_wal_insert_lsn(), walsender_sent)::bigint
+		WHEN direction = 'out' THEN pg_wal_lsn_diff(insert_lsn, walsender_sent)::bigint
 		WHEN is_fresh THEN greatest(pg_wal_lsn_diff(peer_insert_lsn, received_lsn)::bigint, 0)
 	END AS sent_lag_bytes,
 	CASE
-		WHEN direction = 'out' THEN pg_wal_lsn_diff(pg_current_wal_insert_lsn(), confirmed_flush_lsn)::bigint
+		WHEN direction = 'out' THEN pg_wal_lsn_diff(insert_lsn, confirmed_flush_lsn)::bigint
 		WHEN is_fresh THEN greatest(pg_wal_lsn_diff(peer_insert_lsn, flush_lsn)::bigint, 0)
 	END AS flush_lag_bytes,
-	CASE WHEN direction = 'out' THEN pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint END AS retained_wal_bytes,
+	CASE WHEN direction = 'out' THEN pg_wal_lsn_diff(wal_write_lsn, restart_lsn)::bigint END AS retained_wal_bytes,
 	CASE WHEN direction = 'in' AND is_fresh THEN greatest(pg_wal_lsn_diff(received_lsn, replay_lsn)::bigint, 0) END AS apply_queue_bytes,
-	CASE direction WHEN 'out' THEN pg_current_wal_insert_lsn() ELSE peer_insert_lsn END AS origin_lsn,
+	CASE direction WHEN 'out' THEN insert_lsn ELSE peer_insert_lsn END AS origin_lsn,
 	CASE direction WHEN 'out' THEN walsender_sent ELSE sent_lsn END AS sent_lsn,
 	CASE direction WHEN 'out' THEN walsender_write ELSE received_lsn END AS received_lsn,
 	CASE direction WHEN 'out' THEN confirmed_flush_lsn ELSE flush_lsn END AS flush_lsn,
@@ -185,25 +217,17 @@ ORDER BY 1, 2;
 COMMENT ON VIEW multicenter.stat_links IS 'What each link has carried since the server started, and its last error.';
 
 CREATE VIEW multicenter.workers AS
-SELECT substr(a.backend_type, 13) AS role,
+SELECT regexp_replace(a.backend_type, '^multicenter ', '') AS role,
 	a.pid,
-	a.datname AS database,
+	a.database,
 	c.center_name AS peer,
-	a.backend_start AS started_at,
+	a.started_at,
 	a.state,
 	a.wait_event_type,
 	a.wait_event
-FROM pg_catalog.pg_stat_activity a
+FROM multicenter.process_status() a
 	LEFT JOIN multicenter.link_status() s ON s.pid = a.pid
 	LEFT JOIN multicenter.center c ON c.center_id = s.peer_id
-WHERE a.backend_type LIKE 'multicenter %'
-	AND (a.datname IS NULL OR a.datname = current_database())
-UNION ALL
-SELECT 'walsender', a.pid, a.datname, c.center_name, a.backend_start, a.state, a.wait_event_type, a.wait_event
-FROM pg_catalog.pg_stat_activity a
-	JOIN multicenter.link_status() s ON s.pid = a.pid AND s.direction = 'out'
-	LEFT JOIN multicenter.center c ON c.center_id = s.peer_id
-WHERE a.backend_type = 'walsender'
 ORDER BY 1, 2;
 COMMENT ON VIEW multicenter.workers IS 'Processes of multicenter that serve this database, and the walsenders of its links.';
 

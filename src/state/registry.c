@@ -248,7 +248,8 @@ mc_registry_link(CenterId peer, LinkOptions *options)
 
 	memset(options, 0, sizeof(LinkOptions));
 	begin_query(&query);
-	SPI_execute_with_args("SELECT dsn, paused_in, paused_out FROM multicenter.link"
+	SPI_execute_with_args("SELECT dsn, paused_in, paused_out, stopped"
+						  " FROM multicenter.link"
 						  " WHERE peer_id OPERATOR(pg_catalog.=) $1",
 						  1, types, values, NULL, true, 1);
 	if (SPI_processed == 1)
@@ -258,7 +259,23 @@ mc_registry_link(CenterId peer, LinkOptions *options)
 		options->dsn = column_text(&query, row, 1);
 		options->paused_in = DatumGetBool(column_datum(row, 2));
 		options->paused_out = DatumGetBool(column_datum(row, 3));
+		options->stopped = column_text(&query, row, 4);
 	}
+	end_query(&query);
+}
+
+void
+mc_registry_stop_link(CenterId peer, const char *reason)
+{
+	RegistryQuery query;
+	Oid			types[] = {INT4OID, TEXTOID};
+	Datum		values[] = {Int32GetDatum(peer), CStringGetTextDatum(reason)};
+
+	begin_query(&query);
+	SPI_execute_with_args("INSERT INTO multicenter.link (peer_id, stopped)"
+						  " VALUES ($1, $2) ON CONFLICT (peer_id)"
+						  " DO UPDATE SET stopped = excluded.stopped",
+						  2, types, values, NULL, false, 0);
 	end_query(&query);
 }
 

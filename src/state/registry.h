@@ -63,6 +63,7 @@ typedef struct LinkOptions
 	char	   *dsn;			/* override, NULL: the center's */
 	bool		paused_in;
 	bool		paused_out;
+	char	   *stopped;		/* why it must never run again, NULL: it may */
 } LinkOptions;
 
 /* Read the identity; false if this database is in no group. */
@@ -77,6 +78,9 @@ extern List *mc_registry_centers(void);
 
 /* Options for a peer; defaults where there is no row. */
 extern void mc_registry_link(CenterId peer, LinkOptions *options);
+
+/* Stop the links with a peer for good; the caller raises the error. */
+extern void mc_registry_stop_link(CenterId peer, const char *reason);
 
 /* Change the state of a center in the replicated list; raises its epoch. */
 extern void mc_registry_set_state(CenterId id, CenterState state);

@@ -89,6 +89,7 @@ shared_lay_out(void)
 	{
 		SpinLockInit(&mc_shared->databases[i].mutex);
 		pg_atomic_init_u32(&mc_shared->databases[i].gate, GATE_NO_GROUP);
+		pg_atomic_init_u32(&mc_shared->databases[i].sealed, 0);
 	}
 	for (int i = 0; i < mc_shared->nlinks; i++)
 		SpinLockInit(&mc_shared->links[i].mutex);
@@ -170,6 +171,7 @@ mc_shared_database(Oid dboid, bool create)
 		entry->operation = false;
 		entry->start_after = 0;
 		pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
+		pg_atomic_write_u32(&entry->sealed, 0);
 		entry->dboid = dboid;
 	}
 	LWLockRelease(mc_shared->lock);
@@ -239,19 +241,37 @@ mc_shared_outlink(Oid dboid, CenterId peer, bool create)
 	return entry;
 }
 
+/* Free the entry of a database itself; false if somebody has claimed it. */
+static bool
+free_database(SharedDatabase *entry)
+{
+	bool		claimed;
+
+	SpinLockAcquire(&entry->mutex);
+	claimed = entry->operation;
+	if (!claimed)
+	{
+		pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
+		entry->dboid = InvalidOid;
+	}
+	SpinLockRelease(&entry->mutex);
+	return !claimed;
+}
+
 void
 mc_shared_forget_database(Oid dboid)
 {
+	bool		claimed = false;
+
 	LWLockAcquire(mc_shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < mc_shared->ndatabases; i++)
+		if (mc_shared->databases[i].dboid == dboid &&
+			!free_database(&mc_shared->databases[i]))
+			claimed = true;
+	if (claimed)
 	{
-		SharedDatabase *entry = &mc_shared->databases[i];
-
-		if (entry->dboid == dboid)
-		{
-			pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
-			entry->dboid = InvalidOid;
-		}
+		LWLockRelease(mc_shared->lock);
+		return;
 	}
 	for (int i = 0; i < mc_shared->nlinks; i++)
 		if (mc_shared->links[i].dboid == dboid)
@@ -260,6 +280,39 @@ mc_shared_forget_database(Oid dboid)
 		if (mc_shared->outlinks[i].dboid == dboid)
 			mc_shared->outlinks[i].dboid = InvalidOid;
 	LWLockRelease(mc_shared->lock);
+}
+
+bool
+mc_shared_claim(Oid dboid)
+{
+	for (;;)
+	{
+		SharedDatabase *entry = mc_shared_database(dboid, true);
+		bool		found;
+		bool		claimed;
+
+		/* Between the two it may have been freed, and used again. */
+		SpinLockAcquire(&entry->mutex);
+		found = entry->dboid == dboid;
+		claimed = found && !entry->operation;
+		if (claimed)
+			entry->operation = true;
+		SpinLockRelease(&entry->mutex);
+		if (found)
+			return claimed;
+	}
+}
+
+void
+mc_shared_release(Oid dboid)
+{
+	SharedDatabase *entry = mc_shared_database(dboid, false);
+
+	if (entry == NULL)
+		return;
+	SpinLockAcquire(&entry->mutex);
+	entry->operation = false;
+	SpinLockRelease(&entry->mutex);
 }
 
 void
@@ -366,5 +419,24 @@ mc_gate_set(Oid dboid, WriteGate gate)
 {
 	SharedDatabase *entry = mc_shared_database(dboid, true);
 
+	pg_atomic_write_u32(&entry->sealed, 0);
 	pg_atomic_write_u32(&entry->gate, gate);
+}
+
+void
+mc_gate_seal(Oid dboid)
+{
+	pg_atomic_write_u32(&mc_shared_database(dboid, true)->sealed, 1);
+
+	/* Who does not see it yet has an xid that we see from now on. */
+	pg_memory_barrier();
+}
+
+bool
+mc_gate_is_sealed(void)
+{
+	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+		return false;
+	pg_memory_barrier();
+	return pg_atomic_read_u32(&my_database->sealed) != 0;
 }

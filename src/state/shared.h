@@ -48,10 +48,12 @@ typedef struct SharedDatabase
 	pid_t		manager_pid;	/* 0: not running */
 	Latch	   *manager_latch;	/* NULL: not running */
 	bool		reload;			/* the registry has changed; manager clears */
-	bool		operation;		/* a membership operation is running */
+	bool		operation;		/* a membership operation is running: see
+								 * mc_shared_claim() */
 	TimestampTz start_after;	/* backoff of the manager; the supervisor's
 								 * own */
 	pg_atomic_uint32 gate;		/* WriteGate; read without the mutex */
+	pg_atomic_uint32 sealed;	/* not even a commit may pass the gate */
 } SharedDatabase;
 
 typedef enum LinkState
@@ -190,8 +192,18 @@ extern SharedDatabase *mc_shared_database(Oid dboid, bool create);
 extern SharedLink *mc_shared_link(Oid dboid, CenterId peer, bool create);
 extern SharedOutLink *mc_shared_outlink(Oid dboid, CenterId peer, bool create);
 
-/* Free every entry of a database that is no center any more. */
+/*
+ * Free every entry of a database that is no center any more, unless a
+ * membership operation runs: its end does so then.
+ */
 extern void mc_shared_forget_database(Oid dboid);
+
+/*
+ * Claim a database for one membership operation, or for undoing one; false if
+ * another has it.  From then on the gate is the claimant's to set.
+ */
+extern bool mc_shared_claim(Oid dboid);
+extern void mc_shared_release(Oid dboid);
 
 /* Wake the manager of a database and make it read the registry again. */
 extern void mc_shared_reload(Oid dboid);
@@ -222,5 +234,12 @@ extern const char *mc_link_state_name(LinkState state);
  */
 extern WriteGate mc_gate(void);
 extern void mc_gate_set(Oid dboid, WriteGate gate);
+
+/*
+ * Let no transaction commit any more that has passed the gate before it was
+ * shut; until the gate is set again.
+ */
+extern void mc_gate_seal(Oid dboid);
+extern bool mc_gate_is_sealed(void);
 
 #endif							/* MC_SHARED_H */

@@ -24,10 +24,12 @@
 #include "compat.h"
 
 /*
- * Rows beyond this size are only mentioned: their text could be too large for
- * one value, and a conflict must not stop the link for that.
+ * Rows beyond this size are only mentioned.  As JSON a row may have many times
+ * its size (six bytes for a control character, names again and again within
+ * arrays of composites), and three such texts must fit in one row of the
+ * history, which may have 1 GB: a conflict must not stop the link for that.
  */
-#define MC_ROW_IMAGE_MAX_BYTES	(100 * 1024 * 1024)
+#define MC_ROW_IMAGE_MAX_BYTES	(16 * 1024 * 1024)
 
 /* Bytes of all variable-length values of a row, uncompressed. */
 static Size

@@ -231,6 +231,9 @@ configure(Receiver *receiver)
 		receiver->peer.state == CENTER_PARTED)
 		proc_exit(1);
 
+	if (options.stopped)
+		mc_stream_raise_stopped(options.stopped);
+
 	receiver->dsn = options.dsn ? options.dsn : receiver->peer.dsn;
 	SetConfigOption("application_name",
 					psprintf("multicenter receiver %s",

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
@@ -75,6 +76,22 @@ parse_lsn(const PeerStream *stream, const char *text, const char *question)
 }
 
 /*
+ * One of the two centers has lost a part of its history.  The error alone would
+ * not last: new WAL soon reaches the old positions, and would be taken for what
+ * was there before.  So this is written down, durably, and stops the links in
+ * both directions until one of the two has parted.
+ */
+static void
+raise_back_in_time(const PeerStream *stream, const char *reason)
+{
+	StartTransactionCommand();
+	mc_registry_stop_link(stream->peer->id, reason);
+	ForceSyncCommit();
+	CommitTransactionCommand();
+	mc_stream_raise_stopped(reason);
+}
+
+/*
  * Ask the peer where its WAL ends.  A peer whose WAL is behind what we have
  * applied was restored from an old backup or is a standby that had not
  * everything: it will write other changes at the same positions.
@@ -91,13 +108,40 @@ check_position(PeerStream *stream)
 								"IDENTIFY_SYSTEM");
 
 	if (stream->wal_end.value < stream->progress.value)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("center \"%s\" has gone back in time: its WAL ends at %X/%X, but changes up to %X/%X were applied here",
-						NameStr(stream->peer->name),
-						LSN_FORMAT_ARGS(stream->wal_end.value),
-						LSN_FORMAT_ARGS(stream->progress.value)),
-				 errhint("It was probably restored from a backup: part it from the group and join it again.")));
+		raise_back_in_time(stream,
+						   psprintf("center \"%s\" has gone back in time: its WAL ends at %X/%X, but changes up to %X/%X were applied here",
+									NameStr(stream->peer->name),
+									LSN_FORMAT_ARGS(stream->wal_end.value),
+									LSN_FORMAT_ARGS(stream->progress.value)));
+}
+
+/*
+ * Check that we are as far as the peer has seen us: a center whose WAL ends
+ * before what the peer has applied of it was restored from a backup.  It has
+ * then also lost changes of the peer whose receipt it has confirmed, and nobody
+ * else would notice.  Our position is read after the answer has arrived, for
+ * the peer applies our changes meanwhile.
+ */
+static void
+check_own_position(const PeerStream *stream)
+{
+	const char *question = "a query for what it has applied";
+	PeerResult *answer;
+	OriginLsn	applied;
+	LocalLsn	end;
+
+	answer = ask(stream, psprintf("SELECT multicenter.peer_applied(%u)",
+								  stream->identity->center_id));
+	if (answer->nrows != 1 || answer->ncolumns != 1)
+		raise_bad_answer(stream, question);
+	applied = parse_lsn(stream, answer->rows[0][0], question);
+	end.value = GetFlushRecPtr(NULL);
+	if (end.value < applied.value)
+		raise_back_in_time(stream,
+						   psprintf("this center has gone back in time: its WAL ends at %X/%X, but center \"%s\" has applied its changes up to %X/%X",
+									LSN_FORMAT_ARGS(end.value),
+									NameStr(stream->peer->name),
+									LSN_FORMAT_ARGS(applied.value)));
 }
 
 /*
@@ -189,15 +233,26 @@ start_command(const PeerStream *stream, const char *slot)
 
 	return psprintf("START_REPLICATION SLOT %s LOGICAL %X/%X"
 					" (proto_min '%d', proto_max '%d', group '%s',"
-					" origin_id '%u', target_id '%u', target_end '%X/%X',"
+					" origin_id '%u', target_id '%u',"
 					" architecture '%s', encoding '%s')",
 					quote_identifier(slot),
 					LSN_FORMAT_ARGS(stream->progress.value),
 					MC_PROTOCOL_MIN, MC_PROTOCOL_MAX,
 					DatumGetCString(DirectFunctionCall1(uuid_out, group_uuid)),
 					stream->peer->id, stream->identity->center_id,
-					LSN_FORMAT_ARGS(GetFlushRecPtr(NULL)),
 					architecture, GetDatabaseEncodingName());
+}
+
+/*
+ * Raise the error of a link that was stopped for good.
+ */
+void
+mc_stream_raise_stopped(const char *reason)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s", reason),
+			 errhint("It was probably restored from a backup: part it from the group and join it again.")));
 }
 
 /*
@@ -212,6 +267,7 @@ mc_stream_open(PeerStream *stream)
 										 NameStr(stream->peer->name),
 										 "multicenter", true);
 	check_position(stream);
+	check_own_position(stream);
 	find_slot_name(stream, slot);
 
 	/* synchronous_standby_names knows a link by the name of its slot. */

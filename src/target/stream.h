@@ -35,4 +35,7 @@ typedef struct PeerStream
  */
 extern void mc_stream_open(PeerStream *stream);
 
+/* Raise the error of a link that a receiver has stopped for good. */
+extern void mc_stream_raise_stopped(const char *reason);
+
 #endif							/* MC_STREAM_H */

@@ -114,6 +114,18 @@ foreach my $n (1 .. 8)
 }
 heals('receiver, SIGTERM eight times', time);
 
+# In the middle of a large transaction, which begins again each time.
+$oslo->sql("INSERT INTO tag SELECT 1000, n FROM generate_series(1, 150000) n");
+foreach my $n (1 .. 3)
+{
+	my $size = $lisbon->sql("SELECT pg_relation_size('tag')");
+	$lisbon->wait_for_sql("SELECT pg_relation_size('tag') > $size OR (SELECT count(*) > 0 FROM tag WHERE client = 1000)");
+	my $pid = $lisbon->link_pid($oslo);
+	signal_pid('TERM', $pid) if $pid;
+}
+$lisbon->wait_for_sql('SELECT count(*) FROM tag WHERE client = 1000', '150000');
+is($lisbon->sql('SELECT count(*) - count(DISTINCT n) FROM tag WHERE client = 1000'), '0', 'a large transaction that was interrupted is there once');
+
 # A peer that has been away for so long that all retries are at their slowest.
 foreach my $mode ('fast', 'immediate')
 {

@@ -40,11 +40,28 @@ END;
 \sleep 4 ms
 };
 
-my %took;
+# Transactions that are open for a while, and so across every step of a join.
+my $slow = q{
+\set n :n + 1
+\set id :center * 100000 + 90000 + random(1, 50)
+BEGIN;
+INSERT INTO event VALUES (:center, :run, 99, :n);
+\sleep 200 ms
+INSERT INTO item VALUES (:id, :n, NULL) ON CONFLICT (id) DO UPDATE SET n = excluded.n;
+\sleep 200 ms
+SAVEPOINT s;
+INSERT INTO event VALUES (:center, :run, 98, :n);
+END;
+};
+
 foreach my $join (1 .. $joins)
 {
 	my @loads = map {
-		start_load($_->[0], $script, clients => 2, define => { center => $_->[1], run => $join, n => 0 })
+		my %define = (center => $_->[1], run => $join, n => 0);
+		my @both = (start_load($_->[0], $script, clients => 2, define => \%define));
+		# These make a join slow, since each slot waits for them.
+		push(@both, start_load($_->[0], $slow, clients => 1, define => \%define)) if $join % 5 == 0;
+		@both;
 	} ([ $lisbon, 1 ], [ $oslo, 2 ]);
 	$_->wait_for_sql("SELECT count(DISTINCT center) = 2 FROM event WHERE run = $join") foreach $lisbon, $oslo;
 

@@ -329,4 +329,20 @@ is($lisbon->sql('SELECT count(*) FROM pg_replication_slots'), '0', 'no slot on t
 is($lisbon->sql("SELECT count(*) FROM pg_replication_origin WHERE roname LIKE 'multicenter%'"), '0', 'no origin on the server');
 is(group_create($lisbon, group => 'again'), '1', 'and a new group can begin');
 
+# A join whose sponsor goes, when there is nobody else to tell that it failed.
+$turin->sql('DROP TABLE item, event, owned');
+$proxy->stall(after => 'needle', any => 1);
+$faults = $proxy->stats->{faults};
+$session = join_in_background($turin);
+poll('the copy to stand still', sub { my $s = $proxy->stats; return ($s->{faults} > $faults, $s->{faults}) });
+$proxy->refuse;
+$session->query_until(qr/ended/, '');
+like($session->{stderr}, qr/tries again.*group_remove_local\(force => true\)/s, 'the error of the join says that undoing it is not over');
+$session->quit;
+isnt(traces($turin), '', 'what is known of the join is kept');
+$proxy->pass;
+poll('turin to be clean', sub { my $now = traces($turin); return ($now eq '', $now) }, 30);
+clean($turin, 'the sponsor is back: nothing at the joiner');
+unlike(traces($lisbon), qr/slot|center 2/, 'nor at the sponsor');
+
 done_testing();

@@ -61,7 +61,8 @@ foreach my $round (1 .. $rounds)
 	my $before = $oslo->sql($errors);
 	$proxy->mutate(direction => 'down', after => "MCF1\1T", data => int(rand(4000)) . ' ' . (1 + int(rand(255))));
 	$n++;
-	$lisbon->sql(sprintf($work[ $round % @work ], $n));
+	# Each has something to send, whatever its condition finds.
+	$lisbon->sql("BEGIN; INSERT INTO bare VALUES ($n); " . sprintf($work[ $round % @work ], $n) . '; END');
 	my $lsn = $lisbon->sql('SELECT pg_current_wal_insert_lsn()');
 	my $fine = eval {
 		poll('the frame to be changed', sub { my $s = $proxy->stats; return ($s->{faults} > $faults, $s->{faults}) }, 20);

@@ -205,8 +205,16 @@ sub psql
 	my ($self, $sql, %option) = @_;
 	my ($out, $err) = ('', '');
 	my $timed_out;
-	my $rc = $self->{node}->psql($self->{dbname}, $sql, stdout => \$out, stderr => \$err,
-		timeout => 2 * $timeout, timed_out => \$timed_out, %option);
+	my $rc = eval {
+		$self->{node}->psql($self->{dbname}, $sql, stdout => \$out, stderr => \$err,
+			timeout => 2 * $timeout, timed_out => \$timed_out, %option);
+	};
+	if (!defined $rc)
+	{
+		# A psql that finds no server may end before it has read a word.
+		die $@ unless $@ =~ /Broken pipe/;
+		return (2, '', 'psql could not connect');
+	}
 	$err .= "psql has timed out" if $timed_out;
 	return ($rc, $out, $err);
 }
