@@ -294,8 +294,10 @@ BEGIN
 	END LOOP;
 	RETURN false;
 END $$;
-UPDATE multicenter.center SET state = 'parting';
-SELECT multicenter.internal_links_changed();
+BEGIN;
+INSERT INTO of_superuser VALUES (-1);
+PREPARE TRANSACTION 'it keeps the center from leaving';
+SELECT multicenter.center_part('alone', wait => false);
 SELECT wait_for_gate(true);
 INSERT INTO keyed VALUES (20);
 UPDATE keyed SET v = 'x' WHERE false;
@@ -318,9 +320,11 @@ SELECT count(*) FROM keyed;
 VACUUM keyed;
 ANALYZE keyed;
 ALTER ROLE regress_mc_clerk NOLOGIN;
-UPDATE multicenter.center SET state = 'ready';
-SELECT multicenter.internal_links_changed();
+-- The operation dies: the manager makes the center a member again.
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'multicenter operation';
 SELECT wait_for_gate(false);
+ROLLBACK PREPARED 'it keeps the center from leaving';
 
 -- Out of the group everything is as before.
 SELECT multicenter.group_remove_local();

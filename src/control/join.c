@@ -647,7 +647,10 @@ mc_join_group(Operation *operation)
 	choose_id(join);
 	register_center(join);
 
-	/* What they write would be in no slot of ours; empty tables are counted on. */
+	/*
+	 * What they write would be in no slot of ours; empty tables are counted
+	 * on.
+	 */
 	mc_drain_writers();
 	create_member_slots(join);
 	if (operation->copy_data)

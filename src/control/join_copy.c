@@ -447,6 +447,7 @@ dump_schema(GroupJoin *join, const char *section)
 
 	run_pg_dump(join, section, FilePathName(file));
 	text = read_text(FilePathName(file));
+
 	FileClose(file);
 	blank_psql_commands(text);
 	return text;

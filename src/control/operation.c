@@ -438,7 +438,7 @@ run_operation(Operation *operation)
 	if (error != NULL)
 	{
 		MemoryContextSwitchTo(TopMemoryContext);
-		pqsignal(SIGINT, SIG_IGN);
+		pqsignal(SIGINT, MC_SIG_IGN);
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("%s() failed: %s", operation_name(operation->kind),

@@ -80,6 +80,14 @@
 #define SILENCE_STALLED_MS		7000	/* tell people */
 #define SILENCE_FAILED_MS		20000	/* connect again */
 
+/*
+ * Bytes come, but for this time no whole message: its length may have been
+ * spoilt on the way.  Twice as long after each failure, up to so many times,
+ * since a large value on a slow line does take its time.
+ */
+#define PARTIAL_FAILED_MS		10000
+#define PARTIAL_DOUBLINGS		8
+
 /* A heartbeat that was older than this when it was sent: we are behind. */
 #define BEHIND_US				(2 * USECS_PER_SEC)
 
@@ -119,6 +127,8 @@ typedef struct Receiver
 
 	/* What was heard. */
 	int64		heard_ms;		/* bytes have arrived last */
+	int64		complete_ms;	/* a whole message has arrived last */
+	int64		partial_ms;		/* how long we wait for the rest of one */
 	bool		heard_heartbeat;	/* in this session */
 	bool		heard_time;		/* heard_ts is not published yet */
 	bool		behind;
@@ -711,13 +721,51 @@ wait_for_input(Receiver *receiver, int64 now_ms)
 }
 
 /*
+ * How long may the rest of a message take?  See PARTIAL_FAILED_MS.
+ */
+static void
+set_patience(Receiver *receiver)
+{
+	SharedLink *link = receiver->link;
+	int			failures;
+
+	SpinLockAcquire(&link->mutex);
+	failures = link->failures;
+	SpinLockRelease(&link->mutex);
+	receiver->partial_ms = (int64) PARTIAL_FAILED_MS << Min(failures, PARTIAL_DOUBLINGS);
+}
+
+/*
+ * Give up a connection on which nothing comes, or nothing whole.
+ */
+static void
+check_silence(const Receiver *receiver, int64 now_ms)
+{
+	if (now_ms - receiver->heard_ms >= SILENCE_FAILED_MS)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("no message from center \"%s\" for %d s",
+						NameStr(receiver->peer.name),
+						SILENCE_FAILED_MS / 1000)));
+	if (receiver->heard_ms > receiver->complete_ms &&
+		now_ms - receiver->complete_ms >= receiver->partial_ms)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("no complete message from center \"%s\" for %d s",
+						NameStr(receiver->peer.name),
+						(int) (receiver->partial_ms / 1000))));
+}
+
+/*
  * Receive, apply and report, until an error ends it.
  */
 pg_noreturn static void
 stream(Receiver *receiver)
 {
 	receiver->heard_ms = mc_monotonic_ms();
+	receiver->complete_ms = receiver->heard_ms;
 	receiver->stats_ms = receiver->heard_ms;
+	set_patience(receiver);
 	for (;;)
 	{
 		bool		drained;
@@ -727,7 +775,7 @@ stream(Receiver *receiver)
 		drained = take_batch(receiver);
 		now_ms = mc_monotonic_ms();
 		if (receiver->bytes > 0)
-			receiver->heard_ms = now_ms;
+			receiver->heard_ms = receiver->complete_ms = now_ms;
 
 		report(receiver, now_ms, drained);
 		publish(receiver);
@@ -737,12 +785,7 @@ stream(Receiver *receiver)
 		if (!drained)
 			continue;
 
-		if (now_ms - receiver->heard_ms >= SILENCE_FAILED_MS)
-			ereport(ERROR,
-					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("no message from center \"%s\" for %d s",
-							NameStr(receiver->peer.name),
-							SILENCE_FAILED_MS / 1000)));
+		check_silence(receiver, now_ms);
 		do_idle_work(receiver, now_ms);
 		wait_for_input(receiver, now_ms);
 	}

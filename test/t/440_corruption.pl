@@ -66,10 +66,10 @@ sub strike
 	my $before = faults();
 	my $last = $oslo->sql($errors);
 	my $connects = $oslo->sql("SELECT connects FROM multicenter.stat_links WHERE $in");
-	$proxy->fault($kind, direction => 'down', after => 'MCF1', %fault);
+	$proxy->fault($kind, direction => 'down', after => "MCF1\1T", %fault);
 	my $fine = eval {
 		poll("$name to happen", sub { my $n = faults(); return ($n > $before, $n) });
-		$oslo->wait_for_sql("SELECT ($errors) <> '$last'", 't', 30);
+		$oslo->wait_for_sql("SELECT ($errors) <> '$last'", 't', 50);
 		$oslo->wait_for_sql("SELECT connects > $connects FROM multicenter.stat_links WHERE $in", 't', 30);
 		my $rows = $oslo->sql('SELECT count(*) FROM event');
 		$oslo->wait_for_sql("SELECT count(*) > $rows FROM event", 't', 30);
@@ -88,6 +88,11 @@ $oslo->wait_for_sql("SELECT count(*) > 0 FROM event WHERE run = $run");
 
 # The header first, then what follows: records, the next message's header.
 strike("flipped byte $_", 'flip', at => $_) foreach (4, 5, 7, 9, 13, 18, 25, 33, 41, 49, 57, 58, 60, 75, 110, 170, 300);
+
+# Behind a heartbeat, whose length is known: the length of the next message.
+# Where it is much too great the rest never comes, though bytes do.
+strike('length of a message that is impossible', 'flip', after => "MCF1\1H", at => 57);
+strike('length of a message that is too great', 'flip', after => "MCF1\1H", at => 58);
 strike('bytes in between', 'insert', at => 40, data => "\0\1\2\3");
 strike("stream that ends after $_ bytes of a frame", 'truncate', at => $_) foreach (0, 30, 90);
 
