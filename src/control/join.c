@@ -588,14 +588,20 @@ typedef struct Announcement
 	Member	   *member;
 } Announcement;
 
-/* Tell one member that we are catching up. */
+/*
+ * Tell one member that we are catching up.  Its session may have ended during
+ * the copy, so a new one is used.
+ */
 static void
 announce(void *arg)
 {
 	Announcement *announcement = arg;
+	Member	   *member = announcement->member;
+	PeerConnection *peer;
 
-	mc_peer_tell_state(announcement->member->peer, announcement->join->id,
-					   CENTER_CATCHING_UP);
+	peer = mc_peer_connect(member->dsn, member->name, "multicenter join", false);
+	mc_peer_tell_state(peer, announcement->join->id, CENTER_CATCHING_UP);
+	mc_peer_close(peer);
 }
 
 /*

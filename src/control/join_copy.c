@@ -621,8 +621,11 @@ import_snapshot(GroupJoin *join)
 	PeerConnection *peer = join->entrance;
 	PeerResult *result;
 
-	(void) mc_peer_query(peer, "SET statement_timeout = 0", 0, NULL, ANSWER_MS);
-	(void) mc_peer_query(peer, "SET idle_in_transaction_session_timeout = 0", 0, NULL, ANSWER_MS);
+	/* Since PostgreSQL 17. */
+	(void) mc_peer_query(peer, "SELECT pg_catalog.set_config(name, '0', false)"
+						 " FROM pg_catalog.pg_settings"
+						 " WHERE name OPERATOR(pg_catalog.=) 'transaction_timeout'",
+						 0, NULL, ANSWER_MS);
 	(void) mc_peer_query(peer, "SET row_security = off", 0, NULL, ANSWER_MS);
 	(void) mc_peer_query(peer, psprintf("SET client_encoding = %s",
 										quote_literal_cstr(GetDatabaseEncodingName())),

@@ -118,8 +118,8 @@ mc_step_end(void)
 char *
 mc_step_sql(const char *sql, int nparams, const char *const *params)
 {
-	Oid			types[MAX_STEP_PARAMS];
-	Datum		values[MAX_STEP_PARAMS];
+	Oid			types[MAX_STEP_PARAMS] = {0};
+	Datum		values[MAX_STEP_PARAMS] = {0};
 	char		nulls[MAX_STEP_PARAMS] = {0};
 	char	   *value = NULL;
 

@@ -370,7 +370,9 @@ CREATE FUNCTION multicenter.peer_center_state(center_id integer, state text)
 RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	UPDATE multicenter.center AS c
 	SET state = $2, epoch = (SELECT max(e.epoch) + 1 FROM multicenter.center AS e)
-	WHERE c.center_id = $1 AND c.state NOT IN ($2, 'parted');
+	WHERE c.center_id = $1 AND c.state NOT IN ($2, 'parted')
+		-- A center that is told late must not take back what the stream has brought.
+		AND NOT ($2 = 'catching_up' AND c.state IN ('ready', 'parting'));
 	SELECT multicenter.internal_links_changed();
 $$;
 COMMENT ON FUNCTION multicenter.peer_center_state(integer, text) IS

@@ -43,11 +43,19 @@
 	"-c search_path= -c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3"
 
 /*
+ * How long something may take is ours to say.  A session of a join waits for
+ * the copy, whatever the defaults of the peer's role or database are.
+ */
+#define NO_TIMEOUTS \
+	"-c statement_timeout=0 -c lock_timeout=0" \
+	" -c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0"
+
+/*
  * Make the peer notice soon that we are gone: a walsender gives up its slot,
  * an ordinary session what it waits for or computes.
  */
 #define SENDER_OPTIONS "-c wal_sender_timeout=10s"
-#define SESSION_OPTIONS "-c client_connection_check_interval=1s"
+#define SESSION_OPTIONS "-c client_connection_check_interval=1s " NO_TIMEOUTS
 
 #define MAX_CONNECTION_PARAMETERS 16
 

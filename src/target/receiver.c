@@ -102,6 +102,7 @@ typedef struct Receiver
 	CenterId	peer_id;
 	Identity	identity;
 	Center		peer;
+	bool		catching_up;	/* our own state */
 	const char *dsn;
 	MemoryContext context;		/* as long as the process */
 	MemoryContext batch_context;
@@ -232,7 +233,14 @@ configure(Receiver *receiver)
 	found = mc_registry_identity(&receiver->identity) &&
 		mc_registry_center(receiver->peer_id, &receiver->peer);
 	if (found)
+	{
+		Center		own;
+
 		mc_registry_link(receiver->peer_id, &options);
+		receiver->catching_up =
+			mc_registry_center(receiver->identity.center_id, &own) &&
+			own.state == CENTER_CATCHING_UP;
+	}
 	MemoryContextSwitchTo(caller);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(receiver->context);
@@ -316,6 +324,7 @@ connect_to_peer(Receiver *receiver)
 	stream->identity = &receiver->identity;
 	stream->progress = mc_apply_progress(receiver->applier);
 	stream->patient = lost_within_transaction(receiver);
+	stream->catching_up = receiver->catching_up;
 	mc_stream_open(stream);
 
 	/* What was confirmed once must not be taken back by a report. */

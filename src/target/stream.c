@@ -220,6 +220,17 @@ check_slot(PeerStream *stream, const char *slot)
 }
 
 /*
+ * Tell the peer that our join is done.  The join has tried to, but if that
+ * failed the peer would never ask for our changes, and so never hear of it.
+ */
+static void
+tell_catching_up(const PeerStream *stream)
+{
+	ask(stream, psprintf("SELECT multicenter.peer_center_state(%u, 'catching_up')",
+						 stream->identity->center_id));
+}
+
+/*
  * The command that starts the stream.
  */
 static char *
@@ -275,6 +286,8 @@ mc_stream_open(PeerStream *stream)
 						 quote_literal_cstr(slot)));
 	take_over_slot(stream, slot);
 	check_slot(stream, slot);
+	if (stream->catching_up)
+		tell_catching_up(stream);
 	if (stream->patient)
 		ask(stream, "SET wal_sender_timeout = " PATIENT_SENDER_TIMEOUT);
 
