@@ -20,6 +20,7 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -77,6 +78,17 @@ mc_txn_commit_time(ReorderBufferTXN *txn)
 	return txn->commit_time;
 #else
 	return txn->xact_time.commit_time;
+#endif
+}
+
+/* The oldest transaction whose outcome is known; hold XactTruncationLock. */
+static inline TransactionId
+mc_oldest_clog_xid(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return TransamVariables->oldestClogXid;
+#else
+	return ShmemVariableCache->oldestClogXid;
 #endif
 }
 

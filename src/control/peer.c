@@ -27,6 +27,7 @@
 #include "port/pg_bswap.h"
 #include "state/shared.h"
 #include "storage/latch.h"
+#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -250,6 +251,25 @@ mc_sql_peer_wait_applied(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Did the transaction of a ring's entry commit?  The link of a quiet peer may
+ * remember one that is so old that its outcome is forgotten.  Then applied, the
+ * link's progress, tells: had it failed, a later entry would be of its repetition.
+ */
+static bool
+did_commit(const RingEntry *entry, XLogRecPtr applied)
+{
+	bool		committed;
+
+	LWLockAcquire(XactTruncationLock, LW_SHARED);
+	if (TransactionIdPrecedes(entry->xid, mc_oldest_clog_xid()))
+		committed = entry->end_lsn.value <= applied;
+	else
+		committed = TransactionIdDidCommit(entry->xid);
+	LWLockRelease(XactTruncationLock);
+	return committed;
+}
+
+/*
  * Find how far a peer's changes are visible in a snapshot: the end of the
  * newest transaction in the ring that is.  Transactions of a peer commit in
  * the order of the ring, so all before it are visible too.  Sets *lsn to 0 if
@@ -260,10 +280,12 @@ static bool
 progress_in_snapshot(SharedLink *link, RingEntry *ring, Snapshot snapshot,
 					 XLogRecPtr *lsn)
 {
+	XLogRecPtr	applied;
 	int			count;
 	int			next;
 
 	SpinLockAcquire(&link->mutex);
+	applied = link->applied_lsn.value;
 	count = link->ring_count;
 	next = link->ring_next;
 	memcpy(ring, link->ring, sizeof(link->ring));
@@ -275,7 +297,7 @@ progress_in_snapshot(SharedLink *link, RingEntry *ring, Snapshot snapshot,
 
 		if (!TransactionIdIsValid(entry->xid) ||
 			(!XidInMVCCSnapshot(entry->xid, snapshot) &&
-			 TransactionIdDidCommit(entry->xid)))
+			 did_commit(entry, applied)))
 		{
 			*lsn = entry->end_lsn.value;
 			return true;

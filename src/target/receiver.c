@@ -35,6 +35,7 @@
  */
 #include "postgres.h"
 
+#include "access/commit_ts.h"
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -251,6 +252,13 @@ configure(Receiver *receiver)
 
 	if (options.stopped)
 		mc_stream_raise_stopped(options.stopped);
+
+	/* Without it rows have no version, and what is written gets none. */
+	if (!track_commit_timestamp)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("track_commit_timestamp is off, so conflicts cannot be decided"),
+				 errhint("Set track_commit_timestamp = on in postgresql.conf and restart the server.")));
 
 	receiver->dsn = options.dsn ? options.dsn : receiver->peer.dsn;
 	SetConfigOption("application_name",

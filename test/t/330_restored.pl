@@ -21,7 +21,7 @@ $oslo->stop('fast');
 PostgreSQL::Test::RecursiveCopy::copypath($data, $backup);
 $oslo->start;
 $lisbon->sql(q{UPDATE t SET v = 'lost at oslo' WHERE id = 1});
-$oslo->sql(q{UPDATE t SET v = repeat('written before the restore ', 1000) WHERE id = 2});
+$oslo->sql(q{INSERT INTO t SELECT i, 'written before the restore' FROM generate_series(3, 5000) i});
 wait_all_applied($lisbon, $oslo);
 
 $oslo->stop('immediate');
@@ -36,7 +36,7 @@ $oslo->wait_for_sql($error, 't');
 pass('the restored center notices');
 
 # Far beyond what was lost; each receiver has tried again since.
-$oslo->sql(q{SELECT pg_switch_wal(); CREATE TABLE filler AS SELECT generate_series(1, 1000)});
+$oslo->sql(q{SELECT pg_switch_wal(); SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1000000))});
 $oslo->restart;
 my $stopped = q{SELECT count(*) FROM multicenter.link WHERE stopped ~ 'gone back in time'};
 is($_->sql($stopped), 1, 'written down at ' . $_->name) for ($lisbon, $oslo);
