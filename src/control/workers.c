@@ -91,6 +91,10 @@ mc_worker_begin(Oid dboid)
 		SetConfigOption(pinned_settings[i][0], pinned_settings[i][1],
 						PGC_SUSET, PGC_S_OVERRIDE);
 
+	/* Since PostgreSQL 17; the copy of a join is one transaction. */
+	if (GetConfigOption("transaction_timeout", true, false) != NULL)
+		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+
 	/* BackgroundWorkerInitializeConnection has put its own handler back. */
 	pqsignal(SIGINT, MC_SIG_IGN);
 }
