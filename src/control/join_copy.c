@@ -52,6 +52,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/rel.h"
@@ -161,6 +162,21 @@ check_rights(List *tables)
 				 errhint("Create them first, for example from pg_dumpall --roles-only; roles are not replicated.")));
 }
 
+/*
+ * Raise an error unless a relation of ours is a table, as it is at the sponsor.
+ * A view must not be read with our rights: it may call anybody's functions.
+ */
+static void
+require_table(char relkind, const JoinTable *table)
+{
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s.%s\" is a table at the sponsor but not here",
+						table->schema, table->name),
+				 errhint("Drop or rename it.")));
+}
+
 /* Is there a row in a table of ours? */
 static bool
 has_rows(const JoinTable *table)
@@ -184,10 +200,15 @@ mc_join_check_tables(GroupJoin *join, List *tables)
 	{
 		JoinTable  *table = lfirst(lc);
 		RangeVar   *name = makeRangeVar(pstrdup(table->schema), pstrdup(table->name), -1);
+		Oid			relid = RangeVarGetRelid(name, AccessShareLock, true);
 
-		if (!OidIsValid(RangeVarGetRelid(name, NoLock, true)))
+		if (!OidIsValid(relid))
+		{
 			absent = lappend(absent, makeString(quoted_name(table)));
-		else if (has_rows(table))
+			continue;
+		}
+		require_table(get_rel_relkind(relid), table);
+		if (has_rows(table))
 			filled = lappend(filled, makeString(quoted_name(table)));
 	}
 	if (filled != NIL)
@@ -531,12 +552,7 @@ copy_table(PeerConnection *peer, const JoinTable *table)
 	RangeVar   *name = makeRangeVar(pstrdup(table->schema), pstrdup(table->name), -1);
 	Relation	rel = table_openrv(name, RowExclusiveLock);
 
-	if (rel->rd_rel->relkind != RELKIND_RELATION &&
-		rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s.%s\" is a table at the sponsor but not here",
-						table->schema, table->name)));
+	require_table(rel->rd_rel->relkind, table);
 	if (table->columns[0] == '\0')
 		mc_peer_copy_begin(peer, psprintf("COPY %s TO STDOUT", quoted_name(table)));
 	else
@@ -733,17 +749,39 @@ mc_join_copy_centers(GroupJoin *join)
 	mc_join_release_origin();
 }
 
-/* Empty the tables; for mc_operation_try(). */
+/*
+ * Empty the tables; for mc_operation_try().  TRUNCATE wants all of them in one
+ * command, because of foreign keys, but they may have several owners.  So it
+ * runs with our rights, and must not run a trigger of theirs.
+ */
 static void
 empty_tables(void *arg)
 {
 	StringInfoData list;
+	StringInfoData oids;
+	char	   *trigger;
 	ListCell   *lc;
 
 	initStringInfo(&list);
+	initStringInfo(&oids);
 	foreach(lc, copied_tables)
-		appendStringInfo(&list, "%sONLY %s", list.len ? ", " : "", (char *) lfirst(lc));
+	{
+		char	   *name = lfirst(lc);
+
+		appendStringInfo(&list, "%sONLY %s", list.len ? ", " : "", name);
+		appendStringInfo(&oids, "%s%s::pg_catalog.regclass", oids.len ? ", " : "",
+						 quote_literal_cstr(name));
+	}
 	mc_step_begin();
+	trigger = mc_step_sql(psprintf("SELECT pg_catalog.quote_ident(tgname) FROM pg_catalog.pg_trigger"
+								   " WHERE tgrelid IN (%s)"
+								   "  AND tgtype OPERATOR(pg_catalog.&) 32::pg_catalog.int2"
+								   "   OPERATOR(pg_catalog.<>) 0::pg_catalog.int2"
+								   "  AND tgenabled IN ('A', 'R')", oids.data), 0, NULL);
+	if (trigger != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("trigger %s would run with the rights of a superuser", trigger)));
 	mc_step_sql(psprintf("TRUNCATE %s", list.data), 0, NULL);
 	mc_step_end();
 }

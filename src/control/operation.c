@@ -48,6 +48,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/varlena.h"
 
 #include "compat.h"
 
@@ -361,8 +362,15 @@ allow_plugin(void)
 {
 	const char *setting = "output_plugin_libraries";
 	const char *allowed = GetConfigOption(setting, true, false);
+	List	   *names;
+	ListCell   *lc;
 
-	if (allowed == NULL || strstr(allowed, MC_PLUGIN) != NULL)
+	if (allowed == NULL || !SplitGUCList(pstrdup(allowed), ',', &names))
+		return;
+
+	/* By name: ALTER SYSTEM may have made one of the whole list. */
+	foreach(lc, names)
+		if (strcmp(lfirst(lc), MC_PLUGIN) == 0)
 		return;
 	SetConfigOption(setting, psprintf("%s%s%s", allowed, allowed[0] ? ", " : "", MC_PLUGIN),
 					PGC_SUSET, PGC_S_OVERRIDE);

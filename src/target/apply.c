@@ -27,6 +27,7 @@
  */
 #include "postgres.h"
 
+#include "access/commit_ts.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "commands/trigger.h"
@@ -136,6 +137,13 @@ mc_apply_create(SharedLink *link, CenterId our_id, const char *peer_name)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Applier    *applier = palloc0(sizeof(Applier));
+
+	/* Without it rows have no version, and what is written gets none. */
+	if (!track_commit_timestamp)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("track_commit_timestamp is off, so conflicts cannot be decided"),
+				 errhint("Set track_commit_timestamp = on in postgresql.conf and restart the server.")));
 
 	/* Otherwise the triggers of users would run for the changes of a peer. */
 	if (SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)

@@ -35,7 +35,6 @@
  */
 #include "postgres.h"
 
-#include "access/commit_ts.h"
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -103,7 +102,6 @@ typedef struct Receiver
 	CenterId	peer_id;
 	Identity	identity;
 	Center		peer;
-	bool		catching_up;	/* our own state */
 	const char *dsn;
 	MemoryContext context;		/* as long as the process */
 	MemoryContext batch_context;
@@ -234,14 +232,7 @@ configure(Receiver *receiver)
 	found = mc_registry_identity(&receiver->identity) &&
 		mc_registry_center(receiver->peer_id, &receiver->peer);
 	if (found)
-	{
-		Center		own;
-
 		mc_registry_link(receiver->peer_id, &options);
-		receiver->catching_up =
-			mc_registry_center(receiver->identity.center_id, &own) &&
-			own.state == CENTER_CATCHING_UP;
-	}
 	MemoryContextSwitchTo(caller);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(receiver->context);
@@ -252,13 +243,6 @@ configure(Receiver *receiver)
 
 	if (options.stopped)
 		mc_stream_raise_stopped(options.stopped);
-
-	/* Without it rows have no version, and what is written gets none. */
-	if (!track_commit_timestamp)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("track_commit_timestamp is off, so conflicts cannot be decided"),
-				 errhint("Set track_commit_timestamp = on in postgresql.conf and restart the server.")));
 
 	receiver->dsn = options.dsn ? options.dsn : receiver->peer.dsn;
 	SetConfigOption("application_name",
@@ -332,7 +316,6 @@ connect_to_peer(Receiver *receiver)
 	stream->identity = &receiver->identity;
 	stream->progress = mc_apply_progress(receiver->applier);
 	stream->patient = lost_within_transaction(receiver);
-	stream->catching_up = receiver->catching_up;
 	mc_stream_open(stream);
 
 	/* What was confirmed once must not be taken back by a report. */

@@ -220,14 +220,25 @@ check_slot(PeerStream *stream, const char *slot)
 }
 
 /*
- * Tell the peer that our join is done.  The join has tried to, but if that
- * failed the peer would never ask for our changes, and so never hear of it.
+ * Tell the peer that our join is done, if it has just been.  The join has tried
+ * to, but if that failed the peer would never ask for our changes, and so never
+ * hear of it.
  */
 static void
 tell_catching_up(const PeerStream *stream)
 {
-	ask(stream, psprintf("SELECT multicenter.peer_center_state(%u, 'catching_up')",
-						 stream->identity->center_id));
+	MemoryContext caller = CurrentMemoryContext;
+	Center		own;
+	bool		catching_up;
+
+	StartTransactionCommand();
+	catching_up = mc_registry_center(stream->identity->center_id, &own) &&
+		own.state == CENTER_CATCHING_UP;
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	if (catching_up)
+		ask(stream, psprintf("SELECT multicenter.peer_center_state(%u, 'catching_up')",
+							 stream->identity->center_id));
 }
 
 /*
@@ -286,8 +297,7 @@ mc_stream_open(PeerStream *stream)
 						 quote_literal_cstr(slot)));
 	take_over_slot(stream, slot);
 	check_slot(stream, slot);
-	if (stream->catching_up)
-		tell_catching_up(stream);
+	tell_catching_up(stream);
 	if (stream->patient)
 		ask(stream, "SET wal_sender_timeout = " PATIENT_SENDER_TIMEOUT);
 

@@ -20,7 +20,6 @@ typedef struct PeerStream
 	OriginLsn	progress;		/* what is applied here; the stream starts
 								 * there */
 	bool		patient;		/* the peer must bear a long silence of ours */
-	bool		catching_up;	/* that is our state, which it must know */
 
 	/* Set by mc_stream_open(). */
 	PeerConnection *connection;

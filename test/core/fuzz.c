@@ -103,8 +103,7 @@ fuzz_frame(StringInfo sample)
 static bool
 fuzz_image(int *accepted)
 {
-	static const int encodings[] = {PG_UTF8, PG_LATIN1, PG_SQL_ASCII, PG_EUC_JP, PG_EUC_TW,
-	PG_MULE_INTERNAL};
+	static const int encodings[] = {PG_UTF8, PG_LATIN1, PG_SQL_ASCII, PG_EUC_JP, PG_EUC_TW};
 	SampleImage image;
 	bool		result = true;
 

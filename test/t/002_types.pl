@@ -267,6 +267,8 @@ push @tables, qw(wide_raw wide_mixed sizes);
 $_->sql($schema) foreach ($lisbon, $riga);
 
 # Apply must not depend on settings of the database it runs in.
+$riga->sql('ALTER DATABASE postgres SET standard_conforming_strings = off')
+  if $riga->release < 19;
 $riga->sql(
 	q{
 	ALTER DATABASE postgres SET datestyle = 'German, DMY';
@@ -277,7 +279,6 @@ $riga->sql(
 	ALTER DATABASE postgres SET xmloption = 'document';
 	ALTER DATABASE postgres SET search_path = 'junk, odd, public';
 	ALTER DATABASE postgres SET array_nulls = off;
-	ALTER DATABASE postgres SET standard_conforming_strings = off;
 	ALTER DATABASE postgres SET row_security = off;
 	ALTER DATABASE postgres SET check_function_bodies = off;
 	ALTER DATABASE postgres SET default_transaction_read_only = off;

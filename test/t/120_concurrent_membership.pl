@@ -17,7 +17,7 @@ use Test::More;
 my $lisbon = new_center('lisbon', dbname => 'lisbon');
 my @others = map { $lisbon->add_database($_) } qw(oslo riga rome);
 my ($oslo, $riga, $rome) = @others;
-my $clear = qr/already (?:in|a member of) (?:the )?group|is running|is joining|has not finished|another operation/;
+my $clear = qr/already (?:in|a member of) (?:the )?group|is running|is (?:joining|copying)|has not finished|another operation/;
 
 # Run statements at once, each of them [center, SQL].  Returns for each of them
 # what it has printed, errors included.
