@@ -29,11 +29,14 @@ static const char *const conflict_type_names[] = {
 	[CONFLICT_INSERT_EXISTS] = "insert_exists",
 	[CONFLICT_INSERT_DELETED] = "insert_deleted",
 	[CONFLICT_UPDATE_ORIGIN_DIFFERS] = "update_origin_differs",
+	[CONFLICT_UPDATE_EXISTS] = "update_exists",
 	[CONFLICT_UPDATE_DELETED] = "update_deleted",
 	[CONFLICT_UPDATE_MISSING] = "update_missing",
 	[CONFLICT_DELETE_ORIGIN_DIFFERS] = "delete_origin_differs",
 	[CONFLICT_DELETE_RECENTLY_UPDATED] = "delete_recently_updated",
 	[CONFLICT_DELETE_MISSING] = "delete_missing",
+	[CONFLICT_MULTIPLE_UNIQUE] = "multiple_unique_conflicts",
+	[CONFLICT_EXCLUSION_VIOLATION] = "exclusion_violation",
 };
 
 StaticAssertDecl(lengthof(conflict_type_names) == MC_CONFLICT_TYPE_LAST + 1,
@@ -53,6 +56,21 @@ mc_version_compare(RowVersion a, RowVersion b)
 	if (a.center != b.center)
 		return a.center < b.center ? -1 : 1;
 	return 0;
+}
+
+void
+mc_merge_observe(MergeState *state, LocalKnowledge knowledge, RowVersion version)
+{
+	int			order = mc_version_compare(version, state->version);
+
+	if (knowledge == LOCAL_NOTHING)
+		return;
+	if (state->knowledge == LOCAL_NOTHING || order > 0 ||
+		(order == 0 && knowledge != LOCAL_TOMBSTONE))
+	{
+		state->knowledge = knowledge;
+		state->version = version;
+	}
 }
 
 /* The row is here. */
@@ -114,7 +132,10 @@ decide_tombstone(const MergeInput *input, bool remote_is_newer)
 	return decision;
 }
 
-/* Nothing is known of the key. */
+/*
+ * Nothing is known of the key.  That means that nothing was deleted only if
+ * every delete that is newer than the change is still remembered.
+ */
 static MergeDecision
 decide_nothing(const MergeInput *input)
 {
@@ -130,27 +151,85 @@ decide_nothing(const MergeInput *input)
 		case MERGE_OP_DELETE:
 			decision.verdict = VERDICT_RECORD_TOMBSTONE;
 			decision.conflict = CONFLICT_DELETE_MISSING;
-			break;
+			return decision;
 	}
+	if (input->remote.commit_ts <= input->forgotten)
+		decision.verdict = VERDICT_QUARANTINE;
 	return decision;
 }
 
 MergeDecision
 mc_merge_decide(const MergeInput *input)
 {
-	bool		remote_is_newer;
+	static const MergeDecision undecidable = {VERDICT_QUARANTINE, CONFLICT_NONE};
 
 	/* An equal version is the change itself, seen before: keep. */
-	remote_is_newer = mc_version_compare(input->remote, input->local) > 0;
+	bool		remote_is_newer =
+		mc_version_compare(input->remote, input->local.version) > 0;
 
-	switch (input->knowledge)
+	switch (input->local.knowledge)
 	{
 		case LOCAL_LIVE:
 			return decide_live(input, remote_is_newer);
 		case LOCAL_TOMBSTONE:
 			return decide_tombstone(input, remote_is_newer);
+		case LOCAL_VERSION_LOST:
+			return remote_is_newer ? decide_live(input, true) : undecidable;
 		case LOCAL_NOTHING:
 			break;
 	}
 	return decide_nothing(input);
+}
+
+bool
+mc_merge_truncates(RowVersion truncate, RowVersion row, bool earlier)
+{
+	int			order = mc_version_compare(row, truncate);
+
+	return order < 0 || (order == 0 && earlier);
+}
+
+MarkerVerdict
+mc_merge_marker(const MarkerInput *input)
+{
+	if (!input->causes_applied)
+		return MARKER_WAIT;
+	if (input->local_live && input->local_seen && !input->key_changed &&
+		!input->older_pending)
+		return MARKER_FILL;
+	return MARKER_REQUEST;
+}
+
+RefreshVerdict
+mc_merge_refresh(RowVersion refresh, const MergeState *local, bool pending)
+{
+	int			order = mc_version_compare(refresh, local->version);
+
+	if (local->knowledge == LOCAL_NOTHING)
+		return pending ? REFRESH_PUT : REFRESH_DROP;
+	if (order == 0)
+		return local->knowledge == LOCAL_LIVE ? REFRESH_OVERWRITE : REFRESH_DROP;
+	return order > 0 ? REFRESH_PUT : REFRESH_DROP;
+}
+
+bool
+mc_merge_owes_refresh(const MergeState *local, CenterId our_id,
+					  RowVersion lost, bool seen)
+{
+	return local->knowledge == LOCAL_LIVE &&
+		local->version.center == our_id && !seen &&
+		mc_version_compare(local->version, lost) > 0;
+}
+
+int
+mc_merge_clash(RowVersion a, const char *a_key, uint32 a_len,
+			   RowVersion b, const char *b_key, uint32 b_len)
+{
+	int			order = mc_version_compare(a, b);
+
+	if (order == 0)
+		order = memcmp(a_key, b_key, Min(a_len, b_len));
+	if (order == 0)
+		order = a_len < b_len ? -1 : 1;
+	return order;
 }

@@ -10,6 +10,7 @@
 
 #include "core/types.h"
 
+/* What a change wants to do with the row of its key. */
 typedef enum MergeOp
 {
 	MERGE_OP_INSERT,
@@ -17,13 +18,22 @@ typedef enum MergeOp
 	MERGE_OP_DELETE,
 } MergeOp;
 
-/* What this center knows of the key of an incoming change. */
+/* What this center knows of a key. */
 typedef enum LocalKnowledge
 {
 	LOCAL_NOTHING,				/* no row and no tombstone */
-	LOCAL_LIVE,					/* a visible row, with its version */
-	LOCAL_TOMBSTONE,			/* a remembered delete, with its version */
+	LOCAL_LIVE,					/* a row, visible or displaced */
+	LOCAL_TOMBSTONE,			/* a remembered delete or TRUNCATE */
+	LOCAL_VERSION_LOST,			/* a row whose version nobody knows any more;
+								 * version is the greatest that it may have */
 } LocalKnowledge;
+
+/* The greatest thing known of a key; all zero: nothing. */
+typedef struct MergeState
+{
+	LocalKnowledge knowledge;
+	RowVersion	version;
+} MergeState;
 
 typedef enum Verdict
 {
@@ -31,6 +41,7 @@ typedef enum Verdict
 	VERDICT_PUT,				/* write the incoming row, whatever is here */
 	VERDICT_DELETE,				/* delete the local row */
 	VERDICT_RECORD_TOMBSTONE,	/* no row here: only remember the delete */
+	VERDICT_QUARANTINE,			/* cannot be decided: keep it aside, visibly */
 } Verdict;
 
 /* Names of SQL views and policies; see mc_conflict_type_name(). */
@@ -40,22 +51,26 @@ typedef enum McConflictType
 	CONFLICT_INSERT_EXISTS,
 	CONFLICT_INSERT_DELETED,
 	CONFLICT_UPDATE_ORIGIN_DIFFERS,
+	CONFLICT_UPDATE_EXISTS,
 	CONFLICT_UPDATE_DELETED,
 	CONFLICT_UPDATE_MISSING,
 	CONFLICT_DELETE_ORIGIN_DIFFERS,
 	CONFLICT_DELETE_RECENTLY_UPDATED,
 	CONFLICT_DELETE_MISSING,
+	CONFLICT_MULTIPLE_UNIQUE,
+	CONFLICT_EXCLUSION_VIOLATION,
 } McConflictType;
 
-#define MC_CONFLICT_TYPE_LAST	CONFLICT_DELETE_MISSING
+#define MC_CONFLICT_TYPE_LAST	CONFLICT_EXCLUSION_VIOLATION
 
 typedef struct MergeInput
 {
 	MergeOp		op;
 	RowVersion	remote;			/* version of the incoming change */
-	LocalKnowledge knowledge;
-	RowVersion	local;			/* version of the local row or tombstone */
+	MergeState	local;
 	bool		concurrent;		/* the change had not seen the local version */
+	TimestampTz forgotten;		/* deletes up to here may be forgotten; 0: all
+								 * that can still matter are remembered */
 } MergeInput;
 
 typedef struct MergeDecision
@@ -71,8 +86,72 @@ typedef struct MergeDecision
  */
 extern int	mc_version_compare(RowVersion a, RowVersion b);
 
+/*
+ * Take one more thing that is known of the key into account: a live row, a
+ * dead row, a tombstone, a TRUNCATE.  The greatest version stays.  At equal
+ * versions a live row stays: it was put after the delete in one transaction.
+ */
+extern void mc_merge_observe(MergeState *state, LocalKnowledge knowledge,
+							 RowVersion version);
+
 /* Decide on one change by the table of design section 2.  Pure. */
 extern MergeDecision mc_merge_decide(const MergeInput *input);
+
+/*
+ * Is a row dead under a TRUNCATE?  earlier: the row was put before the
+ * TRUNCATE in the same transaction.
+ */
+extern bool mc_merge_truncates(RowVersion truncate, RowVersion row, bool earlier);
+
+/* An update without the out-of-line values that it left alone (section 2.5). */
+typedef struct MarkerInput
+{
+	bool		causes_applied; /* its transaction's vector is covered here */
+	bool		local_live;		/* a row is here to take the values from */
+	bool		local_seen;		/* whose version the update had seen, or of
+								 * the same author */
+	bool		key_changed;
+	bool		older_pending;	/* an older incomplete version of the key */
+} MarkerInput;
+
+typedef enum MarkerVerdict
+{
+	MARKER_FILL,				/* take the values from the local row */
+	MARKER_WAIT,				/* keep the change until its causes are here */
+	MARKER_REQUEST,				/* keep it, and ask its author for the row */
+} MarkerVerdict;
+
+extern MarkerVerdict mc_merge_marker(const MarkerInput *input);
+
+typedef enum RefreshVerdict
+{
+	REFRESH_DROP,
+	REFRESH_OVERWRITE,			/* the row at this very version */
+	REFRESH_PUT,				/* the row is older, or pending */
+} RefreshVerdict;
+
+/*
+ * A whole row arrives from the author of its version.  pending: an incomplete
+ * version of the key waits here, up to this refresh's or newer.
+ */
+extern RefreshVerdict mc_merge_refresh(RowVersion refresh,
+									   const MergeState *local, bool pending);
+
+/*
+ * Must this center, without being asked, send its row to everybody?  lost: the
+ * version that lost to our row, incomplete or refreshed; seen: our write had
+ * it before it as a complete row.  (Section 2.5, rule d.)
+ */
+extern bool mc_merge_owes_refresh(const MergeState *local, CenterId our_id,
+								  RowVersion lost, bool seen);
+
+/*
+ * Which of two rows that clash on a secondary unique key or an exclusion
+ * constraint stays visible: negative if a loses, positive if b does.  Keys
+ * are canonical bytes and differ.
+ */
+extern int	mc_merge_clash(RowVersion a, const char *a_key, uint32 a_len,
+						   RowVersion b, const char *b_key, uint32 b_len);
 
 /* The SQL name of a conflict type, such as "insert_exists". */
 extern const char *mc_conflict_type_name(McConflictType type);

@@ -56,11 +56,11 @@ look_at_local(RemoteTransaction *transaction, TupleTableSlot *slot,
 	local->slot = slot;
 	if (!found)
 	{
-		local->knowledge = LOCAL_NOTHING;
+		local->state.knowledge = LOCAL_NOTHING;
 		return;
 	}
 
-	local->knowledge = LOCAL_LIVE;
+	local->state.knowledge = LOCAL_LIVE;
 
 	/* The raw xmin: freezing a row does not hide who wrote it. */
 	xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
@@ -68,17 +68,17 @@ look_at_local(RemoteTransaction *transaction, TupleTableSlot *slot,
 	if (TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin)))
 	{
 		/* Within one transaction the later change wins. */
-		local->version = transaction->version;
+		local->state.version = transaction->version;
 		local->predecessor = true;
 		return;
 	}
 	if (TransactionIdGetCommitTsData(DatumGetTransactionId(xmin), &commit_ts,
 									 &origin))
 	{
-		local->version.center = mc_author_of_origin(origin,
+		local->state.version.center = mc_author_of_origin(origin,
 													transaction->our_id);
-		if (local->version.center != MC_NO_CENTER)
-			local->version.commit_ts = commit_ts;
+		if (local->state.version.center != MC_NO_CENTER)
+			local->state.version.commit_ts = commit_ts;
 	}
 
 	/*
@@ -86,8 +86,8 @@ look_at_local(RemoteTransaction *transaction, TupleTableSlot *slot,
 	 * this one has seen the row even where the author's clock does not say
 	 * so.  A row without an author has the base version, older than any.
 	 */
-	local->predecessor = local->version.center == transaction->peer ||
-		local->version.center == MC_NO_CENTER;
+	local->predecessor = local->state.version.center == transaction->peer ||
+		local->state.version.center == MC_NO_CENTER;
 }
 
 /*
@@ -109,9 +109,9 @@ decide(RemoteTransaction *transaction, MergeOp op, const LocalRow *local)
 
 	input.op = op;
 	input.remote = transaction->version;
-	input.knowledge = local->knowledge;
-	if (!local->predecessor)
-		input.local = local->version;
+	input.local = local->state;
+	if (local->predecessor)
+		memset(&input.local.version, 0, sizeof(RowVersion));
 	input.concurrent = change_is_concurrent(local);
 	return mc_merge_decide(&input);
 }
@@ -128,7 +128,7 @@ fill_write_row(TargetTable *table, const LocalRow *local)
 	TupleTableSlot *slot = table->write_row;
 	TupleTableSlot *source = NULL;
 
-	if (local && local->knowledge == LOCAL_LIVE)
+	if (local && local->state.knowledge == LOCAL_LIVE)
 	{
 		source = local->slot;
 		slot_getallattrs(source);
@@ -327,7 +327,7 @@ delete_old_key(RemoteTransaction *transaction, TargetTable *table,
 	WriteResult result;
 
 	/* No row: the put of the new key tells that story. */
-	if (local->knowledge != LOCAL_LIVE)
+	if (local->state.knowledge != LOCAL_LIVE)
 		return WRITE_DONE;
 	result = delete_row(transaction, table, local);
 
@@ -381,7 +381,7 @@ apply_key_change(RemoteTransaction *transaction, TargetTable *table)
 	 */
 	check_complete(table);
 	put_row(transaction, table,
-			local.knowledge == LOCAL_LIVE ? MERGE_OP_INSERT : MERGE_OP_UPDATE,
+			local.state.knowledge == LOCAL_LIVE ? MERGE_OP_INSERT : MERGE_OP_UPDATE,
 			&table->new_row, table->other_row);
 }
 

@@ -106,6 +106,8 @@ resolution_name(MergeDecision decision)
 			return "keep_local";
 		case VERDICT_RECORD_TOMBSTONE:
 			return "skip";
+		case VERDICT_QUARANTINE:
+			return "quarantine";
 	}
 	return "skip";
 }
@@ -129,10 +131,10 @@ mc_conflict_note(RemoteTransaction *transaction, TargetTable *table,
 	conflict->peer = transaction->peer;
 	conflict->relid = RelationGetRelid(table->rel);
 	conflict->key_json = key_json(table, key);
-	if (local->knowledge == LOCAL_LIVE)
+	if (local->state.knowledge == LOCAL_LIVE)
 	{
 		conflict->local_row_json = row_json(local->slot);
-		conflict->local = local->version;
+		conflict->local = local->state.version;
 	}
 	if (remote_row)
 		conflict->remote_row_json = row_json(remote_row);

@@ -13,8 +13,7 @@
 /* What is known of the local row when a conflict is decided. */
 typedef struct LocalRow
 {
-	LocalKnowledge knowledge;
-	RowVersion	version;
+	MergeState	state;
 	bool		predecessor;	/* the change knew it: no competition */
 	TupleTableSlot *slot;		/* with LOCAL_LIVE: the row */
 } LocalRow;

@@ -20,6 +20,7 @@
 #include "nodes/execnodes.h"
 #include "state/history.h"
 #include "state/shared.h"
+#include "state/vector.h"
 #include "target/relation.h"
 #include "utils/typcache.h"
 
@@ -36,6 +37,7 @@ typedef struct RemoteTransaction
 	List	   *tables;			/* TargetTable *, those that are open */
 	List	   *rechecks;		/* UniqueRecheck *, in context */
 	List	   *conflicts;		/* ConflictRecord *, in change_context */
+	const DependencyVector *vector; /* what its author had applied before */
 	LinkCounters counters;		/* of this transaction */
 	bool		catalog_changed;	/* the list of centers was written */
 } RemoteTransaction;

@@ -70,8 +70,8 @@ test_cells(void)
 {
 	for (int i = 0; i < lengthof(cells); i++)
 	{
-		MergeInput	input = {.op = cells[i].op,.knowledge = cells[i].knowledge,
-			.local = {100, 2},.remote = {100 + cells[i].age, 2},
+		MergeInput	input = {.op = cells[i].op,.local = {cells[i].knowledge, {100, 2}},
+			.remote = {100 + cells[i].age, 2},
 		.concurrent = cells[i].concurrent};
 		MergeDecision decision = mc_merge_decide(&input);
 
@@ -108,12 +108,13 @@ static void
 apply_change(Key *key, MergeOp op, RowVersion version)
 {
 	MergeInput	input = {.op = op,.remote = version,
-		.knowledge = key->knowledge,.local = key->version,
+		.local = {key->knowledge, key->version},
 	.concurrent = true};
 
 	switch (mc_merge_decide(&input).verdict)
 	{
 		case VERDICT_KEEP_LOCAL:
+		case VERDICT_QUARANTINE:
 			return;
 		case VERDICT_PUT:
 			key->knowledge = LOCAL_LIVE;

@@ -1,0 +1,89 @@
+/*-------------------------------------------------------------------------
+ *
+ * note.h
+ *	  Notes about keys: what the rows of a table cannot say themselves.
+ *
+ * NOTES
+ *	  The table multicenter.key_note holds, by relation and key:
+ *
+ *	  NOTE_TOMBSTONE	the key was deleted at this version.  Only where no
+ *						dead row of the table says so.
+ *	  NOTE_DISPLACED	the row of the key, at this version, lost a secondary
+ *						unique key or exclusion constraint and is kept here.
+ *	  NOTE_VERSION		the row that xid wrote under this key has this
+ *						version, and not that of xid's commit.
+ *	  NOTE_REMOVED		the row that xid removed under this key was not
+ *						deleted: it was displaced, or moved away.
+ *
+ *	  A key is found by a hash that agrees with the equality of the identity
+ *	  index, and then compared by that equality.  Looking costs nothing where
+ *	  a relation has no notes: see mc_note_find().
+ *
+ *	  Two appliers that find nothing under a key must not both act on that.
+ *	  Whoever acts on a key without a live row claims it first; the claim is
+ *	  given up when the transaction ends.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_NOTE_H
+#define MC_NOTE_H
+
+#include "target/table.h"
+#include "utils/jsonb.h"
+
+typedef enum NoteKind
+{
+	NOTE_TOMBSTONE = 't',
+	NOTE_DISPLACED = 'd',
+	NOTE_VERSION = 'v',
+	NOTE_REMOVED = 'x',
+} NoteKind;
+
+/* The key of a row, in a form that does not depend on its transaction. */
+typedef struct RowKey
+{
+	Oid			relid;
+	int64		hash;
+	Jsonb	   *values;			/* {"column": "text", ...} of the identity */
+} RowKey;
+
+typedef struct KeyNote
+{
+	int64		id;
+	NoteKind	kind;
+	RowKey		key;
+	RowVersion	version;
+	TransactionId xid;			/* NOTE_VERSION, NOTE_REMOVED */
+	Jsonb	   *row;			/* NOTE_DISPLACED: {"column": "text" | null} */
+	TimestampTz since;
+} KeyNote;
+
+/* The key of a row; allocated in the current context.  As the table's owner. */
+extern void mc_note_key(TargetTable *table, const RemoteRow *row, RowKey *key);
+
+/*
+ * The notes of a key, as a list of KeyNote * in the current context; NIL at
+ * once where the relation has none at all.  Sees what this transaction and
+ * all committed ones have written.  Not as the table's owner.
+ */
+extern List *mc_note_find(TargetTable *table, const RowKey *key);
+
+/* All notes of one kind of a relation, newest version first. */
+extern List *mc_note_list(Oid relid, NoteKind kind);
+
+/* Write a note; id and since of the argument are ignored. */
+extern void mc_note_add(const KeyNote *note);
+extern void mc_note_remove(int64 id);
+
+/*
+ * Claim a key until the end of the transaction, waiting for another applier's
+ * transaction that has it.
+ */
+extern void mc_note_claim(RemoteTransaction *transaction, const RowKey *key);
+
+/* A row as jsonb of its columns' text output, and back into a RemoteRow. */
+extern Jsonb *mc_note_row_to_jsonb(TargetTable *table, TupleTableSlot *slot);
+extern void mc_note_row_from_jsonb(TargetTable *table, const Jsonb *values,
+								   RemoteRow *row);
+
+#endif							/* MC_NOTE_H */
