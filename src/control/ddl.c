@@ -19,12 +19,15 @@
  *	  Refused is what is no schema change (rows replicate by themselves), what
  *	  cannot run in a transaction, what concerns the whole server (other
  *	  databases may live there), what carries a password, and multicenter's
- *	  own objects.  A rewrite of a table is refused by its event trigger.
+ *	  own objects.  A rewrite of a table waits for a fence around it on all
+ *	  centers: see rewrite.c.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
@@ -34,15 +37,24 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "control/ddl.h"
+#include "control/rewrite.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
+#include "optimizer/optimizer.h"
 #include "origin/message.h"
+#include "parser/parse_coerce.h"
+#include "parser/parse_expr.h"
 #include "parser/parse_func.h"
+#include "parser/parse_relation.h"
+#include "parser/parse_type.h"
 #include "state/registry.h"
 #include "target/apply.h"
+#include "target/table.h"
 #include "tcop/cmdtag.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
@@ -51,6 +63,7 @@
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 #include "utils/varlena.h"
 
 #include "compat.h"
@@ -67,6 +80,10 @@ static object_access_hook_type prev_object_access = NULL;
 
 /* Is a replicated command running, here or for a peer? */
 static bool running = false;
+static bool applied = false;	/* for a peer */
+
+/* What the attempt to run a command has found that it would rewrite. */
+static Oid	wants_rewrite = InvalidOid;
 
 PG_FUNCTION_INFO_V1(mc_replicate_ddl);
 
@@ -337,6 +354,64 @@ why_refused(Node *stmt)
 	}
 }
 
+/* The expression by which ALTER COLUMN TYPE converts; NULL: cannot be told. */
+static Node *
+conversion(Relation rel, AlterTableCmd *cmd)
+{
+	ColumnDef  *column = (ColumnDef *) cmd->def;
+	ParseState *pstate = make_parsestate(NULL);
+	AttrNumber	attnum = get_attnum(RelationGetRelid(rel), cmd->name);
+	Oid			type;
+	int32		typmod;
+	Node	   *expr;
+
+	if (attnum == InvalidAttrNumber)
+		return NULL;
+	typenameTypeIdAndMod(NULL, column->typeName, &type, &typmod);
+	if (column->raw_default != NULL)
+	{
+		addNSItemToQuery(pstate,
+						 addRangeTableEntryForRelation(pstate, rel, AccessShareLock,
+													   NULL, false, true),
+						 false, true, true);
+		expr = transformExpr(pstate, copyObject(column->raw_default),
+							 EXPR_KIND_ALTER_COL_TRANSFORM);
+	}
+	else
+		expr = (Node *) makeVar(1, attnum, get_atttype(RelationGetRelid(rel), attnum),
+								-1, InvalidOid, 0);
+	return coerce_to_target_type(pstate, expr, exprType(expr), type, typmod,
+								 COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
+}
+
+/*
+ * Refuse to convert the values of a column by an expression that may give
+ * another result on each center.
+ */
+static void
+check_conversions(AlterTableStmt *stmt)
+{
+	Relation	rel = relation_openrv_extended(stmt->relation, AccessShareLock, true);
+	ListCell   *lc;
+
+	if (rel == NULL)
+		return;					/* the command will say so */
+	foreach(lc, stmt->cmds)
+	{
+		AlterTableCmd *cmd = lfirst_node(AlterTableCmd, lc);
+
+		if (cmd->subtype == AT_AlterColumnType &&
+			contain_mutable_functions(conversion(rel, cmd)))
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot replicate a conversion of column \"%s\" that is not immutable",
+							cmd->name),
+					 errdetail("It could give other values on other centers."),
+					 errhint("Use only immutable functions in USING, or fill a new column by an UPDATE.")));
+	}
+	relation_close(rel, NoLock);
+}
+
 /* Refuse a statement, or one inside it, that must not be replicated. */
 static void
 check_statement(Node *stmt)
@@ -349,6 +424,8 @@ check_statement(Node *stmt)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot replicate command %s", CreateCommandName(stmt)),
 				 errhint("%s", hint)));
+	if (IsA(stmt, AlterTableStmt))
+		check_conversions((AlterTableStmt *) stmt);
 	if (!IsA(stmt, CreateSchemaStmt))
 		return;
 	foreach(lc, ((CreateSchemaStmt *) stmt)->schemaElts)
@@ -427,28 +504,17 @@ send_change(const SchemaChange *change)
 	pfree(message.data);
 }
 
-/*
- * Check and run a command under a search_path, as the current user.  send:
- * also send it to the peers.
- */
+/* Run a command that was checked. */
 static void
-run_command(const SchemaChange *change, const char *search_path, bool send)
+execute_command(const char *command)
 {
-	int			guc_level = NewGUCNestLevel();
-
-	(void) set_config_option("search_path", search_path,
-							 PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	check_command(change->command);
-	if (send)
-		send_change(change);
 	running = true;
 
 	/* The flag must not outlive the command, whatever way that ends. */
 	PG_TRY();
 	{
 		SPI_connect();
-		if (SPI_execute(change->command, false, 0) < 0)
+		if (SPI_execute(command, false, 0) < 0)
 			elog(ERROR, "could not run a replicated command");
 		SPI_finish();
 	}
@@ -457,7 +523,83 @@ run_command(const SchemaChange *change, const char *search_path, bool send)
 		running = false;
 	}
 	PG_END_TRY();
+}
+
+/*
+ * Send and run a command in a subtransaction.  Returns the table that it
+ * wanted to rewrite, and then has not done and sent anything; InvalidOid: it
+ * is done.
+ */
+static Oid
+try_command(const SchemaChange *change)
+{
+	MemoryContext caller_context = CurrentMemoryContext;
+	ResourceOwner caller_owner = CurrentResourceOwner;
+
+	wants_rewrite = InvalidOid;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller_context);
+
+	/* Caught because only the attempt tells what a command rewrites. */
+	PG_TRY();
+	{
+		send_change(change);
+		execute_command(change->command);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		if (!OidIsValid(wants_rewrite))
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller_context);
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller_context);
+	CurrentResourceOwner = caller_owner;
+	return wants_rewrite;
+}
+
+/*
+ * Check and run a command under a search_path, as the current user.  send:
+ * also send it to the peers, behind a fence around a table that it rewrites.
+ */
+static void
+run_command(const SchemaChange *change, const char *search_path, bool send)
+{
+	int			guc_level = NewGUCNestLevel();
+	Oid			relid;
+
+	(void) set_config_option("search_path", search_path,
+							 PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	check_command(change->command);
+	applied = !send;			/* a process does only one of the two */
+	if (!send)
+		execute_command(change->command);
+	else
+		while (OidIsValid(relid = try_command(change)))
+			mc_rewrite_fence(relid);
 	AtEOXact_GUC(false, guc_level);
+}
+
+void
+mc_ddl_want_rewrite(Oid relid)
+{
+	wants_rewrite = relid;
+}
+
+bool
+mc_ddl_is_running(void)
+{
+	return running;
+}
+
+bool
+mc_ddl_is_applied(void)
+{
+	return applied;
 }
 
 /*
@@ -575,8 +717,9 @@ find_role(const char *name)
 	return role;
 }
 
-void
-mc_ddl_apply(const char *content, uint32 len)
+/* Run a schema change that a peer has sent, in the applier's transaction. */
+static void
+apply_change(RemoteTransaction *transaction, const char *content, uint32 len)
 {
 	SchemaChange change;
 	Oid			role;
@@ -595,6 +738,7 @@ mc_ddl_apply(const char *content, uint32 len)
 						   SECURITY_RESTRICTED_OPERATION);
 	run_command(&change, change.search_path, false);
 	SetUserIdAndSecContext(save_userid, save_sec_context);
+	transaction->counters.ddl++;
 }
 
 /* Is an object of our extension or in our schema? */
@@ -638,5 +782,5 @@ mc_ddl_init(void)
 {
 	prev_object_access = object_access_hook;
 	object_access_hook = object_access;
-	mc_apply_set_ddl_function(mc_ddl_apply);
+	mc_apply_register_message(MC_DDL_PREFIX, apply_change);
 }

@@ -13,12 +13,17 @@
 /* Install the hook and register mc_ddl_apply(); from _PG_init(). */
 extern void mc_ddl_init(void);
 
+/* Is a replicated command running, in this session or applied for a peer? */
+extern bool mc_ddl_is_running(void);
+
+/* Is it one of a peer? */
+extern bool mc_ddl_is_applied(void);
+
 /*
- * Run a schema change that a peer has sent, in the current transaction.
- * content is role, search_path and command, each ended by a zero byte.
- * Raises an error if it is malformed, refused, or fails.
+ * Say that the command that is running would rewrite a table, which has to be
+ * fenced before; the caller then raises an error to end the attempt.
  */
-extern void mc_ddl_apply(const char *content, uint32 len);
+extern void mc_ddl_want_rewrite(Oid relid);
 
 /* Does a parsed utility statement concern the whole server? */
 extern bool mc_ddl_is_cluster_wide(Node *stmt);

@@ -13,8 +13,8 @@
  *		it, a leaving one would not send it any more;
  *	  - dropping the database or the extension: slots at the peers would
  *		keep their WAL for ever;
- *	  - rewriting a replicated table: every row would get the version of the
- *		ALTER, and so win over changes that were made after its own.
+ *	  - rewriting a replicated table without a fence around it, and writing
+ *		to a fenced table: see rewrite.c.
  *
  *	  In a database that is no center each hook costs one look at shared
  *	  memory.  In a center a statement that writes also costs a look at a
@@ -37,6 +37,7 @@
 #include "commands/extension.h"
 #include "control/ddl.h"
 #include "control/guard.h"
+#include "control/rewrite.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/plannodes.h"
@@ -191,6 +192,7 @@ check_gate(WriteGate gate, Oid relid)
 		return;
 	if (gate_is_shut(gate))
 		refuse_at_gate(gate, psprintf("write to table \"%s\"", get_rel_name(relid)));
+	mc_rewrite_check_write(relid);
 	has_passed = true;
 }
 
@@ -471,6 +473,7 @@ mc_refuse_rewrite(PG_FUNCTION_ARGS)
 {
 	Relation	rel;
 	Oid			relid;
+	int			reason;
 	bool		replicated;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
@@ -481,15 +484,12 @@ mc_refuse_rewrite(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 
 	relid = DatumGetObjectId(OidFunctionCall0(F_PG_EVENT_TRIGGER_TABLE_REWRITE_OID));
+	reason = DatumGetInt32(OidFunctionCall0(F_PG_EVENT_TRIGGER_TABLE_REWRITE_REASON));
 	rel = relation_open(relid, AccessShareLock);
 	replicated = rel->rd_createSubid == InvalidSubTransactionId &&
 		mc_route_table(rel) != ROUTE_NONE;
 	relation_close(rel, NoLock);
 	if (replicated)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot rewrite table \"%s\"", get_rel_name(relid)),
-				 errdetail("A rewrite would give all its rows a new version, which would win over newer changes of other centers."),
-				 errhint("Add a new column without a volatile default, fill it in batches, and then drop the old one.")));
+		mc_rewrite_check(relid, reason);
 	PG_RETURN_NULL();
 }

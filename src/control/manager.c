@@ -31,6 +31,7 @@
 #include "control/departed.h"
 #include "control/guard.h"
 #include "control/operation.h"
+#include "control/rewrite.h"
 #include "control/workers.h"
 #include "executor/spi.h"
 #include "catalog/pg_type.h"
@@ -77,6 +78,7 @@ typedef struct Manager
 	TimestampTz catching_up_since;	/* 0: not catching up */
 	bool		told_detached;
 	bool		no_extension;	/* dropped while the library was not loaded */
+	bool		fencing;		/* a fence around a table exists */
 
 	TimestampTz next_heartbeat;
 	TimestampTz next_registry_check;
@@ -620,6 +622,18 @@ do_timed_work(Manager *manager, TimestampTz now)
 	}
 }
 
+/* See to the fences around tables.  look: the registry has changed. */
+static void
+manage_fences(Manager *manager, bool look)
+{
+	List	   *centers = NIL;
+	ListCell   *lc;
+
+	foreach(lc, manager->members)
+		centers = lappend_int(centers, ((Member *) lfirst(lc))->center->id);
+	manager->fencing = mc_rewrite_work(manager->identity.center_id, centers, look);
+}
+
 /* When the next round has something to do if nobody wakes us. */
 static long
 next_round_ms(Manager *manager)
@@ -636,6 +650,8 @@ next_round_ms(Manager *manager)
 		if (link != NULL && link->pid == 0 && link->start_after > now)
 			next = Min(next, link->start_after);
 	}
+	if (manager->fencing)
+		next = Min(next, TimestampTzPlusMilliseconds(now, MC_FENCE_POLL_MS));
 	return Max(1, TimestampDifferenceMilliseconds(now, next));
 }
 
@@ -644,9 +660,10 @@ static bool
 manage(Manager *manager)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	bool		look = registry_is_due(manager, now);
 	ListCell   *lc;
 
-	if (registry_is_due(manager, now))
+	if (look)
 	{
 		if (!read_registry(manager))
 			return false;
@@ -671,6 +688,7 @@ manage(Manager *manager)
 			manage_link(manager, member);
 	}
 	forget_parted(manager);
+	manage_fences(manager, look);
 	do_timed_work(manager, now);
 	return true;
 }

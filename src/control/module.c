@@ -9,6 +9,7 @@
 
 #include "control/ddl.h"
 #include "control/guard.h"
+#include "control/rewrite.h"
 #include "control/workers.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -32,6 +33,7 @@ _PG_init(void)
 	mc_shared_init();
 	mc_guard_init();
 	mc_ddl_init();
+	mc_rewrite_init();
 	if (!IsBinaryUpgrade)
 		mc_supervisor_register();
 }

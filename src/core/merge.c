@@ -165,7 +165,7 @@ mc_merge_decide(const MergeInput *input)
 
 	/* An equal version is the change itself, seen before: keep. */
 	bool		remote_is_newer =
-		mc_version_compare(input->remote, input->local.version) > 0;
+	mc_version_compare(input->remote, input->local.version) > 0;
 
 	switch (input->local.knowledge)
 	{

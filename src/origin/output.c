@@ -417,10 +417,11 @@ pass_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 {
 	OutputState *state = ctx->output_plugin_private;
 	bool		heartbeat = !transactional && strcmp(prefix, MC_MESSAGE_PREFIX) == 0;
-	bool		ddl = transactional && strcmp(prefix, MC_DDL_PREFIX) == 0;
+	bool		for_apply = transactional &&
+	(strcmp(prefix, MC_DDL_PREFIX) == 0 || strcmp(prefix, MC_FENCE_PREFIX) == 0);
 	WireBytes	content;
 
-	if (!heartbeat && !ddl)
+	if (!heartbeat && !for_apply)
 		return;
 	if (!mc_message_check(prefix, transactional,
 						  transactional ? txn->xid : InvalidTransactionId,

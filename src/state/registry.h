@@ -21,6 +21,7 @@
 #define MC_PLUGIN			"multicenter"
 #define MC_MESSAGE_PREFIX	"multicenter"	/* heartbeats */
 #define MC_DDL_PREFIX		"multicenter_ddl"	/* replicate_ddl() */
+#define MC_FENCE_PREFIX		"multicenter_fence" /* rewrites of tables */
 
 typedef enum CenterState
 {

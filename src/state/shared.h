@@ -24,6 +24,7 @@
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "state/fence.h"
 #include "storage/spin.h"
 
 /* Commits that a link remembers to find its progress under a snapshot. */
@@ -54,6 +55,7 @@ typedef struct SharedDatabase
 								 * own */
 	pg_atomic_uint32 gate;		/* WriteGate; read without the mutex */
 	pg_atomic_uint32 sealed;	/* not even a commit may pass the gate */
+	SharedFences fences;
 } SharedDatabase;
 
 typedef enum LinkState

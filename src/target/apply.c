@@ -84,12 +84,25 @@ struct Applier
 	int			queue_count;
 };
 
-static DdlApplyFunction ddl_function = NULL;
+/* Who carries out which messages. */
+#define MAX_MESSAGE_KINDS	8
+
+typedef struct MessageKind
+{
+	const char *prefix;
+	MessageApplyFunction function;
+} MessageKind;
+
+static MessageKind message_kinds[MAX_MESSAGE_KINDS];
+static int	nmessage_kinds = 0;
 
 void
-mc_apply_set_ddl_function(DdlApplyFunction function)
+mc_apply_register_message(const char *prefix, MessageApplyFunction function)
 {
-	ddl_function = function;
+	Assert(nmessage_kinds < MAX_MESSAGE_KINDS);
+	message_kinds[nmessage_kinds].prefix = prefix;
+	message_kinds[nmessage_kinds].function = function;
+	nmessage_kinds++;
 }
 
 /* The replication origin of a peer; made if it is missing. */
@@ -441,26 +454,33 @@ apply_truncate(Applier *applier, const WireRecord *record)
 	applier->transaction.counters.truncates++;
 }
 
-/* Apply a schema change, or refuse a message that we do not know. */
+/* Who carries out a message; refuse one that we do not know. */
+static MessageApplyFunction
+find_message_kind(Applier *applier, WireBytes prefix)
+{
+	for (int i = 0; i < nmessage_kinds; i++)
+		if (prefix.len == strlen(message_kinds[i].prefix) &&
+			memcmp(prefix.data, message_kinds[i].prefix, prefix.len) == 0)
+			return message_kinds[i].function;
+	reject(applier, "a message with an unknown prefix");
+	return NULL;				/* keep the compiler quiet */
+}
+
+/* Apply a message: a schema change, or what a peer tells us. */
 static void
 apply_message(Applier *applier, const WireRecord *record)
 {
-	if (record->prefix.len != strlen(MC_DDL_PREFIX) ||
-		memcmp(record->prefix.data, MC_DDL_PREFIX, record->prefix.len) != 0)
-		reject(applier, "a message with an unknown prefix");
-	if (ddl_function == NULL)
-		elog(ERROR, "nothing is there to apply schema changes");
+	MessageApplyFunction function = find_message_kind(applier, record->prefix);
 
-	set_position(applier, "DDL", NULL);
+	set_position(applier, "MESSAGE", NULL);
 
 	/* It cannot change tables that are in use, and may give rows new places. */
 	mc_table_close_all(&applier->transaction);
 	mc_write_check_deferred(&applier->transaction);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	ddl_function(record->content.data, record->content.len);
+	function(&applier->transaction, record->content.data, record->content.len);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
-	applier->transaction.counters.ddl++;
 }
 
 /* Apply a row. */

@@ -64,12 +64,16 @@ extern bool mc_apply_in_transaction(const Applier *applier);
 extern OriginLsn mc_apply_flushed(Applier *applier, bool flush);
 
 /*
- * Carries out a schema change, the content of an MC_DDL_PREFIX message.  It
- * belongs to a lower layer, which sets it before the first frame.
+ * Carries out a message with this prefix, which a peer has written in its
+ * transaction.  It belongs to a lower layer, which registers it before the
+ * first frame.  All tables are closed, and a snapshot is active.
  */
-typedef void (*DdlApplyFunction) (const char *content, uint32 len);
+struct RemoteTransaction;
+typedef void (*MessageApplyFunction) (struct RemoteTransaction *transaction,
+									  const char *content, uint32 len);
 
-extern void mc_apply_set_ddl_function(DdlApplyFunction function);
+extern void mc_apply_register_message(const char *prefix,
+									  MessageApplyFunction function);
 
 /* Where the applier is, for reports. */
 extern const ApplyPosition *mc_apply_position(const Applier *applier);

@@ -76,7 +76,7 @@ look_at_local(RemoteTransaction *transaction, TupleTableSlot *slot,
 									 &origin))
 	{
 		local->state.version.center = mc_author_of_origin(origin,
-													transaction->our_id);
+														  transaction->our_id);
 		if (local->state.version.center != MC_NO_CENTER)
 			local->state.version.commit_ts = commit_ts;
 	}

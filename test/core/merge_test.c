@@ -71,7 +71,7 @@ test_cells(void)
 	for (int i = 0; i < lengthof(cells); i++)
 	{
 		MergeInput	input = {.op = cells[i].op,.local = {cells[i].knowledge, {100, 2}},
-			.remote = {100 + cells[i].age, 2},
+		.remote = {100 + cells[i].age, 2},
 		.concurrent = cells[i].concurrent};
 		MergeDecision decision = mc_merge_decide(&input);
 

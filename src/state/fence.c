@@ -1,0 +1,108 @@
+/*-------------------------------------------------------------------------
+ *
+ * fence.c
+ *	  Fences around tables, as the processes of one database see them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "state/fence.h"
+#include "state/shared.h"
+#include "storage/proc.h"
+
+#include "compat.h"
+
+FenceAnswer
+mc_fence(Oid relid)
+{
+	SharedDatabase *database;
+	uint32		count;
+
+	if (mc_gate() == GATE_NO_GROUP)
+		return FENCE_NONE;
+	database = mc_shared_database(MyDatabaseId, false);
+	if (database == NULL || pg_atomic_read_u32(&database->fences.known) == 0)
+		return FENCE_UNKNOWN;
+
+	/* The caller's lock on the table comes first; see control/rewrite.c. */
+	pg_memory_barrier();
+	count = pg_atomic_read_u32(&database->fences.count);
+	if (count > MC_MAX_FENCED)
+		return FENCE_STANDS;
+	pg_read_barrier();
+	for (uint32 i = 0; i < count; i++)
+		if (database->fences.relids[i] == relid)
+			return FENCE_STANDS;
+	return FENCE_NONE;
+}
+
+void
+mc_fence_publish(Oid dboid, List *relids)
+{
+	SharedFences *fences = &mc_shared_database(dboid, true)->fences;
+	int			count = list_length(relids);
+
+	/* While the array is changed, all tables count as fenced. */
+	if (count > 0 || pg_atomic_read_u32(&fences->count) > 0)
+		pg_atomic_write_u32(&fences->count, PG_UINT32_MAX);
+	pg_memory_barrier();
+	for (int i = 0; i < Min(count, MC_MAX_FENCED); i++)
+		fences->relids[i] = list_nth_oid(relids, i);
+	pg_memory_barrier();
+	pg_atomic_write_u32(&fences->count, (uint32) count);
+	pg_atomic_write_u32(&fences->known, 1);
+	pg_memory_barrier();
+}
+
+bool
+mc_fence_request(Oid dboid, int64 token, Oid relid)
+{
+	SharedDatabase *database = mc_shared_database(dboid, true);
+	FenceRequest *request = &database->fences.request;
+	bool		done;
+
+	SpinLockAcquire(&database->mutex);
+	done = token == 0 || request->token == 0;
+	if (done)
+	{
+		request->token = token;
+		request->relid = relid;
+		request->granted = false;
+		GET_VXID_FROM_PGPROC(request->session, *MyProc);
+	}
+	SpinLockRelease(&database->mutex);
+	mc_shared_reload(dboid);
+	return done;
+}
+
+Oid
+mc_fence_granted(Oid dboid)
+{
+	FenceRequest request;
+
+	mc_fence_requested(dboid, &request);
+	return request.granted ? request.relid : InvalidOid;
+}
+
+void
+mc_fence_requested(Oid dboid, FenceRequest *request)
+{
+	SharedDatabase *database = mc_shared_database(dboid, true);
+
+	SpinLockAcquire(&database->mutex);
+	*request = database->fences.request;
+	SpinLockRelease(&database->mutex);
+}
+
+void
+mc_fence_grant(Oid dboid, int64 token)
+{
+	SharedDatabase *database = mc_shared_database(dboid, true);
+
+	SpinLockAcquire(&database->mutex);
+	if (database->fences.request.token == token)
+		database->fences.request.granted = true;
+	SpinLockRelease(&database->mutex);
+}

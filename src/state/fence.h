@@ -1,0 +1,68 @@
+/*-------------------------------------------------------------------------
+ *
+ * fence.h
+ *	  Fences around tables, as the processes of one database see them.
+ *
+ * NOTES
+ *	  control/rewrite.c has the protocol.  Here is what sessions must see at
+ *	  every write, and how one asks its manager for a fence.  dboid is always
+ *	  a center; functions that a session of another database may call say so.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_FENCE_H
+#define MC_FENCE_H
+
+#include "nodes/pg_list.h"
+#include "port/atomics.h"
+#include "storage/lock.h"
+
+/* How many tables can be fenced one by one; if there are more, all are. */
+#define MC_MAX_FENCED			64
+
+/* A session that wants to rewrite a table. */
+typedef struct FenceRequest
+{
+	int64		token;			/* 0: nobody wants to */
+	VirtualTransactionId session;
+	Oid			relid;
+	bool		granted;
+} FenceRequest;
+
+typedef struct SharedFences
+{
+	pg_atomic_uint32 known;		/* the manager has published, see below */
+	pg_atomic_uint32 count;		/* above MC_MAX_FENCED: all tables */
+	Oid			relids[MC_MAX_FENCED];
+	FenceRequest request;		/* guarded by the database's mutex */
+} SharedFences;
+
+typedef enum FenceAnswer
+{
+	FENCE_NONE,
+	FENCE_STANDS,
+	FENCE_UNKNOWN,				/* the manager has not looked since the start */
+} FenceAnswer;
+
+/* Is a table of this session's database fenced?  Cheap; in any database. */
+extern FenceAnswer mc_fence(Oid relid);
+
+/* The manager: these tables are fenced, and no others. */
+extern void mc_fence_publish(Oid dboid, List *relids);
+
+/*
+ * A session asks for a fence; false if another session has.  token is unique
+ * at this center; 0 withdraws the request.  Wakes the manager.
+ */
+extern bool mc_fence_request(Oid dboid, int64 token, Oid relid);
+
+/* The table whose fence was granted to the request; InvalidOid: none yet. */
+extern Oid	mc_fence_granted(Oid dboid);
+
+/* The manager: who asks, for what; token 0: nobody. */
+extern void mc_fence_requested(Oid dboid, FenceRequest *request);
+
+/* The manager: the fence stands on all centers. */
+extern void mc_fence_grant(Oid dboid, int64 token);
+
+#endif							/* MC_FENCE_H */
