@@ -1,0 +1,208 @@
+# Harness: which seeds run together, what is printed, and how a failing
+# schedule is made small.
+package Harness;
+
+use strict;
+use warnings;
+
+use Getopt::Long qw(GetOptionsFromArray);
+use Runner;
+use Schedule;
+use Time::HiRes qw(time);
+
+# So many seeds share a pattern: seed N belongs to batch N / $batch_size.
+our $batch_size = 40;
+
+# Prints text, whole lines.
+our $report = sub { print @_ };
+sub report { my (@text) = @_; return $report->(@text) }
+
+my $usage = <<"END";
+usage: test/model/run [--clusters | --databases] [OPTION...]
+
+  --clusters           three servers (default)
+  --databases          three databases of one server
+  --seeds FROM-TO      run these seeds (1-200)
+  --seed N             run one
+  --events N           how many events a schedule has (60)
+  --weights KIND=N,... how often a kind of operation is drawn
+  --without FEATURE,.. leave out: @Schedule::features
+  --shrink             make each failing schedule as small as possible
+  --copies N           run each seed so many times at once (1)
+  --verbose            print the whole story of each failing seed
+END
+
+sub main
+{
+	my (@arguments) = @_;
+	my %option = (events => 60, seeds => '1-200', copies => 1);
+	GetOptionsFromArray(\@arguments, \%option, 'clusters', 'databases', 'seeds=s', 'seed=i', 'events=i',
+		'weights=s', 'without=s', 'shrink', 'copies=i', 'verbose', 'settle=i', 'stop')
+	  && !@arguments or die $usage;
+	$option{seeds} = $option{seed} if defined $option{seed};
+	$option{seeds} =~ /^(\d+)(?:-(\d+))?$/ or die $usage;
+	my ($first, $last) = ($1, $2 // $1);
+	my @rest = map { "--$_ $option{$_}" } grep { defined $option{$_} } qw(weights without);
+	push(@rest, "--events $option{events}") if $option{events} != 60;
+	$option{weights} = { map { split(/=/, $_, 2) } split(/,/, $option{weights} // '') };
+	$option{without} = { map { ($_ => 1) } split(/,/, $option{without} // '') };
+
+	my $runner = Runner->new(databases => $option{databases}, (settle => $option{settle}) x !!$option{settle});
+	my @failed;
+	my $started = time;
+	run_seeds($runner, $first, $last, \%option, sub {
+			my ($entry, $pattern) = @_;
+			return unless @{ $entry->{problems} };
+			push(@failed, $entry);
+			report("FAILED: seed $entry->{seed}; alone: " . command($runner, $entry, @rest) . "\n");
+			report($option{verbose} ? $runner->story($entry, $pattern)
+				: map { "    $_\n" } first_of(6, @{ $entry->{problems} }));
+			shrink($runner, $entry, $pattern) if $option{shrink};
+		});
+	my $count = $runner->{count};
+	report(sprintf("%d seeds, %d failed, %.0f s: %d transactions (%d rolled back), %d rows and %d displaced in the end; %d groups\n",
+		$last - $first + 1, scalar @failed, time - $started, @$count{qw(transactions failed rows displaced)}, $runner->{groups}));
+	$runner->abandon;
+	return @failed ? 1 : 0;
+}
+
+# How to run an entry alone.
+sub command
+{
+	my ($runner, $entry, @rest) = @_;
+	return join(' ', 'test/model/run', $runner->{databases} ? '--databases' : '--clusters',
+		"--seed $entry->{seed}", @rest, '--shrink');
+}
+
+sub first_of { my ($n, @list) = @_; return @list > $n ? (@list[ 0 .. $n - 1 ], '...') : @list }
+
+# Run seeds in their batches; $finished->(entry, pattern) is called for each.
+# It has failed if its list of problems is not empty.
+sub run_seeds
+{
+	my ($runner, $first, $last, $option, $finished) = @_;
+	for (my $seed = $first; $seed <= $last;)
+	{
+		my $batch = int($seed / $batch_size);
+		my $end = ($batch + 1) * $batch_size - 1;
+		$end = $last if $end > $last;
+		my $pattern = Schedule::pattern($batch, %$option);
+		my @entries = map { entry($_, $pattern, $option) } map { ($_) x ($option->{copies} || 1) } $seed .. $end;
+		my $started = time;
+		my @trouble = $runner->run_batch($pattern, \@entries);
+		report(sprintf("batch %d, seeds %d to %d: %.1f s\n", $batch, $seed, $end, time - $started));
+		if (@trouble)
+		{
+			report(map { "    $_\n" } map { split(/\n/, $_) } @trouble);
+			# The link says at which table it stopped, which tells the seed.
+			my ($culprit) = grep { my $table = $_->{table}; grep { /\b$table\b/ } @trouble } @entries;
+			push(@{ ($culprit || $entries[0])->{problems} }, first_of(3, @trouble));
+		}
+		$finished->($_, $pattern) foreach @entries;
+		$seed = $end + 1;
+	}
+	return;
+}
+
+sub entry
+{
+	my ($seed, $pattern, $option) = @_;
+	my $shape = Schedule::shape($seed, %$option);
+	return { seed => $seed, shape => $shape, transactions => Schedule::transactions($shape, $pattern, %$option) };
+}
+
+# An entry with some of the transactions of another one.
+sub variant
+{
+	my ($entry, @transactions) = @_;
+	return { seed => $entry->{seed}, shape => $entry->{shape}, transactions => \@transactions };
+}
+
+# Which of these variants fail?  All run at once, each of them twice.
+sub failing
+{
+	my ($runner, $pattern, @variants) = @_;
+	my @entries = map { ($_, variant($_, @{ $_->{transactions} })) } @variants;
+	my @trouble = $runner->run_batch($pattern, \@entries);
+	if (@trouble)
+	{
+		# A broken link does not report whose fault it was: one at a time.
+		return $variants[0] if @variants == 1;
+		return map { failing($runner, $pattern, $_) } @variants;
+	}
+	my @failing;
+	foreach my $i (0 .. $#variants)
+	{
+		my ($found) = grep { @{ $_->{problems} } } @entries[ 2 * $i, 2 * $i + 1 ];
+		push(@failing, $found) if $found;
+	}
+	return @failing;
+}
+
+# Make a failing schedule small: leave out transactions, then statements, then
+# events, as long as it fails.  Prints the smallest one.
+sub shrink
+{
+	my ($runner, $entry, $pattern) = @_;
+	local $runner->{settle} = 4;
+	my $best = $entry;
+	for (my $part = @{ $best->{transactions} } / 2; ;)
+	{
+		my @all = @{ $best->{transactions} };
+		my $size = $part < 1 ? 1 : int($part);
+		my @variants = map { my $from = $_;
+			variant($best, @all[ grep { $_ < $from || $_ >= $from + $size } 0 .. $#all ]) }
+		  grep { $_ % $size == 0 } 0 .. $#all;
+		report("shrinking: ", scalar @all, " transactions\n");
+		my ($smaller) = @all > 1 ? failing($runner, $pattern, @variants) : ();
+		$best = $smaller if $smaller;
+		last if !$smaller && $size == 1;
+		$part /= 2 unless $smaller;
+	}
+	$best = shrink_statements($runner, $best, $pattern);
+	($best, $pattern) = shrink_pattern($runner, $best, $pattern);
+	report("the smallest schedule that fails:\n", $runner->story($best, $pattern));
+	return;
+}
+
+sub shrink_statements
+{
+	my ($runner, $best, $pattern) = @_;
+	while (1)
+	{
+		my @variants;
+		my @all = @{ $best->{transactions} };
+		foreach my $i (0 .. $#all)
+		{
+			my @statements = @{ $all[$i]{statements} };
+			next if @statements < 2;
+			foreach my $j (0 .. $#statements)
+			{
+				my @copy = @all;
+				$copy[$i] = { %{ $all[$i] }, statements => [ @statements[ grep { $_ != $j } 0 .. $#statements ] ] };
+				push(@variants, variant($best, @copy));
+			}
+		}
+		my ($smaller) = @variants ? failing($runner, $pattern, @variants) : ();
+		return $best unless $smaller;
+		$best = $smaller;
+	}
+}
+
+sub shrink_pattern
+{
+	my ($runner, $best, $pattern) = @_;
+	# Events at which nothing is left to do go first.
+	my %written = map { ($_->{event} => 1) } @{ $best->{transactions} };
+	my @events = grep { $_->{kind} ne 'write' || $written{ $_->{id} } } @$pattern;
+	for (my $i = $#events; $i >= 0; $i--)
+	{
+		next if $events[$i]{kind} eq 'write';
+		my @fewer = @events[ grep { $_ != $i } 0 .. $#events ];
+		my ($found) = failing($runner, \@fewer, variant($best, @{ $best->{transactions} }));
+		($best, @events) = ($found, @fewer) if $found;
+	}
+	return ($best, \@events);
+}
+
+1;

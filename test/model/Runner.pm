@@ -1,0 +1,445 @@
+# Runner: runs batches of schedules on three real centers, and compares what
+# the centers hold in the end with the model.
+#
+# Many seeds run at once: each has a table of its own, all share the pattern
+# of what the links do.  At each center one session runs the transactions;
+# what their statements return is the history that the model is given, with
+# the commit timestamps that the server recorded.  A transaction that failed
+# is not part of it.
+package Runner;
+
+use strict;
+use warnings;
+
+use Carp;
+use Links;
+use Model;
+use Multicenter::Cluster;
+use PostgreSQL::Test::Utils ();
+use Schedule;
+use Session;
+use Time::HiRes qw(time usleep);
+
+# Errors that a transaction may get: unique keys, exclusion, deadlock.
+my %expected_error = map { ($_ => 1) } qw(00000 23505 23P01 40P01);
+
+# Columns of a row, and how they are compared.
+my @columns = qw(u w r v n big);
+my $row_of = "%s.id, %1\$s.u, %1\$s.w, %1\$s.r, %1\$s.v, %1\$s.n, length(%1\$s.big) || ':' || md5(%1\$s.big)";
+
+# Names of servers must not come again in one process.
+my $groups_made = 0;
+
+# Options: databases (three databases of one server instead of three servers),
+# settle (seconds that the end may take), say (a function that prints).
+sub new
+{
+	my ($class, %option) = @_;
+	my $self = bless {
+		settle => 15, say => sub { print "@_\n" }, %option,
+		runs => 0, groups => 0,
+		count => { transactions => 0, failed => 0, seeds => 0, rows => 0, displaced => 0 },
+	}, $class;
+	return $self;
+}
+
+# The group, made when it is needed first and after one was broken.
+sub group
+{
+	my ($self) = @_;
+	return $self->{group} if $self->{group};
+	$self->{groups}++;
+	$groups_made++;
+	my @names = map { "$_$groups_made" } qw(lisbon oslo tokyo);
+	my @centers = make_group(\@names, databases => $self->{databases},
+		conf => "multicenter.heartbeat_interval = '200ms'\ndeadlock_timeout = '200ms'\nautovacuum_naptime = '5s'\n");
+	my $prefix = PostgreSQL::Test::Utils::tempdir() . '/session';
+	my @members;
+	foreach my $center (@centers)
+	{
+		push(@members, { center => $center, name => $center->name, index => scalar @members,
+				session => Session->new($center->node->connstr($center->dbname), "$prefix." . $center->name),
+				id => $center->id });
+		$center->sql('CREATE EXTENSION IF NOT EXISTS amcheck');
+	}
+	$self->{group} = { members => \@members, links => Links->new(@members) };
+	return $self->{group};
+}
+
+# Give a group up, for example because a link is stalled for good.
+sub abandon
+{
+	my ($self) = @_;
+	my $group = delete $self->{group} or return;
+	foreach my $member (@{ $group->{members} })
+	{
+		eval { $member->{session}->end };
+	}
+	my %nodes = map { ($_->{center}->node->name => $_->{center}) } @{ $group->{members} };
+	foreach my $center (values %nodes)
+	{
+		eval { $center->stop('immediate') };
+	}
+	return;
+}
+
+# Run entries on one pattern.  An entry is { seed, shape, transactions }; it
+# gets: problems (a list of texts, empty if it passed), history, visible,
+# displaced, and rows (of each center).  Returns what was wrong with the batch
+# as a whole, as a list of texts.
+sub run_batch
+{
+	my ($self, $pattern, $entries) = @_;
+	my $run = ++$self->{runs};
+	my @trouble;
+	foreach my $i (0 .. $#$entries)
+	{
+		my $entry = $entries->[$i];
+		$entry->{table} = "m${run}_$entry->{seed}_$i";
+		@$entry{qw(history problems errors)} = ([], [], []);
+	}
+	my $fine = eval {
+		my $group = $self->group;
+		$self->everywhere(map { my $sql = Schedule::create_sql($_->{shape}); $sql =~ s/\{t\}/$_->{table}/g; $sql } @$entries);
+		$group->{links}->hold_all;
+		$self->play($pattern, $entries);
+		$group->{links}->free_all;
+		@trouble = $self->settle($entries);
+		push(@trouble, $self->check_group($entries)) unless @trouble;
+		$self->everywhere(map { "DROP TABLE $_->{table};\n" } @$entries) unless @trouble;
+		1;
+	};
+	push(@trouble, "the run has failed: $@") unless $fine;
+	if (@trouble)
+	{
+		push(@trouble, map { $_->{center}->describe_links } @{ $self->{group}{members} }) if $self->{group};
+		$self->abandon;
+	}
+	$self->{count}{seeds} += @$entries;
+	return @trouble;
+}
+
+# Run SQL at all centers.
+sub everywhere
+{
+	my ($self, @sql) = @_;
+	my @sessions = map { $_->{session} } @{ $self->group->{members} };
+	$_->start(join('', @sql)) foreach @sessions;
+	foreach my $session (@sessions)
+	{
+		my @lines = $session->finish;
+		croak "unexpected output: @lines" if @lines;
+	}
+	return;
+}
+
+# The events of a pattern, one after the other.
+sub play
+{
+	my ($self, $pattern, $entries) = @_;
+	my $links = $self->group->{links};
+	my @members = @{ $self->group->{members} };
+	my @by_event;
+	foreach my $entry (@$entries)
+	{
+		push(@{ $by_event[ $_->{event} ][ $_->{center} ] }, { entry => $entry, transaction => $_ })
+		  foreach @{ $entry->{transactions} };
+	}
+	# Where each center's WAL ended after a write event, or the one before.
+	my @ends = map { [] } @members;
+	foreach my $event (@$pattern)
+	{
+		my ($kind, $from, $to) = @$event{qw(kind from to)};
+		if ($kind eq 'write')
+		{
+			my @centers = grep { $by_event[ $event->{id} ][$_] } @{ $event->{centers} };
+			my %end = $self->write_at($by_event[ $event->{id} ], @centers);
+			push(@{ $ends[$_] }, [ $event->{id}, $end{$_} ]) foreach @centers;
+		}
+		elsif ($kind eq 'deliver')
+		{
+			my @reached = grep { $_->[0] <= $event->{upto} } @{ $ends[$from] };
+			$links->deliver($from, $to, $reached[-1][1]) if @reached;
+		}
+		elsif ($kind eq 'free') { $links->free($from, $to) }
+		else                    { $links->hold($from, $to) }
+	}
+	return;
+}
+
+# The transactions of one event at these centers, at the same time.  Returns
+# the end of WAL of each.
+sub write_at
+{
+	my ($self, $by_center, @centers) = @_;
+	my @members = @{ $self->group->{members} };
+	my (%work, %end);
+	foreach my $center (@centers)
+	{
+		my @work = @{ $by_center->[$center] };
+		$work{$center} = \@work;
+		my $script = '';
+		$script .= script_of($work[$_]{entry}, $work[$_]{transaction}, $_) foreach 0 .. $#work;
+		$members[$center]{session}->start("${script}SELECT 'end', pg_current_wal_insert_lsn();\n");
+	}
+	foreach my $center (@centers)
+	{
+		my @results = map { { rows => [] } } @{ $work{$center} };
+		foreach my $line ($members[$center]{session}->finish)
+		{
+			my ($what, $number, @rest) = split(/\|/, $line, -1);
+			if    ($what eq 'row')   { push(@{ $results[$number]{rows} }, \@rest) }
+			elsif ($what eq 'xid')   { $results[$number]{xid} = $rest[0] }
+			elsif ($what eq 'state') { $results[$number]{state} = $rest[0] }
+			elsif ($what eq 'end')   { $end{$center} = $number }
+			else                     { croak "unexpected output: $line" }
+		}
+		$self->remember($members[$center], $work{$center}, \@results);
+	}
+	return %end;
+}
+
+# A transaction as one query string, so that an error ends it.
+sub script_of
+{
+	my ($entry, $transaction, $number) = @_;
+	my @sql = ('BEGIN');
+	my @statements = @{ $transaction->{statements} };
+	foreach my $i (0 .. $#statements)
+	{
+		my $sql = $statements[$i]{sql};
+		$sql .= " RETURNING 'row', $number, $i, " . sprintf($row_of, '{t}')
+		  if $statements[$i]{kind} =~ /^(?:put|key|delete)$/;
+		push(@sql, $sql =~ s/\{t\}/$entry->{table}/gr);
+	}
+	push(@sql, "SELECT 'xid', $number, pg_current_xact_id()", 'COMMIT');
+	return join(" \\;\n", @sql) . ";\n\\echo state|$number|:SQLSTATE\nROLLBACK;\n";
+}
+
+# Enter what was committed into the history of its seed.
+sub remember
+{
+	my ($self, $member, $work, $results) = @_;
+	my @xids = map { $_->{xid} } grep { $_->{xid} } @$results;
+	my %time;
+	if (@xids)
+	{
+		foreach my $line ($member->{session}->run(
+				"SELECT x, (extract(epoch FROM pg_xact_commit_timestamp(x::text::xid)) * 1000000)::bigint"
+				  . " FROM unnest('{" . join(',', @xids) . "}'::bigint[]) x;\n"))
+		{
+			my ($xid, $time) = split(/\|/, $line);
+			$time{$xid} = $time if $time ne '~';
+		}
+	}
+	foreach my $i (0 .. $#$work)
+	{
+		my ($entry, $transaction) = @{ $work->[$i] }{qw(entry transaction)};
+		my $result = $results->[$i];
+		$self->{count}{transactions}++;
+		my $time = defined $result->{xid} ? $time{ $result->{xid} } : undef;
+		if (!defined $time)
+		{
+			$self->{count}{failed}++;
+			my $state = $result->{state} || 'unknown';
+			push(@{ $entry->{errors} }, "$transaction->{name}: error $state");
+			push(@{ $entry->{problems} }, "transaction $transaction->{name} at $member->{name}: unexpected error $state")
+			  if $state eq '00000' || !$expected_error{$state};
+			next;
+		}
+		push(@{ $entry->{history} }, {
+			name => $transaction->{name}, center => $member->{id}, time => $time, xid => $result->{xid},
+			sequence => ++$self->{sequence}, operations => operations($transaction, $result->{rows}) });
+	}
+	return;
+}
+
+# What a committed transaction did, in the order of its statements.
+sub operations
+{
+	my ($transaction, $rows) = @_;
+	my @statements = @{ $transaction->{statements} };
+	my @returned;
+	push(@{ $returned[ $_->[0] ] }, $_) foreach @$rows;
+	my @operations;
+	foreach my $i (grep { !$statements[$_]{undone} } 0 .. $#statements)
+	{
+		my $statement = $statements[$i];
+		push(@operations, ['truncate']) if $statement->{kind} eq 'truncate';
+		foreach my $returned (@{ $returned[$i] || [] })
+		{
+			my (undef, $id, @values) = @$returned;
+			push(@operations, [ 'delete', $statement->{old} ]) if $statement->{kind} eq 'key';
+			push(@operations, $statement->{kind} eq 'delete' ? [ 'delete', $id ] : [ 'put', $id, row(@values) ]);
+		}
+	}
+	return \@operations;
+}
+
+# A row as a hash of its values.
+sub row
+{
+	my (@values) = @_;
+	my %row;
+	@row{@columns} = map { $_ eq '~' ? undef : $_ } @values;
+	return \%row;
+}
+
+sub row_text
+{
+	my ($row) = @_;
+	return '(' . join(', ', map { "$_ " . ($row->{$_} // '~') } @columns) . ')';
+}
+
+#
+# The end
+#
+
+# Wait until all is applied and the centers hold what the model says; what
+# differs still when the time is up are the problems of each entry.
+sub settle
+{
+	my ($self, $entries) = @_;
+	my @members = @{ $self->group->{members} };
+	foreach my $entry (@$entries)
+	{
+		@$entry{qw(visible displaced)} = Model::final(Schedule::clash($entry->{shape}), @{ $entry->{history} });
+		$self->{count}{rows} += keys %{ $entry->{visible} };
+		$self->{count}{displaced} += keys %{ $entry->{displaced} };
+	}
+	my @trouble = $self->group->{links}->wait_quiet;
+	my $deadline = time + $self->{settle};
+	my @open = @$entries;
+	while (1)
+	{
+		$self->look(@open);
+		my @differ = grep { differences($_, @members) } @open;
+		# What was right once must stay so: look at all of them again.
+		if (!@differ)
+		{
+			last if @open == @$entries;
+			@open = @$entries;
+			next;
+		}
+		@open = @differ;
+		last if @trouble || time > $deadline;
+		usleep(100_000);
+	}
+	push(@{ $_->{problems} }, differences($_, @members)) foreach @$entries;
+	return @trouble;
+}
+
+# Read the tables of entries at each center.
+sub look
+{
+	my ($self, @entries) = @_;
+	my @members = @{ $self->group->{members} };
+	my $script = join('', map {
+			"SELECT $_, " . sprintf($row_of, 't') . " FROM $entries[$_]{table} t ORDER BY 2;\n" } 0 .. $#entries);
+	$_->{rows} = [ map { {} } @members ] foreach @entries;
+	$_->{session}->start($script) foreach @members;
+	foreach my $member (@members)
+	{
+		foreach my $line ($member->{session}->finish)
+		{
+			my ($i, $id, @values) = split(/\|/, $line, -1);
+			my $rows = $entries[$i]{rows}[ $member->{index} ];
+			push(@{ $entries[$i]{problems} }, "$member->{name} has two rows with the key $id") if $rows->{$id};
+			$rows->{$id} = row(@values);
+		}
+	}
+	return;
+}
+
+# Lines that say where the centers differ from the model.
+sub differences
+{
+	my ($entry, @members) = @_;
+	my @lines;
+	foreach my $member (@members)
+	{
+		my $rows = $entry->{rows}[ $member->{index} ];
+		my %keys = (%$rows, %{ $entry->{visible} });
+		foreach my $key (sort { $a <=> $b } keys %keys)
+		{
+			my ($here, $visible, $displaced) = ($rows->{$key}, $entry->{visible}{$key}, $entry->{displaced}{$key});
+			my $is = $here ? row_text($here) : 'nothing';
+			my $should = $visible ? row_text($visible) : 'nothing';
+			next if $is eq $should;
+			$should = 'displaced ' . row_text($displaced) if $displaced;
+			push(@lines, "$member->{name}, key $key: has $is, should have $should");
+		}
+	}
+	return @lines;
+}
+
+# What must be true of the group as a whole when it is quiet.
+sub check_group
+{
+	my ($self, $entries) = @_;
+	my @trouble;
+	foreach my $member (@{ $self->group->{members} })
+	{
+		foreach my $line ($member->{session}->run(
+				q{SELECT peer, retries, last_error_sqlstate, last_error FROM multicenter.stat_links
+				  WHERE direction = 'in' AND last_error IS NOT NULL AND last_error_sqlstate <> '40P01';}))
+		{
+			push(@trouble, "$member->{name}: the link has failed: $line");
+		}
+		my $script = '';
+		foreach my $i (0 .. $#$entries)
+		{
+			$script .= "SELECT 'index', $i, indexrelid::regclass FROM pg_index"
+			  . " WHERE indrelid = '$entries->[$i]{table}'::regclass AND bt_index_check(indexrelid, true) IS NULL"
+			  . " AND indexrelid IN (SELECT oid FROM pg_class WHERE relam = 403);\n\\echo sql|$i|:SQLSTATE|:LAST_ERROR_MESSAGE\n";
+		}
+		foreach my $line ($member->{session}->run($script))
+		{
+			my ($what, $i, $state, $message) = split(/\|/, $line);
+			push(@{ $entries->[$i]{problems} }, "$member->{name}: index check: $message")
+			  if $what eq 'sql' && $state ne '00000';
+		}
+	}
+	return @trouble;
+}
+
+#
+# What a person reads
+#
+
+# The whole story of an entry.
+sub story
+{
+	my ($self, $entry, $pattern) = @_;
+	my $table = Schedule::create_sql($entry->{shape});
+	my @lines = split(/\n/, $table);
+	my %history = map { ($_->{name} => $_) } @{ $entry->{history} };
+	my @names = map { $_->{name} } @{ ($self->{group} || { members => [] })->{members} };
+	@names = ('center 0', 'center 1', 'center 2') unless @names;
+	foreach my $event (@$pattern)
+	{
+		if ($event->{kind} ne 'write')
+		{
+			my $upto = defined $event->{upto} ? " up to event $event->{upto}" : '';
+			push(@lines, "event $event->{id}: $event->{kind} $names[ $event->{from} ] -> $names[ $event->{to} ]$upto");
+			next;
+		}
+		foreach my $transaction (grep { $_->{event} == $event->{id} } @{ $entry->{transactions} })
+		{
+			my $done = $history{ $transaction->{name} };
+			push(@lines, "event $event->{id}: transaction $transaction->{name} at $names[ $transaction->{center} ], "
+				  . ($done ? "version $done->{time}." . "$done->{center}, xid $done->{xid}" : 'rolled back'));
+			push(@lines, map { "    $_->{sql}" } @{ $transaction->{statements} });
+			push(@lines, map { my ($kind, $key, $row) = @$_;
+					"    => $kind" . (defined $key ? " $key" : '') . ($row ? ' ' . row_text($row) : '') }
+				  @{ $done->{operations} }) if $done;
+		}
+	}
+	push(@lines, 'problems:', map { "    $_" } @{ $entry->{problems} });
+	push(@lines, 'the model says:',
+		(map { "    $_: visible " . row_text($entry->{visible}{$_}) } sort keys %{ $entry->{visible} || {} }),
+		(map { "    $_: displaced " . row_text($entry->{displaced}{$_}) } sort keys %{ $entry->{displaced} || {} }));
+	return join("\n", @lines) . "\n";
+}
+
+1;

@@ -1,0 +1,47 @@
+# Goal: whatever three centers do to a table, and in whatever order the links
+# bring it to the others, in the end all hold the same, and what the merge
+# rules say.
+#
+# Method: the model test in test/model, with random schedules from seeds: most
+# on three databases of one server, some on three servers.  A seed that fails
+# says how to run it alone, and the smallest schedule that fails is printed by
+# that.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../lib", "$FindBin::RealBin/../model";
+use Harness;
+use Test::More;
+
+# What the server cannot do yet.
+my @without = qw(delete key truncate toast unique);
+
+my %option = (events => 60, without => { map { ($_ => 1) } @without });
+my @rest = @without ? '--without ' . join(',', @without) : ();
+
+$Harness::report = sub { note(join('', @_)) };
+
+# Run seeds, one assertion for each.
+sub run_share
+{
+	my ($databases, $first, $last) = @_;
+	my $runner = Runner->new(databases => $databases);
+	my $failed = 0;
+	Harness::run_seeds($runner, $first, $last, \%option, sub {
+			my ($entry, $pattern) = @_;
+			return if ok(!@{ $entry->{problems} },
+				($databases ? 'three databases' : 'three servers') . ", seed $entry->{seed}");
+			diag('alone: ' . Harness::command($runner, $entry, @rest));
+			diag($failed++ ? join("\n", @{ $entry->{problems} }) : $runner->story($entry, $pattern));
+		});
+	my $count = $runner->{count};
+	note(join(', ', map { "$count->{$_} $_" } sort keys %$count));
+	$runner->abandon;
+	return;
+}
+
+run_share(1, 0, 159);
+run_share(0, 160, 199);
+done_testing();
