@@ -163,9 +163,12 @@ mc_merge_decide(const MergeInput *input)
 {
 	static const MergeDecision undecidable = {VERDICT_QUARANTINE, CONFLICT_NONE};
 
-	/* An equal version is the change itself, seen before: keep. */
-	bool		remote_is_newer =
-	mc_version_compare(input->remote, input->local.version) > 0;
+	/*
+	 * An equal version is the change itself, seen before, unless it was put by
+	 * an earlier change of the same transaction.
+	 */
+	int			order = mc_version_compare(input->remote, input->local.version);
+	bool		remote_is_newer = order > 0 || (order == 0 && input->later);
 
 	switch (input->local.knowledge)
 	{
@@ -189,6 +192,12 @@ mc_merge_truncates(RowVersion truncate, RowVersion row, bool earlier)
 	return order < 0 || (order == 0 && earlier);
 }
 
+bool
+mc_merge_may_forget(RowVersion version, TimestampTz frontier)
+{
+	return version.commit_ts <= frontier;
+}
+
 MarkerVerdict
 mc_merge_marker(const MarkerInput *input)
 {
@@ -200,6 +209,19 @@ mc_merge_marker(const MarkerInput *input)
 	return MARKER_REQUEST;
 }
 
+bool
+mc_merge_drops_pending(RowVersion written, RowVersion pending)
+{
+	return mc_version_compare(pending, written) <= 0;
+}
+
+bool
+mc_merge_answers_request(const MergeState *local, CenterId our_id)
+{
+	/* A version of somebody else, or a tombstone, travels by itself. */
+	return local->knowledge == LOCAL_LIVE && local->version.center == our_id;
+}
+
 RefreshVerdict
 mc_merge_refresh(RowVersion refresh, const MergeState *local, bool pending)
 {
@@ -207,8 +229,15 @@ mc_merge_refresh(RowVersion refresh, const MergeState *local, bool pending)
 
 	if (local->knowledge == LOCAL_NOTHING)
 		return pending ? REFRESH_PUT : REFRESH_DROP;
+
+	/*
+	 * A tombstone of the same transaction came before the put that waits: keys
+	 * were swapped.
+	 */
+	if (order == 0 && local->knowledge == LOCAL_TOMBSTONE)
+		return pending ? REFRESH_PUT : REFRESH_DROP;
 	if (order == 0)
-		return local->knowledge == LOCAL_LIVE ? REFRESH_OVERWRITE : REFRESH_DROP;
+		return REFRESH_OVERWRITE;
 	return order > 0 ? REFRESH_PUT : REFRESH_DROP;
 }
 
@@ -232,4 +261,18 @@ mc_merge_clash(RowVersion a, const char *a_key, uint32 a_len,
 	if (order == 0)
 		order = a_len < b_len ? -1 : 1;
 	return order;
+}
+
+void
+mc_merge_visible(int nrows, RowsClash clash, void *context, bool *visible)
+{
+	for (int i = 0; i < nrows; i++)
+	{
+		visible[i] = true;
+		for (int j = 0; j < i && visible[i]; j++)
+		{
+			if (visible[j] && clash(j, i, context))
+				visible[i] = false;
+		}
+	}
 }

@@ -69,6 +69,8 @@ typedef struct MergeInput
 	RowVersion	remote;			/* version of the incoming change */
 	MergeState	local;
 	bool		concurrent;		/* the change had not seen the local version */
+	bool		later;			/* an equal local version was put by an earlier
+								 * change of this very transaction */
 	TimestampTz forgotten;		/* deletes up to here may be forgotten; 0: all
 								 * that can still matter are remembered */
 } MergeInput;
@@ -103,6 +105,13 @@ extern MergeDecision mc_merge_decide(const MergeInput *input);
  */
 extern bool mc_merge_truncates(RowVersion truncate, RowVersion row, bool earlier);
 
+/*
+ * May a tombstone, a TRUNCATE or any other note of this version be forgotten?
+ * frontier: every other center has promised, in what is applied here, to commit
+ * nothing up to this time any more; 0 if one has not.
+ */
+extern bool mc_merge_may_forget(RowVersion version, TimestampTz frontier);
+
 /* An update without the out-of-line values that it left alone (section 2.5). */
 typedef struct MarkerInput
 {
@@ -122,6 +131,18 @@ typedef enum MarkerVerdict
 } MarkerVerdict;
 
 extern MarkerVerdict mc_merge_marker(const MarkerInput *input);
+
+/*
+ * A row or tombstone was just written under this version: is a pending change
+ * of the key obsolete?  What is pending at an equal version came earlier in the
+ * transaction, or is what has just been completed.  The reverse does not hold:
+ * a change that becomes pending at the version of what is here comes later, is
+ * kept, and has MergeInput.later when it is retried.
+ */
+extern bool mc_merge_drops_pending(RowVersion written, RowVersion pending);
+
+/* Must this center, asked for a row, answer with the one that it has? */
+extern bool mc_merge_answers_request(const MergeState *local, CenterId our_id);
 
 typedef enum RefreshVerdict
 {
@@ -152,6 +173,15 @@ extern bool mc_merge_owes_refresh(const MergeState *local, CenterId our_id,
  */
 extern int	mc_merge_clash(RowVersion a, const char *a_key, uint32 a_len,
 						   RowVersion b, const char *b_key, uint32 b_len);
+
+/*
+ * Which rows of a set are visible: those that clash with no visible greater
+ * one.  The rows are numbered from the greatest, by mc_merge_clash().
+ */
+typedef bool (*RowsClash) (int a, int b, void *context);
+
+extern void mc_merge_visible(int nrows, RowsClash clash, void *context,
+							 bool *visible);
 
 /* The SQL name of a conflict type, such as "insert_exists". */
 extern const char *mc_conflict_type_name(McConflictType type);
