@@ -4,6 +4,7 @@ package Links;
 use strict;
 use warnings;
 
+use Carp;
 use Multicenter::Cluster;
 use Time::HiRes qw(time usleep);
 
@@ -38,6 +39,9 @@ sub free
 	return;
 }
 
+# After a crash of a server.
+sub hold_again { return }
+
 sub hold_all { my ($self) = @_; $self->hold(@$_) foreach @{ $self->{pairs} }; return }
 sub free_all { my ($self) = @_; $self->free(@$_) foreach @{ $self->{pairs} }; return }
 
@@ -55,12 +59,34 @@ sub wait_position
 {
 	my ($self, $from, $to, $lsn) = @_;
 	my ($origin, $target) = @{ $self->{members} }[ $from, $to ];
+	my ($tried, $failures);
 	poll("$target->{name} to apply $origin->{name} up to $lsn", sub {
 			my ($line) = $target->{session}->run(
-				"SELECT replay_lsn >= '$lsn', replay_lsn, state, last_error FROM multicenter.link_status()"
-				  . " WHERE direction = 'in' AND peer_id = $origin->{id};\n");
-			return ($line =~ /^t/, $line); });
+				"SELECT replay_lsn >= '$lsn', state, retries, replay_lsn, last_error_relation, last_error_sqlstate, last_error"
+				  . " FROM multicenter.link_status() WHERE direction = 'in' AND peer_id = $origin->{id};\n");
+			my ($done, $state, $retries) = split(/\|/, $line);
+			$failures += $retries > $tried if defined $tried;
+			$tried = $retries;
+			croak "the link from $origin->{name} to $target->{name} fails: $line"
+			  if $state eq 'stalled' && ($failures // 0) >= 2;
+			return ($done eq 't', $line); });
 	return;
+}
+
+# Wait until a receiver at this center waits for a lock, but not long: perhaps
+# there is nothing to wait for.  Returns whether it does.
+sub wait_blocked
+{
+	my ($self, $to) = @_;
+	my $until = time + 0.15;
+	while (time < $until)
+	{
+		next unless $self->{members}[$to]{session}->value(
+			"SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+			  . " WHERE NOT l.granted AND a.backend_type LIKE 'multicenter%' AND a.datname = current_database()");
+		return 1;
+	}
+	return 0;
 }
 
 # Wait until everything that was written anywhere is applied everywhere, and

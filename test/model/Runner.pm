@@ -38,7 +38,7 @@ sub new
 	my $self = bless {
 		settle => 15, say => sub { print "@_\n" }, %option,
 		runs => 0, groups => 0,
-		count => { transactions => 0, failed => 0, seeds => 0, rows => 0, displaced => 0 },
+		count => { transactions => 0, failed => 0, seeds => 0, rows => 0, displaced => 0, races => 0 },
 	}, $class;
 	return $self;
 }
@@ -57,9 +57,9 @@ sub group
 	my @members;
 	foreach my $center (@centers)
 	{
+		my @session_of = ($center->node->connstr($center->dbname), "$prefix." . $center->name);
 		push(@members, { center => $center, name => $center->name, index => scalar @members,
-				session => Session->new($center->node->connstr($center->dbname), "$prefix." . $center->name),
-				id => $center->id });
+				session => Session->new(@session_of), session_of => \@session_of, id => $center->id });
 		$center->sql('CREATE EXTENSION IF NOT EXISTS amcheck');
 	}
 	$self->{group} = { members => \@members, links => Links->new(@members) };
@@ -156,14 +156,42 @@ sub play
 			my %end = $self->write_at($by_event[ $event->{id} ], @centers);
 			push(@{ $ends[$_] }, [ $event->{id}, $end{$_} ]) foreach @centers;
 		}
+		elsif ($kind eq 'race')
+		{
+			my $work = $by_event[ $event->{id} ][ $event->{center} ] or next;
+			push(@{ $ends[ $event->{center} ] }, [ $event->{id}, $self->race($event, $work) ]);
+		}
 		elsif ($kind eq 'deliver')
 		{
 			my @reached = grep { $_->[0] <= $event->{upto} } @{ $ends[$from] };
 			$links->deliver($from, $to, $reached[-1][1]) if @reached;
 		}
+		elsif ($kind eq 'maintain')
+		{
+			$members[ $event->{center} ]{session}->run(
+				join('', map { "$event->{command} $_->{table};\n" } @$entries));
+		}
+		elsif ($kind eq 'restart') { $self->restart($event->{center}) }
 		elsif ($kind eq 'free') { $links->free($from, $to) }
 		else                    { $links->hold($from, $to) }
 	}
+	return;
+}
+
+# A center's server crashes and comes back.
+sub restart
+{
+	my ($self, $index) = @_;
+	my $group = $self->group;
+	my $center = $group->{members}[$index]{center};
+	$center->stop('immediate');
+	$center->start;
+	foreach my $member (grep { $_->{center}->node == $center->node } @{ $group->{members} })
+	{
+		$member->{session}->end;
+		$member->{session} = Session->new(@{ $member->{session_of} });
+	}
+	$group->{links}->hold_again;
 	return;
 }
 
@@ -185,25 +213,56 @@ sub write_at
 	foreach my $center (@centers)
 	{
 		my @results = map { { rows => [] } } @{ $work{$center} };
-		foreach my $line ($members[$center]{session}->finish)
-		{
-			my ($what, $number, @rest) = split(/\|/, $line, -1);
-			if    ($what eq 'row')   { push(@{ $results[$number]{rows} }, \@rest) }
-			elsif ($what eq 'xid')   { $results[$number]{xid} = $rest[0] }
-			elsif ($what eq 'state') { $results[$number]{state} = $rest[0] }
-			elsif ($what eq 'end')   { $end{$center} = $number }
-			else                     { croak "unexpected output: $line" }
-		}
+		$end{$center} = take_output(\@results, $members[$center]{session}->finish);
 		$self->remember($members[$center], $work{$center}, \@results);
 	}
 	return %end;
+}
+
+# One transaction with the statements of many entries, which stays open until
+# a link that was let go waits for it, or has nothing to bring.
+sub race
+{
+	my ($self, $event, $work) = @_;
+	my ($group, $center) = ($self->group, $event->{center});
+	my $session = $group->{members}[$center]{session};
+	my @results = map { { rows => [] } } @$work;
+	my $script = "\\set ON_ERROR_ROLLBACK on\nBEGIN;\n";
+	foreach my $number (0 .. $#$work)
+	{
+		my ($entry, $transaction) = @{ $work->[$number] }{qw(entry transaction)};
+		$script .= "$_;\n" foreach statements_of($entry, $transaction, $number);
+	}
+	my @lines = $session->run("${script}SELECT 'xid', 0, pg_current_xact_id();\n\\set ON_ERROR_ROLLBACK off\n");
+	$group->{links}->free($_, $center) foreach @{ $event->{from} };
+	$self->{count}{races} += $group->{links}->wait_blocked($center) if @{ $event->{from} };
+	push(@lines, $session->run(($event->{rollback} ? 'ROLLBACK' : 'COMMIT')
+			. ";\n\\echo state|0|:SQLSTATE\nROLLBACK;\nSELECT 'end', pg_current_wal_insert_lsn();\n"));
+	$group->{links}->hold($_, $center) foreach @{ $event->{from} };
+	my $end = take_output(\@results, @lines);
+	foreach my $result (@results)
+	{
+		@$result{qw(xid state)} = @{ $results[0] }{qw(xid state)};
+		$result->{rolled_back} = $event->{rollback};
+	}
+	$self->remember($group->{members}[$center], $work, \@results);
+	return $end;
 }
 
 # A transaction as one query string, so that an error ends it.
 sub script_of
 {
 	my ($entry, $transaction, $number) = @_;
-	my @sql = ('BEGIN');
+	my @sql = ('BEGIN', statements_of($entry, $transaction, $number), "SELECT 'xid', $number, pg_current_xact_id()",
+		'COMMIT');
+	return join(" \\;\n", @sql) . ";\n\\echo state|$number|:SQLSTATE\nROLLBACK;\n";
+}
+
+# Its statements, each of which returns what it does.
+sub statements_of
+{
+	my ($entry, $transaction, $number) = @_;
+	my @sql;
 	my @statements = @{ $transaction->{statements} };
 	foreach my $i (0 .. $#statements)
 	{
@@ -212,8 +271,24 @@ sub script_of
 		  if $statements[$i]{kind} =~ /^(?:put|key|delete)$/;
 		push(@sql, $sql =~ s/\{t\}/$entry->{table}/gr);
 	}
-	push(@sql, "SELECT 'xid', $number, pg_current_xact_id()", 'COMMIT');
-	return join(" \\;\n", @sql) . ";\n\\echo state|$number|:SQLSTATE\nROLLBACK;\n";
+	return @sql;
+}
+
+# Sort output into the results of transactions; returns the end of WAL.
+sub take_output
+{
+	my ($results, @lines) = @_;
+	my $end;
+	foreach my $line (@lines)
+	{
+		my ($what, $number, @rest) = split(/\|/, $line, -1);
+		if    ($what eq 'row')   { push(@{ $results->[$number]{rows} }, \@rest) }
+		elsif ($what eq 'xid')   { $results->[$number]{xid} = $rest[0] }
+		elsif ($what eq 'state') { $results->[$number]{state} = $rest[0] }
+		elsif ($what eq 'end')   { $end = $number }
+		else                     { croak "unexpected output: $line" }
+	}
+	return $end;
 }
 
 # Enter what was committed into the history of its seed.
@@ -244,7 +319,7 @@ sub remember
 			my $state = $result->{state} || 'unknown';
 			push(@{ $entry->{errors} }, "$transaction->{name}: error $state");
 			push(@{ $entry->{problems} }, "transaction $transaction->{name} at $member->{name}: unexpected error $state")
-			  if $state eq '00000' || !$expected_error{$state};
+			  if ($state eq '00000' || !$expected_error{$state}) && !$result->{rolled_back};
 			next;
 		}
 		push(@{ $entry->{history} }, {
@@ -380,27 +455,58 @@ sub check_group
 	my @trouble;
 	foreach my $member (@{ $self->group->{members} })
 	{
-		foreach my $line ($member->{session}->run(
+		my $session = $member->{session};
+		push(@trouble, map { "$member->{name}: the link has failed: $_" } $session->run(
 				q{SELECT peer, retries, last_error_sqlstate, last_error FROM multicenter.stat_links
-				  WHERE direction = 'in' AND last_error IS NOT NULL AND last_error_sqlstate <> '40P01';}))
-		{
-			push(@trouble, "$member->{name}: the link has failed: $line");
-		}
-		my $script = '';
-		foreach my $i (0 .. $#$entries)
-		{
-			$script .= "SELECT 'index', $i, indexrelid::regclass FROM pg_index"
-			  . " WHERE indrelid = '$entries->[$i]{table}'::regclass AND bt_index_check(indexrelid, true) IS NULL"
-			  . " AND indexrelid IN (SELECT oid FROM pg_class WHERE relam = 403);\n\\echo sql|$i|:SQLSTATE|:LAST_ERROR_MESSAGE\n";
-		}
-		foreach my $line ($member->{session}->run($script))
-		{
-			my ($what, $i, $state, $message) = split(/\|/, $line);
-			push(@{ $entries->[$i]{problems} }, "$member->{name}: index check: $message")
-			  if $what eq 'sql' && $state ne '00000';
-		}
+				  WHERE direction = 'in' AND last_error_sqlstate NOT IN ('40P01', '08006', '57P01', '57P03');}));
+		push(@trouble, map { "$member->{name}: in quarantine: $_" } $session->run("SELECT * FROM multicenter.quarantine;\n"))
+		  if $session->value("SELECT to_regclass('multicenter.quarantine')") ne '~';
+		check_indexes($member, $entries);
+		check_displaced($member, $entries)
+		  if $session->value("SELECT to_regclass('multicenter.displaced')") ne '~';
 	}
 	return @trouble;
+}
+
+# Indexes hold what the tables hold.
+sub check_indexes
+{
+	my ($member, $entries) = @_;
+	my $script = '';
+	foreach my $i (0 .. $#$entries)
+	{
+		$script .= "SELECT FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
+		  . " WHERE indrelid = '$entries->[$i]{table}'::regclass AND relam = 403"
+		  . " AND bt_index_check(indexrelid, true) IS NULL;\n\\echo $i|:SQLSTATE|:LAST_ERROR_MESSAGE\n";
+	}
+	foreach my $line (grep { $_ ne '' } $member->{session}->run($script))
+	{
+		my ($i, $state, $message) = split(/\|/, $line);
+		push(@{ $entries->[$i]{problems} }, "$member->{name}: index check: $message") if $state ne '00000';
+	}
+	return;
+}
+
+# The view shows the rows that the model has displaced, and no others.
+sub check_displaced
+{
+	my ($member, $entries) = @_;
+	my %shown;
+	foreach my $line ($member->{session}->run(
+			"SELECT relation::regclass, key ->> 'id', row ->> 'v' FROM multicenter.displaced;\n"))
+	{
+		my ($table, $key, $v) = split(/\|/, $line);
+		$shown{$table}{$key} = $v;
+	}
+	foreach my $entry (@$entries)
+	{
+		my %displaced = map { ($_ => $entry->{displaced}{$_}{v}) } keys %{ $entry->{displaced} };
+		my ($is, $should) = map { my $of = $_; join(', ', map { "$_ $of->{$_}" } sort keys %$of) }
+		  $shown{ $entry->{table} } || {}, \%displaced;
+		push(@{ $entry->{problems} }, "$member->{name}: the view displaced has ($is), should have ($should)")
+		  if $is ne $should;
+	}
+	return;
 }
 
 #
@@ -418,7 +524,17 @@ sub story
 	@names = ('center 0', 'center 1', 'center 2') unless @names;
 	foreach my $event (@$pattern)
 	{
-		if ($event->{kind} ne 'write')
+		if ($event->{kind} eq 'race')
+		{
+			push(@lines, "event $event->{id}: race at $names[ $event->{center} ] with the links from "
+				  . join(', ', map { $names[$_] } @{ $event->{from} }));
+		}
+		elsif (defined $event->{center})
+		{
+			push(@lines, "event $event->{id}: " . ($event->{command} || $event->{kind}) . " at $names[ $event->{center} ]");
+			next;
+		}
+		elsif ($event->{kind} ne 'write')
 		{
 			my $upto = defined $event->{upto} ? " up to event $event->{upto}" : '';
 			push(@lines, "event $event->{id}: $event->{kind} $names[ $event->{from} ] -> $names[ $event->{to} ]$upto");
@@ -439,7 +555,7 @@ sub story
 	push(@lines, 'the model says:',
 		(map { "    $_: visible " . row_text($entry->{visible}{$_}) } sort keys %{ $entry->{visible} || {} }),
 		(map { "    $_: displaced " . row_text($entry->{displaced}{$_}) } sort keys %{ $entry->{displaced} || {} }));
-	return join("\n", @lines) . "\n";
+	return join("\n", @lines) =~ s/\{t\}/t/gr . "\n";
 }
 
 1;

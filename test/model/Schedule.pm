@@ -9,6 +9,10 @@
 #   { id, kind => 'write', centers => [0..2] }
 #   { id, kind => 'deliver', from, to, upto => id of a write event }
 #   { id, kind => 'free' | 'hold', from, to }   let go of the link, stop it
+#   { id, kind => 'race', center, from, rollback }   one transaction for all
+#       seeds stays open at a center while links bring it changes
+#   { id, kind => 'maintain', center, command }   VACUUM and the like
+#   { id, kind => 'restart', center }   a crash of its server (--restarts)
 #
 # A seed has a table of its own, of a random shape, and a random list of
 # transactions, each at a center within a write event.
@@ -18,7 +22,7 @@ use strict;
 use warnings;
 
 # What --without can switch off.
-our @features = qw(delete key truncate toast unique exclusion free);
+our @features = qw(delete key truncate toast unique exclusion free race);
 
 #
 # Random numbers: a stream per purpose, independent of Perl's own.
@@ -94,12 +98,35 @@ sub pattern
 	while (@events < $end)
 	{
 		my $what = $random->weighted(write => 40, all => 6, deliver => 50,
-			free => $option{without}{free} ? 0 : 3, hold => 4);
+			free => $option{without}{free} ? 0 : 3, hold => 4, race => $option{without}{race} ? 0 : 3,
+			maintain => 3, restart => $option{restarts} || 0);
 		if ($what eq 'write' || $what eq 'all')
 		{
 			my @centers = $what eq 'all' ? (0 .. 2) : $random->below(3);
 			my $id = $add->(kind => 'write', centers => \@centers);
 			push(@{ $written[$_] }, $id) foreach @centers;
+			next;
+		}
+		if ($what eq 'maintain')
+		{
+			$add->(kind => 'maintain', center => $random->below(3), command => $random->weighted(
+					VACUUM => 6, 'VACUUM FREEZE' => 3, 'VACUUM FULL' => 2, 'REINDEX TABLE' => 2));
+			next;
+		}
+		if ($what eq 'restart')
+		{
+			$add->(kind => 'restart', center => $random->below(3));
+			next;
+		}
+		if ($what eq 'race')
+		{
+			my $center = $random->below(3);
+			my @from = grep { $_ != $center && $random->chance(70) } 0 .. 2;
+			my $id = $add->(kind => 'race', center => $center, centers => [$center], from => \@from,
+				rollback => $random->chance(25));
+			push(@{ $written[$center] }, $id);
+			$free{"$_ $center"} = 0 foreach @from;
+			$upto{"$_ $center"} = $id foreach @from;
 			next;
 		}
 		my $link = $random->weighted(%speed);
@@ -220,13 +247,15 @@ sub transactions
 
 	my $busy = 20 + $random->below(60);
 	my @transactions;
-	foreach my $event (grep { $_->{kind} eq 'write' } @$pattern)
+	foreach my $event (grep { $_->{centers} } @$pattern)
 	{
 		foreach my $center (@{ $event->{centers} })
 		{
 			# Drawn in any case, so that one choice does not move all others.
 			my $stream = random_stream($shape->{seed}, "transaction $event->{id} $center");
 			next if !$event->{first} && !$random->chance($busy) || $event->{first} && !$random->chance(85);
+			# At the end of a race the transaction must not fail.
+			next if $event->{kind} eq 'race' && $shape->{u} eq 'deferred';
 			my $writer = { shape => $shape, random => $stream, without => \%without,
 				name => "$event->{id}.$center", statements => [] };
 			if ($event->{first})
