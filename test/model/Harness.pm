@@ -63,8 +63,10 @@ sub main
 	my $count = $runner->{count};
 	report(sprintf("%d seeds, %d failed, %.0f s: %d transactions (%d rolled back), %d rows and %d displaced in the end; %d races; %d groups\n",
 		$last - $first + 1, scalar @failed, time - $started, @$count{qw(transactions failed rows displaced races)}, $runner->{groups}));
+	my @left = $runner->check_forgotten;
+	report(map { "not forgotten: $_\n" } @left);
 	$runner->abandon;
-	return @failed ? 1 : 0;
+	return @failed || @left ? 1 : 0;
 }
 
 # How to run an entry alone.
@@ -132,22 +134,32 @@ sub variant
 	return { seed => $entry->{seed}, shape => $entry->{shape}, transactions => \@transactions };
 }
 
-# Which of these variants fail?  All run at once, each of them twice.
+# The kinds of an entry's problems: what is made small must stay the same.
+sub kinds_of
+{
+	my ($entry) = @_;
+	my $text = join("\n", @{ $entry->{problems} });
+	return map { $text =~ /$_/ ? $_ : () } 'unexpected error', 'should have', 'index check', 'the run has failed', 'two rows';
+}
+
+# Which of these variants of an entry fail?  All run at once, each of them
+# twice.
 sub failing
 {
-	my ($runner, $pattern, @variants) = @_;
+	my ($runner, $original, $pattern, @variants) = @_;
+	my ($kind) = kinds_of($original);
 	my @entries = map { ($_, variant($_, @{ $_->{transactions} })) } @variants;
 	my @trouble = $runner->run_batch($pattern, \@entries);
 	if (@trouble)
 	{
 		# A broken link does not report whose fault it was: one at a time.
 		return $variants[0] if @variants == 1;
-		return map { failing($runner, $pattern, $_) } @variants;
+		return map { failing($runner, $original, $pattern, $_) } @variants;
 	}
 	my @failing;
 	foreach my $i (0 .. $#variants)
 	{
-		my ($found) = grep { @{ $_->{problems} } } @entries[ 2 * $i, 2 * $i + 1 ];
+		my ($found) = grep { my $entry = $_; grep { $_ eq $kind } kinds_of($entry) } @entries[ 2 * $i, 2 * $i + 1 ];
 		push(@failing, $found) if $found;
 	}
 	return @failing;
@@ -158,7 +170,7 @@ sub failing
 sub shrink
 {
 	my ($runner, $entry, $pattern) = @_;
-	local $runner->{settle} = 4;
+	local $runner->{settle} = 2;
 	my $best = $entry;
 	for (my $part = @{ $best->{transactions} } / 2; ;)
 	{
@@ -168,7 +180,7 @@ sub shrink
 			variant($best, @all[ grep { $_ < $from || $_ >= $from + $size } 0 .. $#all ]) }
 		  grep { $_ % $size == 0 } 0 .. $#all;
 		report("shrinking: ", scalar @all, " transactions\n");
-		my ($smaller) = @all > 1 ? failing($runner, $pattern, @variants) : ();
+		my ($smaller) = @all > 1 ? failing($runner, $best, $pattern, @variants) : ();
 		$best = $smaller if $smaller;
 		last if !$smaller && $size == 1;
 		$part /= 2 unless $smaller;
@@ -192,12 +204,23 @@ sub shrink_statements
 			next if @statements < 2;
 			foreach my $j (0 .. $#statements)
 			{
+				# A savepoint goes with its end, and with what was undone.
+				my ($first, $last) = ($j, $j);
+				if ($statements[$j]{kind} eq 'none')
+				{
+					next unless $statements[$j]{sql} =~ /^SAVEPOINT/;
+					$last++ until $statements[$last]{sql} =~ /^(?:RELEASE|ROLLBACK)/;
+				}
+				my %out = map { ($_ => 1) } $first, $last;
+				%out = map { ($_ => 1) } $first .. $last if $statements[$last]{sql} =~ /^ROLLBACK/;
+				my @kept = @statements[ grep { !$out{$_} } 0 .. $#statements ];
+				next unless @kept;
 				my @copy = @all;
-				$copy[$i] = { %{ $all[$i] }, statements => [ @statements[ grep { $_ != $j } 0 .. $#statements ] ] };
+				$copy[$i] = { %{ $all[$i] }, statements => \@kept };
 				push(@variants, variant($best, @copy));
 			}
 		}
-		my ($smaller) = @variants ? failing($runner, $pattern, @variants) : ();
+		my ($smaller) = @variants ? failing($runner, $best, $pattern, @variants) : ();
 		return $best unless $smaller;
 		$best = $smaller;
 	}
@@ -209,12 +232,18 @@ sub shrink_pattern
 	# Events at which nothing is left to do go first.
 	my %written = map { ($_->{event} => 1) } @{ $best->{transactions} };
 	my @events = grep { !$_->{centers} || $written{ $_->{id} } } @$pattern;
-	for (my $i = $#events; $i >= 0; $i--)
+	for (my $part = @events; $part >= 1; $part = int($part / 2))
 	{
-		next if $events[$i]{centers};
-		my @fewer = @events[ grep { $_ != $i } 0 .. $#events ];
-		my ($found) = failing($runner, \@fewer, variant($best, @{ $best->{transactions} }));
-		($best, @events) = ($found, @fewer) if $found;
+		for (my $from = 0; $from < @events; $from += $part)
+		{
+			my @fewer = grep { $events[$_]{centers} || $_ < $from || $_ >= $from + $part } 0 .. $#events;
+			next if @fewer == @events;
+			my @kept = @events[@fewer];
+			my ($found) = failing($runner, $best, \@kept, variant($best, @{ $best->{transactions} }));
+			next unless $found;
+			($best, @events) = ($found, @kept);
+			$from -= $part;
+		}
 	}
 	return ($best, \@events);
 }

@@ -468,6 +468,31 @@ sub check_group
 	return @trouble;
 }
 
+# When the tables are gone and everything is quiet nothing has to be
+# remembered any more.  Returns what is not forgotten in time.
+sub check_forgotten
+{
+	my ($self) = @_;
+	my $group = $self->{group} or return;
+	my @left;
+	foreach my $member (@{ $group->{members} })
+	{
+		foreach my $table (grep {
+				$member->{session}->value("SELECT to_regclass('multicenter.$_')") ne '~' } qw(key_note truncation))
+		{
+			my $deadline = time + 20;
+			my @rows;
+			do
+			{
+				@rows = $member->{session}->run("SELECT * FROM multicenter.$table LIMIT 5;\n");
+				usleep(100_000) if @rows;
+			} while (@rows && time < $deadline);
+			push(@left, map { "$member->{name}: multicenter.$table: $_" } @rows);
+		}
+	}
+	return @left;
+}
+
 # Indexes hold what the tables hold.
 sub check_indexes
 {

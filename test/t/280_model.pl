@@ -36,6 +36,7 @@ sub run_share
 			diag('alone: ' . Harness::command($runner, $entry, @rest));
 			diag($failed++ ? join("\n", @{ $entry->{problems} }) : $runner->story($entry, $pattern));
 		});
+	is(join("\n", $runner->check_forgotten), '', 'nothing is remembered longer than needed');
 	my $count = $runner->{count};
 	note(join(', ', map { "$count->{$_} $_" } sort keys %$count));
 	$runner->abandon;
