@@ -13,6 +13,7 @@
 #include "control/workers.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "state/claim.h"
 #include "state/settings.h"
 #include "state/shared.h"
 
@@ -31,6 +32,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 	mc_shared_init();
+	mc_claim_init();
 	mc_guard_init();
 	mc_ddl_init();
 	mc_rewrite_init();

@@ -65,4 +65,30 @@ CREATE TABLE multicenter.conflict_history (
 COMMENT ON TABLE multicenter.conflict_history IS 'Conflicts decided here, with the losing row; see the view conflicts.';
 CREATE INDEX conflict_history_detected_at ON multicenter.conflict_history (detected_at);
 
+-- What rows of tables cannot say themselves of a key; see src/target/note.h.
+CREATE TABLE multicenter.key_note (
+	note_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	relation oid NOT NULL,
+	hash bigint NOT NULL,
+	kind "char" NOT NULL CHECK (kind IN ('t', 'd', 'v', 'x')),
+	key jsonb NOT NULL,
+	version timestamptz NOT NULL,
+	center_id integer NOT NULL,
+	xid xid,
+	row_values jsonb,
+	since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+COMMENT ON TABLE multicenter.key_note IS 'Deleted keys without a dead row (t), displaced rows (d), rows whose version is not that of their transaction (v), rows that were removed but not deleted (x); local to this center.';
+CREATE INDEX key_note_key ON multicenter.key_note (relation, hash);
+
+-- The newest TRUNCATE of each table that can still matter.  Without a version
+-- it is that of the commit of the transaction that wrote the row.
+CREATE TABLE multicenter.truncation (
+	relation oid PRIMARY KEY,
+	version timestamptz,
+	center_id integer,
+	CHECK ((version IS NULL) = (center_id IS NULL))
+);
+COMMENT ON TABLE multicenter.truncation IS 'The newest TRUNCATE of each table; local to this center.';
+
 REVOKE ALL ON ALL TABLES IN SCHEMA multicenter FROM PUBLIC;

@@ -58,18 +58,45 @@ typedef struct KeyNote
 	TimestampTz since;
 } KeyNote;
 
-/* The key of a row; allocated in the current context.  As the table's owner. */
+/* The newest TRUNCATE of a relation. */
+typedef struct TruncationNote
+{
+	RowVersion	version;
+	bool		own;			/* it is this very transaction's */
+} TruncationNote;
+
+/*
+ * The key of a row; allocated in the current context.  The first only makes
+ * the hash, which is all that a claim needs.  As the table's owner.
+ */
+extern int64 mc_note_hash(TargetTable *table, const RemoteRow *row);
 extern void mc_note_key(TargetTable *table, const RemoteRow *row, RowKey *key);
+
+/*
+ * May the relation have notes about keys?  Costs some ten instructions where
+ * it has none and nobody writes any; an index probe otherwise.
+ */
+extern bool mc_note_possible(TargetTable *table);
 
 /*
  * The notes of a key, as a list of KeyNote * in the current context; NIL at
  * once where the relation has none at all.  Sees what this transaction and
- * all committed ones have written.  Not as the table's owner.
+ * all committed ones have written.
  */
 extern List *mc_note_find(TargetTable *table, const RowKey *key);
 
 /* All notes of one kind of a relation, newest version first. */
 extern List *mc_note_list(Oid relid, NoteKind kind);
+
+/* The newest TRUNCATE that is still remembered; false if there is none. */
+extern bool mc_note_truncation(RemoteTransaction *transaction,
+							   TargetTable *table, TruncationNote *note);
+
+/*
+ * Remember a TRUNCATE.  At commit_ts 0 its version is that of the commit of
+ * this transaction.  Keeps what is newer.
+ */
+extern void mc_note_add_truncation(Oid relid, RowVersion version);
 
 /* Write a note; id and since of the argument are ignored. */
 extern void mc_note_add(const KeyNote *note);
@@ -77,9 +104,10 @@ extern void mc_note_remove(int64 id);
 
 /*
  * Claim a key until the end of the transaction, waiting for another applier's
- * transaction that has it.
+ * transaction that has it.  True if what was looked up before may be out of
+ * date.  Only keys without a live row need it: live rows guard themselves.
  */
-extern void mc_note_claim(RemoteTransaction *transaction, const RowKey *key);
+extern bool mc_note_claim(RemoteTransaction *transaction, Oid relid, int64 hash);
 
 /* A row as jsonb of its columns' text output, and back into a RemoteRow. */
 extern Jsonb *mc_note_row_to_jsonb(TargetTable *table, TupleTableSlot *slot);

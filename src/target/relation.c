@@ -475,6 +475,7 @@ build_local_half(RelationMap *map, Relation rel)
 	old_context = MemoryContextSwitchTo(map->local_context);
 
 	check_target(map, rel);
+	map->notes_generation = 0;
 	map->owner = rel->rd_rel->relowner;
 	map->group_catalog = mc_registry_is_group_catalog(RelationGetRelid(rel));
 	map_columns(map, rel);

@@ -79,6 +79,11 @@ typedef struct RelationMap
 	AttrNumber *key_attnums;	/* columns of the table, in index order */
 	ScanKeyData *scan_keys;		/* without arguments */
 
+	/* What is known of notes about it; see note.c. */
+	uint64		notes_generation;	/* 0: nothing is known */
+	bool		has_notes;		/* about keys */
+	bool		has_truncation;
+
 	struct TargetTable *open;	/* used by the current transaction, or NULL */
 } RelationMap;
 
