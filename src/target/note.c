@@ -104,6 +104,7 @@ read_next(NoteScan *scan)
 	return index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot);
 }
 
+/* Undo begin_read(). */
 static void
 end_read(NoteScan *scan)
 {
