@@ -2,7 +2,7 @@
 # the centers hold in the end with the model.
 #
 # Many seeds run at once: each has a table of its own, all share the pattern
-# of what the links do.  At each center one session runs the transactions;
+# of what the links do.  At each center two sessions run the transactions;
 # what their statements return is the history that the model is given, with
 # the commit timestamps that the server recorded.  A transaction that failed
 # is not part of it.
@@ -57,13 +57,24 @@ sub group
 	my @members;
 	foreach my $center (@centers)
 	{
-		my @session_of = ($center->node->connstr($center->dbname), "$prefix." . $center->name);
-		push(@members, { center => $center, name => $center->name, index => scalar @members,
-				session => Session->new(@session_of), session_of => \@session_of, id => $center->id });
+		push(@members, { center => $center, name => $center->name, index => scalar @members, id => $center->id });
+		connect_to($members[-1], $prefix);
 		$center->sql('CREATE EXTENSION IF NOT EXISTS amcheck');
 	}
 	$self->{group} = { members => \@members, links => Links->new(@members) };
 	return $self->{group};
+}
+
+# Two sessions at a center: one writes while the other one commits.
+sub connect_to
+{
+	my ($member, $prefix) = @_;
+	my $center = $member->{center};
+	$member->{prefix} = $prefix;
+	$member->{sessions} =
+	  [ map { Session->new($center->node->connstr($center->dbname), "$prefix.$center->{name}.$_") } 0 .. 1 ];
+	$member->{session} = $member->{sessions}[0];
+	return;
 }
 
 # Give a group up, for example because a link is stalled for good.
@@ -73,7 +84,7 @@ sub abandon
 	my $group = delete $self->{group} or return;
 	foreach my $member (@{ $group->{members} })
 	{
-		eval { $member->{session}->end };
+		eval { $_->end } foreach @{ $member->{sessions} };
 	}
 	my %nodes = map { ($_->{center}->node->name => $_->{center}) } @{ $group->{members} };
 	foreach my $center (values %nodes)
@@ -188,8 +199,8 @@ sub restart
 	$center->start;
 	foreach my $member (grep { $_->{center}->node == $center->node } @{ $group->{members} })
 	{
-		$member->{session}->end;
-		$member->{session} = Session->new(@{ $member->{session_of} });
+		$_->end foreach @{ $member->{sessions} };
+		connect_to($member, $member->{prefix});
 	}
 	$group->{links}->hold_again;
 	return;
@@ -206,14 +217,16 @@ sub write_at
 	{
 		my @work = @{ $by_center->[$center] };
 		$work{$center} = \@work;
-		my $script = '';
-		$script .= script_of($work[$_]{entry}, $work[$_]{transaction}, $_) foreach 0 .. $#work;
-		$members[$center]{session}->start("${script}SELECT 'end', pg_current_wal_insert_lsn();\n");
+		my @scripts = ('', '');
+		$scripts[ $_ % 2 ] .= script_of($work[$_]{entry}, $work[$_]{transaction}, $_) foreach 0 .. $#work;
+		$members[$center]{sessions}[$_]->start($scripts[$_]) foreach 0 .. 1;
 	}
 	foreach my $center (@centers)
 	{
 		my @results = map { { rows => [] } } @{ $work{$center} };
-		$end{$center} = take_output(\@results, $members[$center]{session}->finish);
+		my @lines = map { $_->finish } @{ $members[$center]{sessions} };
+		$end{$center} = take_output(\@results, @lines,
+			$members[$center]{session}->run("SELECT 'end', pg_current_wal_insert_lsn();\n"));
 		$self->remember($members[$center], $work{$center}, \@results);
 	}
 	return %end;
