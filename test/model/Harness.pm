@@ -24,7 +24,7 @@ usage: test/model/run [--clusters | --databases] [OPTION...]
   --databases          three databases of one server
   --seeds FROM-TO      run these seeds (1-200)
   --seed N             run one
-  --events N           how many events a schedule has (60)
+  --events N           how many events a schedule has at most (60)
   --weights KIND=N,... how often a kind of operation is drawn
   --without FEATURE,.. leave out: @Schedule::features
   --restarts N         let servers crash, with this weight (write events: 40)
@@ -61,8 +61,8 @@ sub main
 			shrink($runner, $entry, $pattern) if $option{shrink};
 		});
 	my $count = $runner->{count};
-	report(sprintf("%d seeds, %d failed, %.0f s: %d transactions (%d rolled back), %d rows and %d displaced in the end; %d races; %d groups\n",
-		$last - $first + 1, scalar @failed, time - $started, @$count{qw(transactions failed rows displaced races)}, $runner->{groups}));
+	report(sprintf("%d seeds, %d failed, %.0f s: %d transactions (%d rolled back), %d checks of %d rows, %d displaced; %d races; %d groups\n",
+		$last - $first + 1, scalar @failed, time - $started, @$count{qw(transactions failed checks rows displaced races)}, $runner->{groups}));
 	my @left = $runner->check_forgotten;
 	report(map { "not forgotten: $_\n" } @left);
 	$runner->abandon;

@@ -38,7 +38,7 @@ sub new
 	my $self = bless {
 		settle => 15, say => sub { print "@_\n" }, %option,
 		runs => 0, groups => 0,
-		count => { transactions => 0, failed => 0, seeds => 0, rows => 0, displaced => 0, races => 0 },
+		count => { transactions => 0, failed => 0, seeds => 0, rows => 0, displaced => 0, races => 0, checks => 0 },
 	}, $class;
 	return $self;
 }
@@ -113,9 +113,12 @@ sub run_batch
 		my $group = $self->group;
 		$self->everywhere(map { my $sql = Schedule::create_sql($_->{shape}); $sql =~ s/\{t\}/$_->{table}/g; $sql } @$entries);
 		$group->{links}->hold_all;
-		$self->play($pattern, $entries);
-		$group->{links}->free_all;
-		@trouble = $self->settle($entries);
+		(my $finished, @trouble) = $self->play($pattern, $entries);
+		if ($finished)
+		{
+			$group->{links}->free_all;
+			@trouble = $self->settle($entries);
+		}
 		push(@trouble, $self->check_group($entries)) unless @trouble;
 		$self->everywhere(map { "DROP TABLE $_->{table};\n" } @$entries) unless @trouble;
 		1;
@@ -144,7 +147,8 @@ sub everywhere
 	return;
 }
 
-# The events of a pattern, one after the other.
+# The events of a pattern, one after the other, until a check finds something
+# wrong.  Returns whether the end was reached, and what is wrong with the group.
 sub play
 {
 	my ($self, $pattern, $entries) = @_;
@@ -183,10 +187,18 @@ sub play
 				join('', map { "$event->{command} $_->{table};\n" } @$entries));
 		}
 		elsif ($kind eq 'restart') { $self->restart($event->{center}) }
+		elsif ($kind eq 'check')
+		{
+			$links->free_all;
+			my $before = map { @{ $_->{problems} } } @$entries;
+			my @trouble = $self->settle($entries);
+			return (0, @trouble) if @trouble || $before < map { @{ $_->{problems} } } @$entries;
+			$links->hold_all;
+		}
 		elsif ($kind eq 'free') { $links->free($from, $to) }
 		else                    { $links->hold($from, $to) }
 	}
-	return;
+	return 1;
 }
 
 # A center's server crashes and comes back.
@@ -392,6 +404,7 @@ sub settle
 	foreach my $entry (@$entries)
 	{
 		@$entry{qw(visible displaced)} = Model::final(Schedule::clash($entry->{shape}), @{ $entry->{history} });
+		$self->{count}{checks}++;
 		$self->{count}{rows} += keys %{ $entry->{visible} };
 		$self->{count}{displaced} += keys %{ $entry->{displaced} };
 	}
@@ -570,6 +583,11 @@ sub story
 		elsif (defined $event->{center})
 		{
 			push(@lines, "event $event->{id}: " . ($event->{command} || $event->{kind}) . " at $names[ $event->{center} ]");
+			next;
+		}
+		elsif ($event->{kind} eq 'check')
+		{
+			push(@lines, "event $event->{id}: check");
 			next;
 		}
 		elsif ($event->{kind} ne 'write')

@@ -12,6 +12,8 @@
 #   { id, kind => 'race', center, from, rollback }   one transaction for all
 #       seeds stays open at a center while links bring it changes
 #   { id, kind => 'maintain', center, command }   VACUUM and the like
+#   { id, kind => 'check' }   everything flows until all is quiet, and what
+#       the centers hold then is compared, as it is at the end
 #   { id, kind => 'restart', center }   a crash of its server (--restarts)
 #
 # A seed has a table of its own, of a random shape, and a random list of
@@ -75,8 +77,8 @@ sub weighted
 
 my @links = map { my $from = $_; map { [ $from, $_ ] } grep { $_ != $from } 0 .. 2 } 0 .. 2;
 
-# The pattern of a batch, with $events events after the first rows are
-# everywhere.
+# The pattern of a batch, with up to $events events after the first rows
+# are everywhere.
 sub pattern
 {
 	my ($batch, %option) = @_;
@@ -94,12 +96,12 @@ sub pattern
 	my %upto  = map { ("@$_" => $last) } @links;
 	my %free;
 	my @written = map { [] } 0 .. 2;
-	my $end = @events + $option{events};
+	my $end = @events + int($option{events} * $random->one_of(25, 50, 100) / 100);
 	while (@events < $end)
 	{
 		my $what = $random->weighted(write => 40, all => 6, deliver => 50,
 			free => $option{without}{free} ? 0 : 3, hold => 4, race => $option{without}{race} ? 0 : 3,
-			maintain => 3, restart => $option{restarts} || 0);
+			maintain => 3, check => 2, restart => $option{restarts} || 0);
 		if ($what eq 'write' || $what eq 'all')
 		{
 			my @centers = $what eq 'all' ? (0 .. 2) : $random->below(3);
@@ -111,6 +113,13 @@ sub pattern
 		{
 			$add->(kind => 'maintain', center => $random->below(3), command => $random->weighted(
 					VACUUM => 6, 'VACUUM FREEZE' => 3, 'VACUUM FULL' => 2, 'REINDEX TABLE' => 2));
+			next;
+		}
+		if ($what eq 'check')
+		{
+			my $id = $add->(kind => 'check');
+			$upto{$_} = $id foreach keys %upto;
+			%free = ();
 			next;
 		}
 		if ($what eq 'restart')
