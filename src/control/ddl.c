@@ -409,7 +409,9 @@ check_conversions(AlterTableStmt *stmt)
 					 errdetail("It could give other values on other centers."),
 					 errhint("Use only immutable functions in USING, or fill a new column by an UPDATE.")));
 	}
-	relation_close(rel, NoLock);
+
+	/* A session that waits for a fence must not keep the table from apply. */
+	relation_close(rel, AccessShareLock);
 }
 
 /* Refuse a statement, or one inside it, that must not be replicated. */
@@ -569,6 +571,7 @@ static void
 run_command(const SchemaChange *change, const char *search_path, bool send)
 {
 	int			guc_level = NewGUCNestLevel();
+	bool		has_written = TransactionIdIsValid(GetTopTransactionIdIfAny());
 	Oid			relid;
 
 	(void) set_config_option("search_path", search_path,
@@ -579,8 +582,18 @@ run_command(const SchemaChange *change, const char *search_path, bool send)
 	if (!send)
 		execute_command(change->command);
 	else
+	{
 		while (OidIsValid(relid = try_command(change)))
+		{
+			/* The changes that the fence waits for could wait for us. */
+			if (has_written)
+				ereport(ERROR,
+						(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+						 errmsg("cannot rewrite a table in a transaction that has written before"),
+						 errhint("Run the command in a transaction of its own.")));
 			mc_rewrite_fence(relid);
+		}
+	}
 	AtEOXact_GUC(false, guc_level);
 }
 

@@ -336,7 +336,11 @@ fenced_as(Oid relid)
 static bool
 is_granted(Oid relid)
 {
-	return has_request && mc_fence_granted(MyDatabaseId) == fenced_as(relid);
+	FenceRequest request;
+
+	mc_fence_requested(MyDatabaseId, &request);
+	return has_request && request.outcome == FENCE_GRANTED &&
+		request.relid == fenced_as(relid);
 }
 
 void
@@ -406,6 +410,25 @@ request_fence(Oid relid)
 	has_request = true;
 }
 
+/* Look what the manager has decided; true if the fence stands. */
+static bool
+check_request(Oid relid)
+{
+	FenceRequest request;
+
+	mc_fence_requested(MyDatabaseId, &request);
+	if (request.relid != relid)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot rewrite more than one replicated table in a transaction")));
+	if (request.outcome == FENCE_DENIED)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("another center is rewriting a table"),
+				 errhint("Try again when that has finished.")));
+	return request.outcome == FENCE_GRANTED;
+}
+
 void
 mc_rewrite_fence(Oid relid)
 {
@@ -414,14 +437,10 @@ mc_rewrite_fence(Oid relid)
 	relid = fenced_as(relid);
 	if (!has_request)
 		request_fence(relid);
-	else if (mc_fence_granted(MyDatabaseId) != relid)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot rewrite more than one replicated table in a transaction")));
 	if (LockTimeout > 0)
 		deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), LockTimeout);
 
-	while (mc_fence_granted(MyDatabaseId) != relid)
+	while (!check_request(relid))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (deadline != 0 && GetCurrentTimestamp() > deadline)
@@ -602,9 +621,31 @@ take_step(FenceStep step, const Fence *fence, CenterId our_id)
 	send_step(step, fence);
 }
 
-/* Do what is due for one fence. */
+/*
+ * Is there a fence that goes before this one?  Two coordinators that did not
+ * know of each other must not rewrite in different order.  Whoever has heard
+ * "fenced" for one of them of all centers knows the other one, too, since the
+ * other coordinator has announced it before: all agree who is first.
+ */
+static bool
+is_preceded(const Fence *fence, List *fences)
+{
+	ListCell   *lc;
+
+	foreach(lc, fences)
+	{
+		Fence	   *other = lfirst(lc);
+
+		if (other->token < fence->token ||
+			(other->token == fence->token && other->coordinator < fence->coordinator))
+			return true;
+	}
+	return false;
+}
+
+/* Do what is due for one fence of several. */
 static void
-advance(Fence *fence, CenterId our_id, List *centers)
+advance(Fence *fence, List *fences, CenterId our_id, List *centers)
 {
 	StandingFence *entry = find_standing(fence);
 	Oid			schema = get_namespace_oid(fence->schema, true);
@@ -634,11 +675,13 @@ advance(Fence *fence, CenterId our_id, List *centers)
 	}
 	else if (!list_member_int(fence->drained, our_id))
 	{
-		if (all_in(centers, fence->fenced))
+		if (all_in(centers, fence->fenced) && !is_preceded(fence, fences))
 			take_step(STEP_DRAINED, fence, our_id);
+		else if (is_preceded(fence, fences))
+			mc_fence_decide(MyDatabaseId, fence->token, FENCE_DENIED);
 	}
 	else if (fence->coordinator == our_id && all_in(centers, fence->drained))
-		mc_fence_grant(MyDatabaseId, fence->token);
+		mc_fence_decide(MyDatabaseId, fence->token, FENCE_GRANTED);
 }
 
 /* A session here wants a fence: announce it. */
@@ -670,18 +713,22 @@ mc_rewrite_work(CenterId our_id, List *centers, bool look)
 		return false;
 
 	StartTransactionCommand();
-	if (request.token != 0 && request.token != announced)
-		announce(our_id, request.token, request.relid);
 	fences = read_fences();
+
+	/* A fence that is known already goes before; the session waits. */
+	if (request.token != 0 && request.token != announced && fences == NIL)
+	{
+		announce(our_id, request.token, request.relid);
+		announced = request.token;
+	}
 	take_down(fences);
 	foreach(lc, fences)
-		advance(lfirst(lc), our_id, centers);
+		advance(lfirst(lc), fences, our_id, centers);
 	if (fences == NIL)
 		publish_fences();
 	CommitTransactionCommand();
-	announced = request.token;
-	idle = fences == NIL;
-	return !idle || request.token != 0;
+	idle = fences == NIL && request.token == 0;
+	return !idle;
 }
 
 void

@@ -164,8 +164,8 @@ mc_merge_decide(const MergeInput *input)
 	static const MergeDecision undecidable = {VERDICT_QUARANTINE, CONFLICT_NONE};
 
 	/*
-	 * An equal version is the change itself, seen before, unless it was put by
-	 * an earlier change of the same transaction.
+	 * An equal version is the change itself, seen before, unless it was put
+	 * by an earlier change of the same transaction.
 	 */
 	int			order = mc_version_compare(input->remote, input->local.version);
 	bool		remote_is_newer = order > 0 || (order == 0 && input->later);
@@ -231,8 +231,8 @@ mc_merge_refresh(RowVersion refresh, const MergeState *local, bool pending)
 		return pending ? REFRESH_PUT : REFRESH_DROP;
 
 	/*
-	 * A tombstone of the same transaction came before the put that waits: keys
-	 * were swapped.
+	 * A tombstone of the same transaction came before the put that waits:
+	 * keys were swapped.
 	 */
 	if (order == 0 && local->knowledge == LOCAL_TOMBSTONE)
 		return pending ? REFRESH_PUT : REFRESH_DROP;

@@ -69,8 +69,8 @@ typedef struct MergeInput
 	RowVersion	remote;			/* version of the incoming change */
 	MergeState	local;
 	bool		concurrent;		/* the change had not seen the local version */
-	bool		later;			/* an equal local version was put by an earlier
-								 * change of this very transaction */
+	bool		later;			/* an equal local version was put by an
+								 * earlier change of this very transaction */
 	TimestampTz forgotten;		/* deletes up to here may be forgotten; 0: all
 								 * that can still matter are remembered */
 } MergeInput;

@@ -69,21 +69,12 @@ mc_fence_request(Oid dboid, int64 token, Oid relid)
 	{
 		request->token = token;
 		request->relid = relid;
-		request->granted = false;
+		request->outcome = FENCE_PENDING;
 		GET_VXID_FROM_PGPROC(request->session, *MyProc);
 	}
 	SpinLockRelease(&database->mutex);
 	mc_shared_reload(dboid);
 	return done;
-}
-
-Oid
-mc_fence_granted(Oid dboid)
-{
-	FenceRequest request;
-
-	mc_fence_requested(dboid, &request);
-	return request.granted ? request.relid : InvalidOid;
 }
 
 void
@@ -97,12 +88,12 @@ mc_fence_requested(Oid dboid, FenceRequest *request)
 }
 
 void
-mc_fence_grant(Oid dboid, int64 token)
+mc_fence_decide(Oid dboid, int64 token, FenceOutcome outcome)
 {
 	SharedDatabase *database = mc_shared_database(dboid, true);
 
 	SpinLockAcquire(&database->mutex);
 	if (database->fences.request.token == token)
-		database->fences.request.granted = true;
+		database->fences.request.outcome = outcome;
 	SpinLockRelease(&database->mutex);
 }

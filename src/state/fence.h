@@ -20,13 +20,20 @@
 /* How many tables can be fenced one by one; if there are more, all are. */
 #define MC_MAX_FENCED			64
 
+typedef enum FenceOutcome
+{
+	FENCE_PENDING,
+	FENCE_GRANTED,				/* it stands on all centers */
+	FENCE_DENIED,				/* another one was first */
+} FenceOutcome;
+
 /* A session that wants to rewrite a table. */
 typedef struct FenceRequest
 {
 	int64		token;			/* 0: nobody wants to */
 	VirtualTransactionId session;
 	Oid			relid;
-	bool		granted;
+	FenceOutcome outcome;
 } FenceRequest;
 
 typedef struct SharedFences
@@ -56,13 +63,10 @@ extern void mc_fence_publish(Oid dboid, List *relids);
  */
 extern bool mc_fence_request(Oid dboid, int64 token, Oid relid);
 
-/* The table whose fence was granted to the request; InvalidOid: none yet. */
-extern Oid	mc_fence_granted(Oid dboid);
-
-/* The manager: who asks, for what; token 0: nobody. */
+/* Who asks, for what, and what became of it; token 0: nobody. */
 extern void mc_fence_requested(Oid dboid, FenceRequest *request);
 
-/* The manager: the fence stands on all centers. */
-extern void mc_fence_grant(Oid dboid, int64 token);
+/* The manager decides on the request with this token. */
+extern void mc_fence_decide(Oid dboid, int64 token, FenceOutcome outcome);
 
 #endif							/* MC_FENCE_H */

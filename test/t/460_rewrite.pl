@@ -89,7 +89,31 @@ is(column_type($_, 'part_2'), 'bigint', 'partitions too: ' . $_->name) foreach @
 identical(@centers, 'part');
 clean('partitions');
 
+# ---- two coordinators at once ----
+
+# One is first and the other is told so; or they come one after the other.
+for my $round (1 .. 5)
+{
+	my %output;
+	my @runs = map {
+		my ($center, $type) = @$_;
+		IPC::Run::start([ 'psql', '-X', '-q', '-d', $center->dsn, '-c', ddl("ALTER TABLE item ALTER amount TYPE $type USING amount::$type") ],
+			'<', \'', '>&', \$output{$type});
+	} [ $lisbon, 'bigint' ], [ $oslo, 'numeric' ];
+	my $succeeded = grep { $_->finish } @runs;
+	note("round $round: $succeeded of two rewrites at once");
+	unlike(join('', values %output), qr/ERROR(?!:  another center is rewriting|:  another table is being)/, 'who does not, is told to try again');
+	wait_all_applied(@centers);
+	my %types = map { column_type($_, 'item') => 1 } @centers;
+	is(scalar(keys %types), 1, 'all centers have the same type: ' . join(', ', keys %types));
+}
+identical(@centers, 'item');
+clean('two coordinators');
+$lisbon->sql(ddl('ALTER TABLE item ALTER amount TYPE int'));
+
 # ---- what is refused ----
+
+$lisbon->fails(q{BEGIN; INSERT INTO refused VALUES ('x'); } . ddl('ALTER TABLE item ALTER amount TYPE bigint'), '25001', qr/has written before/, qr/transaction of its own/, 'a transaction that has written cannot rewrite');
 
 $lisbon->fails(ddl('ALTER TABLE item ALTER amount TYPE float USING random()'), '0A000', qr/not immutable/, qr/immutable functions/, 'a volatile conversion is refused');
 $lisbon->fails('ALTER TABLE item ALTER amount TYPE bigint', '0A000', qr/cannot rewrite/, qr/replicate_ddl/, 'outside of replicate_ddl() it is refused');
