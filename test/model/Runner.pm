@@ -436,7 +436,9 @@ sub look
 	my ($self, @entries) = @_;
 	my @members = @{ $self->group->{members} };
 	my $script = join('', map {
-			"SELECT $_, " . sprintf($row_of, 't') . " FROM $entries[$_]{table} t ORDER BY 2;\n" } 0 .. $#entries);
+			"SELECT $_, " . sprintf($row_of, 't')
+			  . ", (extract(epoch FROM pg_xact_commit_timestamp(t.xmin)) * 1000000)::bigint"
+			  . " FROM $entries[$_]{table} t ORDER BY 2;\n" } 0 .. $#entries);
 	$_->{rows} = [ map { {} } @members ] foreach @entries;
 	$_->{session}->start($script) foreach @members;
 	foreach my $member (@members)
@@ -444,9 +446,10 @@ sub look
 		foreach my $line ($member->{session}->finish)
 		{
 			my ($i, $id, @values) = split(/\|/, $line, -1);
+			my $time = pop(@values);
 			my $rows = $entries[$i]{rows}[ $member->{index} ];
 			push(@{ $entries[$i]{problems} }, "$member->{name} has two rows with the key $id") if $rows->{$id};
-			$rows->{$id} = row(@values);
+			$rows->{$id} = { %{ row(@values) }, time => $time };
 		}
 	}
 	return;
@@ -611,6 +614,12 @@ sub story
 	push(@lines, 'the model says:',
 		(map { "    $_: visible " . row_text($entry->{visible}{$_}) } sort keys %{ $entry->{visible} || {} }),
 		(map { "    $_: displaced " . row_text($entry->{displaced}{$_}) } sort keys %{ $entry->{displaced} || {} }));
+	foreach my $i (0 .. $#names)
+	{
+		my $rows = $entry->{rows}[$i] || {};
+		push(@lines, "$names[$i] holds, written at:",
+			map { "    $_: " . row_text($rows->{$_}) . " $rows->{$_}{time}" } sort keys %$rows);
+	}
 	return join("\n", @lines) =~ s/\{t\}/t/gr . "\n";
 }
 
