@@ -13,6 +13,8 @@ use Time::HiRes qw(time);
 # So many seeds share a pattern: seed N belongs to batch N / $batch_size.
 our $batch_size = 40;
 
+our $not_judged = 'not judged, because the batch has failed';
+
 # Prints text, whole lines.
 our $report = sub { print @_ };
 sub report { my (@text) = @_; return $report->(@text) }
@@ -55,6 +57,7 @@ sub main
 			my ($entry, $pattern) = @_;
 			return unless @{ $entry->{problems} };
 			push(@failed, $entry);
+			return if $entry->{problems}[0] eq $not_judged;
 			report("FAILED: seed $entry->{seed}; alone: " . command($runner, $entry, @rest) . "\n");
 			report($option{verbose} ? $runner->story($entry, $pattern)
 				: map { "    $_\n" } first_of(6, map { split(/\n/, $_) } @{ $entry->{problems} }));
@@ -113,7 +116,7 @@ sub run_batch
 		# The link says at which table it stopped, which tells the seed.
 		my ($culprit) = grep { my $table = $_->{table}; $text =~ /\Q$table\E(?!\d)/ } @rest;
 		my @blamed = $culprit && $attempt < 6 ? $culprit : @rest;
-		push(@{ $_->{problems} }, $_ == $blamed[0] ? $text : 'not judged, because the batch has failed') foreach @blamed;
+		push(@{ $_->{problems} }, $_ == $blamed[0] ? $text : $not_judged) foreach @blamed;
 		my %blamed = map { ($_ => 1) } @blamed;
 		@rest = grep { !$blamed{$_} } @rest;
 	}

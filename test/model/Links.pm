@@ -19,19 +19,64 @@ sub new
 	return $self;
 }
 
+# Every transaction of the test begins with a row of the table model_gate,
+# which names its author and the round in which it was written.  A trigger at
+# the target lets the transaction wait there until its round may pass, and
+# counts those that have.
+my $gate = q{
+	CREATE TABLE model_gate (center int, round int);
+	CREATE UNLOGGED TABLE model_limit (center int, round int);
+	CREATE TABLE model_passed (center int PRIMARY KEY, n int);
+	CREATE FUNCTION model_wait() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$
+	BEGIN
+		LOOP
+			EXIT WHEN new.round <= (SELECT max(round) FROM model_limit WHERE center = new.center);
+			PERFORM pg_sleep(0.002);
+		END LOOP;
+		INSERT INTO model_passed AS p VALUES (new.center, 1) ON CONFLICT (center) DO UPDATE SET n = p.n + 1;
+		RETURN NULL;
+	END $$;
+	CREATE TRIGGER wait BEFORE INSERT ON model_gate FOR EACH ROW EXECUTE FUNCTION model_wait();
+	ALTER TABLE model_gate ENABLE REPLICA TRIGGER wait;
+};
+my $no_limit = 2147483647;
+
+sub set_up
+{
+	my ($self) = @_;
+	$_->{session}->run($gate) foreach @{ $self->{members} };
+	return;
+}
+
+# The first statement of a transaction.
+sub gate_sql
+{
+	my ($self, $center, $round) = @_;
+	return "INSERT INTO model_gate VALUES ($self->{members}[$center]{id}, $round)";
+}
+
+sub set_limit
+{
+	my ($self, $from, $to, $round) = @_;
+	my ($origin, $target) = @{ $self->{members} }[ $from, $to ];
+	$self->{limit}{"$from $to"} = $round;
+	$target->{session}->run("DELETE FROM model_limit WHERE center = $origin->{id};\n"
+		  . "INSERT INTO model_limit VALUES ($origin->{id}, $round);\n");
+	return;
+}
+
 sub hold
 {
 	my ($self, $from, $to) = @_;
 	my ($origin, $target) = @{ $self->{members} }[ $from, $to ];
 	$target->{session}->run("SELECT FROM multicenter.link_pause('$origin->{name}');\n");
-	poll('pause', sub {
-			return $target->{session}->value(
-				"SELECT pid IS NULL FROM multicenter.lag JOIN multicenter.link_status() s ON s.direction='in' AND s.peer_id = $origin->{id} where lag.direction = 'in' and lag.peer = '$origin->{name}' and lag.state='paused'"
-			  ) eq 't'; });
+	poll("the link from $origin->{name} to $target->{name} to be paused", sub {
+			return $target->{session}->value("SELECT pid IS NULL FROM multicenter.link_status()"
+				  . " WHERE direction = 'in' AND peer_id = $origin->{id}") eq 't'; });
 	return;
 }
 
-sub free
+sub resume
 {
 	my ($self, $from, $to) = @_;
 	my ($origin, $target) = @{ $self->{members} }[ $from, $to ];
@@ -39,18 +84,34 @@ sub free
 	return;
 }
 
-# After a crash of a server.
-sub hold_again { return }
+sub free
+{
+	my ($self, $from, $to) = @_;
+	$self->set_limit($from, $to, $no_limit);
+	return $self->resume($from, $to);
+}
+
+# After a crash of a server: its limits are lost.
+sub set_limits_again
+{
+	my ($self) = @_;
+	$self->set_limit(split(/ /, $_), $self->{limit}{$_}) foreach keys %{ $self->{limit} };
+	return;
+}
 
 sub hold_all { my ($self) = @_; $self->hold(@$_) foreach @{ $self->{pairs} }; return }
 sub free_all { my ($self) = @_; $self->free(@$_) foreach @{ $self->{pairs} }; return }
 
-# Let a link get to a position of its origin, and hold it there.
+# Let a link bring what its origin wrote until a round, and hold it there:
+# these are so many transactions since the group was made.
 sub deliver
 {
-	my ($self, $from, $to, $lsn) = @_;
-	$self->free($from, $to);
-	$self->wait_position($from, $to, $lsn);
+	my ($self, $from, $to, $round, $count) = @_;
+	$self->set_limit($from, $to, $round);
+	$self->resume($from, $to);
+	my $id = $self->{members}[$from]{id};
+	$self->wait_link($from, $to, "(SELECT max(n) FROM model_passed WHERE center = $id) >= $count",
+		"transaction $count in round $round");
 	$self->hold($from, $to);
 	return;
 }
@@ -58,11 +119,18 @@ sub deliver
 sub wait_position
 {
 	my ($self, $from, $to, $lsn) = @_;
+	return $self->wait_link($from, $to, "replay_lsn >= '$lsn'", $lsn);
+}
+
+# Wait until a link has come so far, unless it keeps failing.
+sub wait_link
+{
+	my ($self, $from, $to, $condition, $what) = @_;
 	my ($origin, $target) = @{ $self->{members} }[ $from, $to ];
 	my ($tried, $failures);
-	poll("$target->{name} to apply $origin->{name} up to $lsn", sub {
+	poll("$target->{name} to apply $origin->{name} up to $what", sub {
 			my ($line) = $target->{session}->run(
-				"SELECT replay_lsn >= '$lsn', state, retries, replay_lsn, last_error_relation, last_error_sqlstate, last_error"
+				"SELECT $condition, state, retries, replay_lsn, last_error_relation, last_error_sqlstate, last_error"
 				  . " FROM multicenter.link_status() WHERE direction = 'in' AND peer_id = $origin->{id};\n");
 			my ($done, $state, $retries) = split(/\|/, $line);
 			$failures += $retries > $tried if defined $tried;

@@ -57,11 +57,13 @@ sub group
 	my @members;
 	foreach my $center (@centers)
 	{
-		push(@members, { center => $center, name => $center->name, index => scalar @members, id => $center->id });
+		push(@members, { center => $center, name => $center->name, index => scalar @members, id => $center->id,
+				commits => 0 });
 		connect_to($members[-1], $prefix);
 		$center->sql('CREATE EXTENSION IF NOT EXISTS amcheck');
 	}
 	$self->{group} = { members => \@members, links => Links->new(@members) };
+	$self->{group}{links}->set_up;
 	return $self->{group};
 }
 
@@ -160,7 +162,7 @@ sub play
 		push(@{ $by_event[ $_->{event} ][ $_->{center} ] }, { entry => $entry, transaction => $_ })
 		  foreach @{ $entry->{transactions} };
 	}
-	# Where each center's WAL ended after a write event, or the one before.
+	# How many transactions each center had committed after a write event.
 	my @ends = map { [] } @members;
 	foreach my $event (@$pattern)
 	{
@@ -168,18 +170,19 @@ sub play
 		if ($kind eq 'write')
 		{
 			my @centers = grep { $by_event[ $event->{id} ][$_] } @{ $event->{centers} };
-			my %end = $self->write_at($by_event[ $event->{id} ], @centers);
-			push(@{ $ends[$_] }, [ $event->{id}, $end{$_} ]) foreach @centers;
+			$self->write_at($by_event[ $event->{id} ], @centers);
+			push(@{ $ends[$_] }, [ $event->{id}, $self->{round}, $members[$_]{commits} ]) foreach @centers;
 		}
 		elsif ($kind eq 'race')
 		{
 			my $work = $by_event[ $event->{id} ][ $event->{center} ] or next;
-			push(@{ $ends[ $event->{center} ] }, [ $event->{id}, $self->race($event, $work) ]);
+			$self->race($event, $work);
+			push(@{ $ends[ $event->{center} ] }, [ $event->{id}, $self->{round}, $members[ $event->{center} ]{commits} ]);
 		}
 		elsif ($kind eq 'deliver')
 		{
 			my @reached = grep { $_->[0] <= $event->{upto} } @{ $ends[$from] };
-			$links->deliver($from, $to, $reached[-1][1]) if @reached;
+			$links->deliver($from, $to, @{ $reached[-1] }[ 1, 2 ]) if @reached;
 		}
 		elsif ($kind eq 'maintain')
 		{
@@ -214,34 +217,33 @@ sub restart
 		$_->end foreach @{ $member->{sessions} };
 		connect_to($member, $member->{prefix});
 	}
-	$group->{links}->hold_again;
+	$group->{links}->set_limits_again;
 	return;
 }
 
-# The transactions of one event at these centers, at the same time.  Returns
-# the end of WAL of each.
+# The transactions of one event at these centers, at the same time.
 sub write_at
 {
 	my ($self, $by_center, @centers) = @_;
 	my @members = @{ $self->group->{members} };
-	my (%work, %end);
+	my %work;
+	$self->{round}++;
 	foreach my $center (@centers)
 	{
 		my @work = @{ $by_center->[$center] };
 		$work{$center} = \@work;
 		my @scripts = ('', '');
-		$scripts[ $_ % 2 ] .= script_of($work[$_]{entry}, $work[$_]{transaction}, $_) foreach 0 .. $#work;
+		my $gate = $self->group->{links}->gate_sql($center, $self->{round});
+		$scripts[ $_ % 2 ] .= script_of($gate, $work[$_]{entry}, $work[$_]{transaction}, $_) foreach 0 .. $#work;
 		$members[$center]{sessions}[$_]->start($scripts[$_]) foreach 0 .. 1;
 	}
 	foreach my $center (@centers)
 	{
 		my @results = map { { rows => [] } } @{ $work{$center} };
-		my @lines = map { $_->finish } @{ $members[$center]{sessions} };
-		$end{$center} = take_output(\@results, @lines,
-			$members[$center]{session}->run("SELECT 'end', pg_current_wal_insert_lsn();\n"));
+		take_output(\@results, map { $_->finish } @{ $members[$center]{sessions} });
 		$self->remember($members[$center], $work{$center}, \@results);
 	}
-	return %end;
+	return;
 }
 
 # One transaction with the statements of many entries, which stays open until
@@ -252,7 +254,8 @@ sub race
 	my ($group, $center) = ($self->group, $event->{center});
 	my $session = $group->{members}[$center]{session};
 	my @results = map { { rows => [] } } @$work;
-	my $script = "\\set ON_ERROR_ROLLBACK on\nBEGIN;\n";
+	my $gate = $group->{links}->gate_sql($center, ++$self->{round});
+	my $script = "\\set ON_ERROR_ROLLBACK on\nBEGIN;\n$gate;\n";
 	foreach my $number (0 .. $#$work)
 	{
 		my ($entry, $transaction) = @{ $work->[$number] }{qw(entry transaction)};
@@ -262,23 +265,23 @@ sub race
 	$group->{links}->free($_, $center) foreach @{ $event->{from} };
 	$self->{count}{races} += $group->{links}->wait_blocked($center) if @{ $event->{from} };
 	push(@lines, $session->run(($event->{rollback} ? 'ROLLBACK' : 'COMMIT')
-			. ";\n\\echo state|0|:SQLSTATE\nROLLBACK;\nSELECT 'end', pg_current_wal_insert_lsn();\n"));
+			. ";\n\\echo state|0|:SQLSTATE\nROLLBACK;\n"));
 	$group->{links}->hold($_, $center) foreach @{ $event->{from} };
-	my $end = take_output(\@results, @lines);
+	take_output(\@results, @lines);
 	foreach my $result (@results)
 	{
 		@$result{qw(xid state)} = @{ $results[0] }{qw(xid state)};
 		$result->{rolled_back} = $event->{rollback};
 	}
 	$self->remember($group->{members}[$center], $work, \@results);
-	return $end;
+	return;
 }
 
 # A transaction as one query string, so that an error ends it.
 sub script_of
 {
-	my ($entry, $transaction, $number) = @_;
-	my @sql = ('BEGIN', statements_of($entry, $transaction, $number), "SELECT 'xid', $number, pg_current_xact_id()",
+	my ($gate, $entry, $transaction, $number) = @_;
+	my @sql = ('BEGIN', $gate, statements_of($entry, $transaction, $number), "SELECT 'xid', $number, pg_current_xact_id()",
 		'COMMIT');
 	return join(" \\;\n", @sql) . ";\n\\echo state|$number|:SQLSTATE\nROLLBACK;\n";
 }
@@ -299,21 +302,19 @@ sub statements_of
 	return @sql;
 }
 
-# Sort output into the results of transactions; returns the end of WAL.
+# Sort output into the results of transactions.
 sub take_output
 {
 	my ($results, @lines) = @_;
-	my $end;
 	foreach my $line (@lines)
 	{
 		my ($what, $number, @rest) = split(/\|/, $line, -1);
 		if    ($what eq 'row')   { push(@{ $results->[$number]{rows} }, \@rest) }
 		elsif ($what eq 'xid')   { $results->[$number]{xid} = $rest[0] }
 		elsif ($what eq 'state') { $results->[$number]{state} = $rest[0] }
-		elsif ($what eq 'end')   { $end = $number }
 		else                     { croak "unexpected output: $line" }
 	}
-	return $end;
+	return;
 }
 
 # Enter what was committed into the history of its seed.
@@ -332,6 +333,7 @@ sub remember
 			$time{$xid} = $time if $time ne '~';
 		}
 	}
+	$member->{commits} += keys %time;
 	foreach my $i (0 .. $#$work)
 	{
 		my ($entry, $transaction) = @{ $work->[$i] }{qw(entry transaction)};
@@ -487,7 +489,7 @@ sub check_group
 		my $session = $member->{session};
 		push(@trouble, map { "$member->{name}: the link has failed: $_" } $session->run(
 				q{SELECT peer, retries, last_error_sqlstate, last_error FROM multicenter.stat_links
-				  WHERE direction = 'in' AND last_error_sqlstate NOT IN ('40P01', '08006', '57P01', '57P03');}));
+				  WHERE direction = 'in' AND last_error_sqlstate !~ '^(40P01|08...|57P0.)$';}));
 		push(@trouble, map { "$member->{name}: in quarantine: $_" } $session->run("SELECT * FROM multicenter.quarantine;\n"))
 		  if $session->value("SELECT to_regclass('multicenter.quarantine')") ne '~';
 		check_indexes($member, $entries);
