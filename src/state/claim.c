@@ -51,6 +51,7 @@ typedef struct ClaimShared
 	LWLock	   *lock;
 	pg_atomic_uint64 generation;	/* never 0 */
 	pg_atomic_uint32 writers;	/* transactions that write notes */
+	pg_atomic_uint64 late;		/* see mc_claim_count_late() */
 	int			nfree;
 	int			first_free;
 	int			buckets[CLAIM_BUCKETS];
@@ -94,6 +95,7 @@ claim_startup(void)
 		shared->lock = &(GetNamedLWLockTranche("multicenter claims"))->lock;
 		pg_atomic_init_u64(&shared->generation, 1);
 		pg_atomic_init_u32(&shared->writers, 0);
+		pg_atomic_init_u64(&shared->late, 0);
 		for (int i = 0; i < CLAIM_BUCKETS; i++)
 			shared->buckets[i] = NO_ENTRY;
 		for (int i = 0; i < CLAIM_ENTRIES; i++)
@@ -278,6 +280,19 @@ mc_notes_unchanged(uint64 *generation)
 	pg_memory_barrier();
 	*generation = pg_atomic_read_u64(&shared->generation);
 	return *generation == known;
+}
+
+void
+mc_claim_count_late(void)
+{
+	pg_atomic_fetch_add_u64(&shared->late, 1);
+}
+
+uint64
+mc_claim_late_count(void)
+{
+	pg_memory_barrier();
+	return pg_atomic_read_u64(&shared->late);
 }
 
 /*

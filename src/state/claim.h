@@ -43,4 +43,11 @@ extern void mc_notes_writing(void);
  */
 extern bool mc_notes_unchanged(uint64 *generation);
 
+/*
+ * Remote transactions that were not newer than everything before, when they
+ * began; counted before they change anything.
+ */
+extern void mc_claim_count_late(void);
+extern uint64 mc_claim_late_count(void);
+
 #endif							/* MC_CLAIM_H */

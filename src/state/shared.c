@@ -88,6 +88,9 @@ shared_lay_out(void)
 	for (int i = 0; i < mc_shared->ndatabases; i++)
 	{
 		SpinLockInit(&mc_shared->databases[i].mutex);
+		pg_atomic_init_u32(&mc_shared->databases[i].horizon_xid, InvalidTransactionId);
+		pg_atomic_init_u64(&mc_shared->databases[i].horizon_ts, 0);
+		pg_atomic_init_u64(&mc_shared->databases[i].forgotten, 0);
 		pg_atomic_init_u32(&mc_shared->databases[i].gate, GATE_NO_GROUP);
 		pg_atomic_init_u32(&mc_shared->databases[i].sealed, 0);
 	}
@@ -170,6 +173,9 @@ mc_shared_database(Oid dboid, bool create)
 		entry->reload = true;
 		entry->operation = false;
 		entry->start_after = 0;
+		pg_atomic_write_u32(&entry->horizon_xid, InvalidTransactionId);
+		pg_atomic_write_u64(&entry->horizon_ts, 0);
+		pg_atomic_write_u64(&entry->forgotten, 0);
 		pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
 		pg_atomic_write_u32(&entry->sealed, 0);
 		entry->dboid = dboid;
@@ -439,4 +445,25 @@ mc_gate_is_sealed(void)
 		return false;
 	pg_memory_barrier();
 	return pg_atomic_read_u32(&my_database->sealed) != 0;
+}
+
+TimestampTz
+mc_shared_horizon(TransactionId *xid)
+{
+	*xid = InvalidTransactionId;
+	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+		return 0;
+
+	/* The time is written first: it may be too great, never too small. */
+	*xid = pg_atomic_read_u32(&my_database->horizon_xid);
+	pg_read_barrier();
+	return (TimestampTz) pg_atomic_read_u64(&my_database->horizon_ts);
+}
+
+TimestampTz
+mc_shared_forgotten(void)
+{
+	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+		return 0;
+	return (TimestampTz) pg_atomic_read_u64(&my_database->forgotten);
 }

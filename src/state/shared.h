@@ -53,6 +53,9 @@ typedef struct SharedDatabase
 								 * mc_shared_claim() */
 	TimestampTz start_after;	/* backoff of the manager; the supervisor's
 								 * own */
+	pg_atomic_uint32 horizon_xid;	/* dead rows are kept from here on */
+	pg_atomic_uint64 horizon_ts;	/* no older transaction is newer than this */
+	pg_atomic_uint64 forgotten; /* deletes up to here may be forgotten */
 	pg_atomic_uint32 gate;		/* WriteGate; read without the mutex */
 	pg_atomic_uint32 sealed;	/* not even a commit may pass the gate */
 	SharedFences fences;
@@ -206,6 +209,19 @@ extern void mc_shared_forget_database(Oid dboid);
  */
 extern bool mc_shared_claim(Oid dboid);
 extern void mc_shared_release(Oid dboid);
+
+/*
+ * The horizon of this database: dead rows are kept from *xid on, and every
+ * transaction before that has a commit timestamp up to the returned one.
+ * Invalid and 0 where nothing is known yet.
+ */
+extern TimestampTz mc_shared_horizon(TransactionId *xid);
+
+/*
+ * Deletes up to this time may be forgotten although changes that are as old may
+ * still arrive; 0: none.
+ */
+extern TimestampTz mc_shared_forgotten(void);
 
 /* Wake the manager of a database and make it read the registry again. */
 extern void mc_shared_reload(Oid dboid);

@@ -38,6 +38,7 @@
 #include "storage/ipc.h"
 #include "target/apply.h"
 #include "target/apply_row.h"
+#include "target/lookup.h"
 #include "target/write.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -315,6 +316,7 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	transaction->remote_xid = header->xid;
 	transaction->context = applier->transaction_context;
 	transaction->change_context = applier->change_context;
+	mc_lookup_begin(transaction);
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();

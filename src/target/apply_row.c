@@ -6,8 +6,8 @@
  * NOTES
  *	  Each change goes the same way:
  *
- *	  find		the local row of the key (table.c)
- *	  look		at its version: commit timestamp and author of its xmin
+ *	  look		at what is known of the key: its row and the version of that,
+ *				dead rows, notes (lookup.c)
  *	  decide	by the merge table (core/merge.c), a pure function
  *	  write		if the verdict says so (write.c); if another transaction was
  *				faster, start again
@@ -16,24 +16,19 @@
  *	  A change of the key is a delete of the old key and a put of the new one.
  *	  It is written as one update where that has the same outcome.
  *
- *	  Not here yet: tombstones (LOCAL_TOMBSTONE is never reported, so that
- *	  LOCAL_NOTHING stands for it), dependency vectors, and refreshes for
- *	  out-of-line values that were not sent.
+ *	  Not here yet: refreshes for out-of-line values that were not sent.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/commit_ts.h"
 #include "access/detoast.h"
-#include "access/htup_details.h"
-#include "access/sysattr.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "state/registry.h"
 #include "target/apply_row.h"
 #include "target/conflict.h"
+#include "target/lookup.h"
 #include "target/tuple.h"
 #include "target/write.h"
 #include "utils/datum.h"
@@ -42,63 +37,21 @@
 
 #include "compat.h"
 
-/* Describe the row that was found in a slot, or that there is none. */
-static void
-look_at_local(RemoteTransaction *transaction, TupleTableSlot *slot,
-			  bool found, LocalRow *local)
-{
-	Datum		xmin;
-	bool		isnull;
-	TimestampTz commit_ts;
-	uint16		origin;
-
-	memset(local, 0, sizeof(LocalRow));
-	local->slot = slot;
-	if (!found)
-	{
-		local->state.knowledge = LOCAL_NOTHING;
-		return;
-	}
-
-	local->state.knowledge = LOCAL_LIVE;
-
-	/* The raw xmin: freezing a row does not hide who wrote it. */
-	xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
-	Assert(!isnull);
-	if (TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin)))
-	{
-		/* Within one transaction the later change wins. */
-		local->state.version = transaction->version;
-		local->predecessor = true;
-		return;
-	}
-	if (TransactionIdGetCommitTsData(DatumGetTransactionId(xmin), &commit_ts,
-									 &origin))
-	{
-		local->state.version.center = mc_author_of_origin(origin,
-														  transaction->our_id);
-		if (local->state.version.center != MC_NO_CENTER)
-			local->state.version.commit_ts = commit_ts;
-	}
-
-	/*
-	 * An author's changes arrive in the order in which it made them, so that
-	 * this one has seen the row even where the author's clock does not say
-	 * so.  A row without an author has the base version, older than any.
-	 */
-	local->predecessor = local->state.version.center == transaction->peer ||
-		local->state.version.center == MC_NO_CENTER;
-}
-
 /*
- * Had the change not seen the local version?  Without dependency vectors only
- * the author of the row can tell: a change by anybody else counts as
- * concurrent, although its author may well have seen the row.
+ * Had the author of the change seen what is known here?  Then it is no
+ * conflict, whatever the verdict.
  */
 static bool
-change_is_concurrent(const LocalRow *local)
+change_had_seen(RemoteTransaction *transaction, const LocalRow *local)
 {
-	return !local->predecessor;
+	RowVersion	version = local->state.version;
+
+	if (local->later || version.center == transaction->peer ||
+		version.center == MC_NO_CENTER)
+		return true;
+	return transaction->vector &&
+		mc_vector_saw(transaction->vector, transaction->peer,
+					  transaction->our_id, version);
 }
 
 /* Decide on the change of a row. */
@@ -106,14 +59,35 @@ static MergeDecision
 decide(RemoteTransaction *transaction, MergeOp op, const LocalRow *local)
 {
 	MergeInput	input = {0};
+	MergeDecision decision;
 
 	input.op = op;
 	input.remote = transaction->version;
 	input.local = local->state;
-	if (local->predecessor)
-		memset(&input.local.version, 0, sizeof(RowVersion));
-	input.concurrent = change_is_concurrent(local);
+	input.later = local->later;
+	input.concurrent = true;
+	if (local->state.knowledge == LOCAL_NOTHING)
+		input.forgotten = mc_shared_forgotten();
+	decision = mc_merge_decide(&input);
+	if (decision.conflict == CONFLICT_NONE ||
+		local->state.knowledge == LOCAL_NOTHING ||
+		!change_had_seen(transaction, local))
+		return decision;
+	input.concurrent = false;
 	return mc_merge_decide(&input);
+}
+
+/* A change that cannot be decided stops its link, until it can be put aside. */
+static void
+check_decidable(TargetTable *table, MergeDecision decision)
+{
+	if (decision.verdict == VERDICT_QUARANTINE)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot decide on a change of table \"%s.%s\"",
+						table->map->schema, table->map->name),
+				 errdetail("It is older than what this center remembers of deleted rows, or of the time at which rows were written."),
+				 errhint("The peer was away for longer than multicenter.dead_row_retention. Let it leave the group and join again.")));
 }
 
 /*
@@ -128,7 +102,7 @@ fill_write_row(TargetTable *table, const LocalRow *local)
 	TupleTableSlot *slot = table->write_row;
 	TupleTableSlot *source = NULL;
 
-	if (local && local->state.knowledge == LOCAL_LIVE)
+	if (local && local->found)
 	{
 		source = local->slot;
 		slot_getallattrs(source);
@@ -221,14 +195,37 @@ check_complete(TargetTable *table)
 				 errhint("Write the row again in its center of origin, with all its columns, or use REPLICA IDENTITY FULL.")));
 }
 
-/* Insert the peer's row. */
+/* Insert the peer's row: its key is not a deleted one any more. */
 static WriteResult
-insert_row(RemoteTransaction *transaction, TargetTable *table)
+insert_row(RemoteTransaction *transaction, TargetTable *table,
+		   LocalRow *local)
 {
+	WriteResult result;
+
 	check_complete(table);
 	fill_write_row(table, NULL);
 	mc_write_defaults(table);
-	return mc_write_insert(transaction, table);
+	result = mc_write_insert(transaction, table);
+	if (result == WRITE_DONE)
+		mc_lookup_forget(local);
+	return result;
+}
+
+/* Write the new row, if the verdict says so. */
+static WriteResult
+write_put(RemoteTransaction *transaction, TargetTable *table,
+		  MergeDecision decision, LocalRow *local)
+{
+	check_decidable(table, decision);
+	if (decision.verdict == VERDICT_KEEP_LOCAL)
+	{
+		fill_write_row(table, local);
+		return WRITE_DONE;
+	}
+	if (!local->found)
+		return insert_row(transaction, table, local);
+	fill_write_row(table, local);
+	return mc_write_update(transaction, table, local->slot);
 }
 
 /*
@@ -248,26 +245,14 @@ put_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 	{
 		LocalRow	local;
 		MergeDecision decision;
-		bool		found;
+		bool		sure;
 
 		CHECK_FOR_INTERRUPTS();
-		found = key && mc_table_find(table, key, slot, thorough);
-		look_at_local(transaction, slot, found, &local);
+		mc_lookup(transaction, table, key, slot, thorough, &local);
 		decision = decide(transaction, op, &local);
-
-		if (decision.verdict == VERDICT_KEEP_LOCAL)
-		{
-			fill_write_row(table, &local);
-			result = WRITE_DONE;
-		}
-		else if (found)
-		{
-			fill_write_row(table, &local);
-			result = mc_write_update(transaction, table, slot);
-		}
-		else
-			result = insert_row(transaction, table);
-
+		sure = thorough || local.found || decision.verdict == VERDICT_PUT;
+		if (sure)
+			result = write_put(transaction, table, decision, &local);
 		if (result == WRITE_DONE)
 			mc_conflict_note(transaction, table, decision, &local,
 							 key ? key : &table->new_row, table->write_row);
@@ -276,26 +261,22 @@ put_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 }
 
 /*
- * Delete the row with the old key.  Returns WRITE_RETRY if it has changed
- * meanwhile; *local is what was found.
+ * Delete the old key, whatever is known of it.  Returns WRITE_RETRY if its row
+ * has changed meanwhile.
  */
 static WriteResult
-delete_row(RemoteTransaction *transaction, TargetTable *table,
-		   const LocalRow *local)
+write_delete(RemoteTransaction *transaction, TargetTable *table,
+			 MergeDecision decision, LocalRow *local)
 {
-	MergeDecision decision = decide(transaction, MERGE_OP_DELETE, local);
-	WriteResult result = WRITE_DONE;
+	check_decidable(table, decision);
+	if (decision.verdict == VERDICT_DELETE && local->found)
+		return mc_write_delete(table, local->slot);
 
-	/*
-	 * VERDICT_RECORD_TOMBSTONE: here the tombstone will be remembered.  Until
-	 * then an older put that arrives later brings the row back.
-	 */
-	if (decision.verdict == VERDICT_DELETE)
-		result = mc_write_delete(table, local->slot);
-	if (result == WRITE_DONE)
-		mc_conflict_note(transaction, table, decision, local, &table->old_row,
-						 NULL);
-	return result;
+	/* No row dies here that would say so: it takes a note. */
+	if (decision.verdict == VERDICT_RECORD_TOMBSTONE ||
+		decision.verdict == VERDICT_DELETE)
+		mc_lookup_bury(transaction, table, &table->old_row, local);
+	return WRITE_DONE;
 }
 
 /* Apply a DELETE record. */
@@ -307,12 +288,16 @@ apply_delete(RemoteTransaction *transaction, TargetTable *table)
 	while (result == WRITE_RETRY)
 	{
 		LocalRow	local;
-		bool		found;
+		MergeDecision decision;
 
 		CHECK_FOR_INTERRUPTS();
-		found = mc_table_find(table, &table->old_row, table->local_row, true);
-		look_at_local(transaction, table->local_row, found, &local);
-		result = delete_row(transaction, table, &local);
+		mc_lookup(transaction, table, &table->old_row, table->local_row, true,
+				  &local);
+		decision = decide(transaction, MERGE_OP_DELETE, &local);
+		result = write_delete(transaction, table, decision, &local);
+		if (result == WRITE_DONE)
+			mc_conflict_note(transaction, table, decision, &local,
+							 &table->old_row, NULL);
 	}
 }
 
@@ -322,24 +307,28 @@ apply_delete(RemoteTransaction *transaction, TargetTable *table)
  */
 static WriteResult
 delete_old_key(RemoteTransaction *transaction, TargetTable *table,
-			   const LocalRow *local)
+			   LocalRow *local)
 {
-	WriteResult result;
+	MergeDecision decision = decide(transaction, MERGE_OP_DELETE, local);
+	WriteResult result = write_delete(transaction, table, decision, local);
 
-	/* No row: the put of the new key tells that story. */
-	if (local->state.knowledge != LOCAL_LIVE)
-		return WRITE_DONE;
-	result = delete_row(transaction, table, local);
+	/* Without a row the put of the new key tells that story. */
+	if (result == WRITE_DONE && local->state.knowledge == LOCAL_LIVE)
+		mc_conflict_note(transaction, table, decision, local, &table->old_row,
+						 NULL);
 
 	/* The row is still in its page, and its large values are in theirs. */
 	if (result != WRITE_RETRY && table->new_row.any_unchanged &&
-		decide(transaction, MERGE_OP_DELETE, local).verdict == VERDICT_DELETE)
+		decision.verdict == VERDICT_DELETE && local->found)
 		complete_from_local_row(table, local->slot);
 	CommandCounterIncrement();
 	return result;
 }
 
-/* Apply an UPDATE record that changes the key. */
+/*
+ * Apply an UPDATE record that changes the key: the old key is deleted, the new
+ * one is put, and each is decided by what is known of it.
+ */
 static void
 apply_key_change(RemoteTransaction *transaction, TargetTable *table)
 {
@@ -348,25 +337,28 @@ apply_key_change(RemoteTransaction *transaction, TargetTable *table)
 
 	while (result == WRITE_RETRY)
 	{
-		bool		old_found;
-		bool		new_found;
+		LocalRow	other;
 		MergeDecision decision;
 
 		CHECK_FOR_INTERRUPTS();
-		old_found = mc_table_find(table, &table->old_row, table->local_row,
-								  true);
-		new_found = mc_table_find(table, &table->new_row, table->other_row,
-								  true);
-		look_at_local(transaction, table->local_row, old_found, &local);
+		mc_lookup(transaction, table, &table->old_row, table->local_row, true,
+				  &local);
+		mc_lookup(transaction, table, &table->new_row, table->other_row, true,
+				  &other);
 		decision = decide(transaction, MERGE_OP_UPDATE, &local);
 
-		if (old_found && !new_found && decision.verdict == VERDICT_PUT)
+		if (local.found && !other.found && !other.displaced &&
+			decision.verdict == VERDICT_PUT &&
+			decide(transaction, MERGE_OP_INSERT, &other).verdict == VERDICT_PUT)
 		{
 			fill_write_row(table, &local);
 			result = mc_write_update(transaction, table, table->local_row);
 			if (result == WRITE_DONE)
+			{
+				mc_lookup_forget(&other);
 				mc_conflict_note(transaction, table, decision, &local,
 								 &table->old_row, table->write_row);
+			}
 			if (result != WRITE_RETRY)
 				return;
 		}

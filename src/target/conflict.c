@@ -131,11 +131,16 @@ mc_conflict_note(RemoteTransaction *transaction, TargetTable *table,
 	conflict->peer = transaction->peer;
 	conflict->relid = RelationGetRelid(table->rel);
 	conflict->key_json = key_json(table, key);
-	if (local->state.knowledge == LOCAL_LIVE)
-	{
+	if (local->found)
 		conflict->local_row_json = row_json(local->slot);
+	else if (local->displaced)
+		conflict->local_row_json = JsonbToCString(NULL,
+												  &local->displaced->row->root,
+												  VARSIZE(local->displaced->row));
+
+	/* Of a row whose version is lost only a bound is known. */
+	if (local->state.knowledge != LOCAL_VERSION_LOST)
 		conflict->local = local->state.version;
-	}
 	if (remote_row)
 		conflict->remote_row_json = row_json(remote_row);
 	if (decision.verdict == VERDICT_PUT)

@@ -8,15 +8,7 @@
 #ifndef MC_CONFLICT_H
 #define MC_CONFLICT_H
 
-#include "target/table.h"
-
-/* What is known of the local row when a conflict is decided. */
-typedef struct LocalRow
-{
-	MergeState	state;
-	bool		predecessor;	/* the change knew it: no competition */
-	TupleTableSlot *slot;		/* with LOCAL_LIVE: the row */
-} LocalRow;
+#include "target/lookup.h"
 
 /*
  * Note a conflict that was decided while applying a record.  remote_row is

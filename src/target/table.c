@@ -301,12 +301,14 @@ begin_scan(TargetTable *table)
 }
 
 /*
- * Look for the key in the index under one snapshot.  The access method keeps
- * what it allocates on the way for the next search, so the memory context
- * must be one that lives as long as the scan.
+ * Scan the index for the key under one snapshot, and call the visitor for each
+ * tuple until it returns false, or stop at the first one without a visitor.
+ * The access method keeps what it allocates on the way for the next search, so
+ * the memory context must be one that lives as long as the scan.
  */
 static bool
-scan_index(TargetTable *table, Snapshot snapshot, TupleTableSlot *slot)
+scan_index(TargetTable *table, Snapshot snapshot, TupleTableSlot *slot,
+		   TupleVisitor visitor, void *arg)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(table->scan_context);
 	IndexScanDesc scan;
@@ -316,7 +318,9 @@ scan_index(TargetTable *table, Snapshot snapshot, TupleTableSlot *slot)
 	scan = table->scan;
 	scan->xs_snapshot = snapshot;
 	index_rescan(scan, table->scan_keys, table->map->nkeys, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	do
+		found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	while (found && visitor && visitor(slot, arg));
 
 	/* The slot has a pin of its own; let the scan's go. */
 	index_rescan(scan, table->scan_keys, table->map->nkeys, NULL, 0);
@@ -391,8 +395,23 @@ scan_once(TargetTable *table, Snapshot snapshot, const RemoteRow *row,
 		  TupleTableSlot *slot)
 {
 	if (table->index)
-		return scan_index(table, snapshot, slot);
+		return scan_index(table, snapshot, slot, NULL, NULL);
 	return scan_table(table, snapshot, row, slot);
+}
+
+/* Set what is searched for; false if a part of it is null. */
+static bool
+set_search_key(TargetTable *table, const RemoteRow *row)
+{
+	for (int i = 0; i < table->map->nkeys; i++)
+	{
+		int			attno = table->map->key_attnums[i] - 1;
+
+		if (row->isnull[attno])
+			return false;		/* a key column is never null here */
+		table->scan_keys[i].sk_argument = row->values[attno];
+	}
+	return true;
 }
 
 bool
@@ -402,15 +421,8 @@ mc_table_find(TargetTable *table, const RemoteRow *row, TupleTableSlot *slot,
 	Snapshot	snapshot;
 	bool		found;
 
-	for (int i = 0; i < table->map->nkeys; i++)
-	{
-		int			attno = table->map->key_attnums[i] - 1;
-
-		if (row->isnull[attno])
-			return false;		/* a key column is never null here */
-		table->scan_keys[i].sk_argument = row->values[attno];
-	}
-
+	if (!set_search_key(table, row))
+		return false;
 	while (scan_once(table, &table->dirty, row, slot))
 	{
 		if (!wait_for_writer(table, slot))
@@ -424,4 +436,22 @@ mc_table_find(TargetTable *table, const RemoteRow *row, TupleTableSlot *slot,
 	found = scan_once(table, snapshot, row, slot);
 	UnregisterSnapshot(snapshot);
 	return found;
+}
+
+bool
+mc_table_find_visible(TargetTable *table, const RemoteRow *row,
+					  TupleTableSlot *slot, Snapshot snapshot)
+{
+	return set_search_key(table, row) &&
+		scan_index(table, snapshot, slot, NULL, NULL);
+}
+
+void
+mc_table_visit_all(TargetTable *table, const RemoteRow *row,
+				   TupleTableSlot *slot, TupleVisitor visitor, void *arg)
+{
+	if (!set_search_key(table, row))
+		return;
+	(void) scan_index(table, SnapshotAny, slot, visitor, arg);
+	ExecClearTuple(slot);
 }

@@ -40,6 +40,9 @@ typedef struct RemoteTransaction
 	const DependencyVector *vector; /* what its author had applied before */
 	LinkCounters counters;		/* of this transaction */
 	bool		catalog_changed;	/* the list of centers was written */
+	bool		newest;			/* newer than all before it, at its beginning */
+	uint64		late_count;		/* see mc_lookup_begin() */
+	bool		claims;			/* others may be applying to the same keys */
 } RemoteTransaction;
 
 /* A row of the peer in the layout of the local table. */
@@ -135,6 +138,20 @@ extern void mc_table_close_all(RemoteTransaction *transaction);
  */
 extern bool mc_table_find(TargetTable *table, const RemoteRow *row,
 						  TupleTableSlot *slot, bool thorough);
+
+/* Find the row of a key that a snapshot sees; needs an index. */
+extern bool mc_table_find_visible(TargetTable *table, const RemoteRow *row,
+								  TupleTableSlot *slot, Snapshot snapshot);
+
+/*
+ * Call a function for every tuple of a key, dead ones and those of aborted
+ * transactions too, until it returns false.  Needs an index.
+ */
+typedef bool (*TupleVisitor) (TupleTableSlot *slot, void *arg);
+
+extern void mc_table_visit_all(TargetTable *table, const RemoteRow *row,
+							   TupleTableSlot *slot, TupleVisitor visitor,
+							   void *arg);
 
 /* Have two rows the same key, by the rules of the index? */
 extern bool mc_table_same_key(TargetTable *table, const RemoteRow *a,
