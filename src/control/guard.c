@@ -45,6 +45,7 @@
 #include "parser/parsetree.h"
 #include "state/registry.h"
 #include "state/shared.h"
+#include "target/truncate.h"
 #include "tcop/utility.h"
 #include "utils/fmgroids.h"
 #include "utils/hsearch.h"
@@ -72,6 +73,9 @@ static bool exempt = false;
 
 /* Has this transaction passed the gate to write a replicated table? */
 static bool has_passed = false;
+
+/* Tables that the TRUNCATE which is being carried out has reached. */
+static List *truncated = NIL;
 
 /* Known tables, and a count of what has made us forget some. */
 static HTAB *guarded_tables = NULL;
@@ -204,7 +208,10 @@ static void
 transaction_ends(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_PRE_COMMIT && event != XACT_EVENT_PRE_PREPARE)
+	{
 		has_passed = false;
+		truncated = NIL;
+	}
 	else if (has_passed && TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
 			 mc_gate_is_sealed())
 		refuse_at_gate(mc_gate(), "commit");
@@ -409,6 +416,21 @@ check_drop_statement(const DropStmt *stmt)
 		check_drop_extension(get_extension_oid(strVal(lfirst(lc)), true));
 }
 
+/* Call the next hook, or what a utility command does without any. */
+static void
+run_utility(PlannedStmt *pstmt, const char *query_string,
+			bool read_only_tree, ProcessUtilityContext context,
+			ParamListInfo params, QueryEnvironment *query_env,
+			DestReceiver *dest, QueryCompletion *completion)
+{
+	if (prev_process_utility)
+		prev_process_utility(pstmt, query_string, read_only_tree, context,
+							 params, query_env, dest, completion);
+	else
+		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
+								params, query_env, dest, completion);
+}
+
 /* Hook: a utility command begins. */
 static void
 process_utility(PlannedStmt *pstmt, const char *query_string,
@@ -417,6 +439,8 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 				DestReceiver *dest, QueryCompletion *completion)
 {
 	Node	   *stmt = pstmt->utilityStmt;
+	List	   *outer = truncated;
+	bool		remember = false;
 
 	if (!exempt)
 	{
@@ -428,13 +452,30 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 			check_drop_statement((DropStmt *) stmt);
 		if (gate != GATE_NO_GROUP)
 			check_utility(gate, stmt);
+		remember = gate != GATE_NO_GROUP && IsA(stmt, TruncateStmt);
 	}
-	if (prev_process_utility)
-		prev_process_utility(pstmt, query_string, read_only_tree, context,
-							 params, query_env, dest, completion);
-	else
-		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
-								params, query_env, dest, completion);
+
+	/* A trigger of one TRUNCATE may run another one. */
+	if (remember)
+		truncated = NIL;
+	run_utility(pstmt, query_string, read_only_tree, context, params,
+				query_env, dest, completion);
+	if (!remember)
+		return;
+
+	/* Now the tables are locked, with those that CASCADE has found. */
+	mc_truncate_remember(truncated);
+	truncated = outer;
+}
+
+/* A TRUNCATE reaches a table, which it may not have locked yet. */
+static void
+note_truncated(Oid relid)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(TopTransactionContext);
+
+	truncated = list_append_unique_oid(truncated, relid);
+	MemoryContextSwitchTo(old_context);
 }
 
 /* Hook: an object is dropped or, one of several in one command, truncated. */
@@ -449,7 +490,10 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 	if (access == OAT_DROP && class_id == ExtensionRelationId)
 		check_drop_extension(object_id);
 	else if (access == OAT_TRUNCATE && class_id == RelationRelationId)
+	{
 		check_gate(mc_gate(), object_id);
+		note_truncated(object_id);
+	}
 }
 
 void

@@ -39,6 +39,7 @@
 #include "target/apply.h"
 #include "target/apply_row.h"
 #include "target/lookup.h"
+#include "target/truncate.h"
 #include "target/write.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -451,7 +452,7 @@ apply_truncate(Applier *applier, const WireRecord *record)
 	if (maps == NIL)
 		return;
 	set_position(applier, "TRUNCATE", linitial(maps));
-	mc_write_truncate(&applier->transaction, maps,
+	mc_truncate_apply(&applier->transaction, maps,
 					  (record->truncate_flags & TRUNCATE_FLAG_RESTART_SEQS) != 0);
 	applier->transaction.counters.truncates++;
 }

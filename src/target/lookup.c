@@ -89,12 +89,11 @@ mc_lookup_begin(RemoteTransaction *transaction)
 }
 
 /*
- * Is this transaction newer than all that was committed or applied here until
- * this moment?  Local commits raise the floor before they are visible; another
- * applier either raises it too or counts itself as late.
+ * Local commits raise the floor before they are visible; another applier
+ * either raises it too or counts itself as late.
  */
-static bool
-is_newest(const RemoteTransaction *transaction)
+bool
+mc_lookup_is_newest(const RemoteTransaction *transaction)
 {
 	return transaction->newest &&
 		mc_clock_floor() == transaction->version.commit_ts &&
@@ -433,7 +432,7 @@ look_once(RemoteTransaction *transaction, TargetTable *table,
 		return true;
 	look_at_notes(transaction, local);
 	look_at_truncation(transaction, table, local);
-	if (!thorough && is_newest(transaction))
+	if (!thorough && mc_lookup_is_newest(transaction))
 		return true;
 	return find_dead(transaction, table, row, slot, thorough, local);
 }

@@ -26,6 +26,12 @@ typedef struct LocalRow
 extern void mc_lookup_begin(RemoteTransaction *transaction);
 
 /*
+ * Is this transaction newer than all that was committed or applied here until
+ * this moment?
+ */
+extern bool mc_lookup_is_newest(const RemoteTransaction *transaction);
+
+/*
  * Look at a key (or, in a table without one, for an equal row) and say in
  * *local what is known of it, until other transactions change that: whoever
  * acts on a row that was found is told so by the write, keys without one are

@@ -519,6 +519,8 @@ mc_note_truncation(RemoteTransaction *transaction, TargetTable *table,
 			note->version.commit_ts = DatumGetTimestampTz(version);
 			note->version.center = (CenterId)
 				DatumGetInt32(read_column(&scan, TRUNCATION_CENTER, &isnull));
+			note->own = mc_version_compare(note->version,
+										   transaction->version) == 0;
 		}
 	}
 	end_read(&scan);
@@ -541,7 +543,7 @@ mc_note_add_truncation(Oid relid, RowVersion version)
 								  " VALUES ($1, $2, $3) ON CONFLICT (relation) DO UPDATE"
 								  " SET version = excluded.version, center_id = excluded.center_id"
 								  " WHERE excluded.version IS NULL"
-								  " OR (coalesce(t.version, pg_catalog.pg_xact_commit_timestamp(t.xmin), '-infinity'), coalesce(t.center_id, 0))"
+								  " OR (coalesce(t.version, pg_catalog.pg_xact_commit_timestamp(t.xmin), '-infinity'), coalesce(t.center_id, (SELECT i.center_id FROM multicenter.identity i), 0))"
 								  " OPERATOR(pg_catalog.<) (excluded.version, excluded.center_id)",
 								  lengthof(types), types),
 						 values, nulls, false, 0) != SPI_OK_INSERT)
@@ -597,6 +599,26 @@ mc_note_remove(int64 id)
 								  lengthof(types), types),
 						 values, NULL, false, 0) != SPI_OK_DELETE)
 		elog(ERROR, "could not remove a note");
+	end_write(&scope);
+}
+
+void
+mc_note_remove_all(Oid relid)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
+	NoteWrite	scope;
+
+	if (!any_row("key_note", "key_note_key", relid))
+		return;
+	begin_write(&scope);
+	if (SPI_execute_plan(prepared(&plan,
+								  "DELETE FROM multicenter.key_note"
+								  " WHERE relation OPERATOR(pg_catalog.=) $1",
+								  lengthof(types), types),
+						 values, NULL, false, 0) != SPI_OK_DELETE)
+		elog(ERROR, "could not remove notes");
 	end_write(&scope);
 }
 

@@ -102,6 +102,9 @@ extern void mc_note_add_truncation(Oid relid, RowVersion version);
 extern void mc_note_add(const KeyNote *note);
 extern void mc_note_remove(int64 id);
 
+/* Remove all notes about keys of a table, which was truncated here. */
+extern void mc_note_remove_all(Oid relid);
+
 /*
  * Claim a key until the end of the transaction, waiting for another applier's
  * transaction that has it.  True if what was looked up before may be out of

@@ -49,8 +49,4 @@ extern WriteResult mc_write_delete(TargetTable *table, TupleTableSlot *found);
  */
 extern void mc_write_check_deferred(RemoteTransaction *transaction);
 
-/* Truncate the tables; closes all open ones first. */
-extern void mc_write_truncate(RemoteTransaction *transaction, List *maps,
-							  bool restart_sequences);
-
 #endif							/* MC_WRITE_H */
