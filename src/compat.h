@@ -28,7 +28,9 @@
 #include "replication/message.h"
 #include "replication/origin.h"
 #include "replication/reorderbuffer.h"
+#include "replication/slot.h"
 #include "storage/latch.h"
+#include "storage/procarray.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -100,6 +102,42 @@ LogLogicalMessage_compat(const char *prefix, const char *message, size_t size,
 	return LogLogicalMessage(prefix, message, size, transactional, flush);
 #else
 	return LogLogicalMessage(prefix, message, size, transactional);
+#endif
+}
+
+/* Slots have got more properties from release to release. */
+static inline void
+ReplicationSlotCreate_compat(const char *name, bool db_specific,
+							 ReplicationSlotPersistency persistency)
+{
+#if PG_VERSION_NUM >= 190000
+	ReplicationSlotCreate(name, db_specific, persistency, false, false, false,
+						  false);
+#elif PG_VERSION_NUM >= 170000
+	ReplicationSlotCreate(name, db_specific, persistency, false, false, false);
+#else
+	ReplicationSlotCreate(name, db_specific, persistency, false);
+#endif
+}
+
+static inline void
+ReplicationSlotAcquire_compat(const char *name, bool nowait)
+{
+#if PG_VERSION_NUM >= 180000
+	ReplicationSlotAcquire(name, nowait, true);
+#else
+	ReplicationSlotAcquire(name, nowait);
+#endif
+}
+
+/* The oldest transaction with an id that is running on this server. */
+static inline TransactionId
+GetOldestActiveTransactionId_compat(void)
+{
+#if PG_VERSION_NUM >= 190000
+	return GetOldestActiveTransactionId(false, true);
+#else
+	return GetOldestActiveTransactionId();
 #endif
 }
 

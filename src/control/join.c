@@ -110,9 +110,9 @@ check_compatible(const PeerHello *hello, const char *label)
 				 errhint("Use a database with the same encoding, best UTF8.")));
 }
 
-/* Is there room for the slots that our own changes need? */
+/* Is there room for the slots of our changes and the one of dead rows? */
 static void
-check_room(int nmembers)
+check_room(int needed)
 {
 	int			used = 0;
 
@@ -121,13 +121,13 @@ check_room(int nmembers)
 		if (ReplicationSlotCtl->replication_slots[i].in_use)
 			used++;
 	LWLockRelease(ReplicationSlotControlLock);
-	if (used + nmembers > max_replication_slots)
+	if (used + needed > max_replication_slots)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("not enough replication slots are free here: %d are needed, %d of %d are in use",
-						nmembers, used, max_replication_slots),
+						needed, used, max_replication_slots),
 				 errhint("Set max_replication_slots = %d or more in postgresql.conf and restart the server.",
-						 used + nmembers)));
+						 used + needed)));
 }
 
 /* Meet the sponsor and see whether we can join through it. */
@@ -215,7 +215,7 @@ check_members(GroupJoin *join)
 					 errhint("Wait until it has finished. If it never will, remove it with center_part(center_name => '%s', force => true).",
 							 member->name)));
 	}
-	check_room(list_length(join->members));
+	check_room(list_length(join->members) + 1);
 }
 
 /*

@@ -15,6 +15,7 @@
  *	  - declares the center ready once every link has caught up;
  *	  - writes a heartbeat, when it is due;
  *	  - turns the positions that peers have confirmed into times;
+ *	  - lets go of dead rows that nothing can need any more;
  *	  - keeps the last known times of the links, and purges the history.
  *
  *	  Anyone wakes it through its latch, see mc_shared_reload().
@@ -30,6 +31,7 @@
 #include "commands/extension.h"
 #include "control/departed.h"
 #include "control/guard.h"
+#include "control/horizon.h"
 #include "control/operation.h"
 #include "control/rewrite.h"
 #include "control/workers.h"
@@ -604,8 +606,11 @@ keep_times(Manager *manager)
 static void
 do_timed_work(Manager *manager, TimestampTz now)
 {
-	if (now >= manager->next_heartbeat)
+	bool		heartbeat = now >= manager->next_heartbeat;
+
+	if (heartbeat)
 		write_heartbeat(manager, now);
+	mc_horizon_work(heartbeat, list_length(manager->members) <= 1);
 	sample_outgoing(manager, now);
 	if (now >= manager->next_keep_times)
 	{
@@ -679,6 +684,7 @@ manage(Manager *manager)
 		manager->next_heartbeat = TimestampTzPlusMilliseconds(now, REGISTRY_CHECK_MS);
 		return true;
 	}
+	mc_horizon_begin();
 	advance_state(manager, now);
 	foreach(lc, manager->members)
 	{

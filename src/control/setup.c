@@ -422,7 +422,7 @@ count_used(Capacity *capacity, int limit, const char *sql)
 #define OURS(column, suffix) \
 	column " ~ ('^multicenter_' || (SELECT d.oid FROM pg_catalog.pg_database d" \
 	" WHERE d.datname = current_database()) || '_" suffix "$')"
-#define OUR_SLOT(column) OURS(column, "[0-9]+")
+#define OUR_SLOT(column) OURS(column, "([0-9]+|xmin)")
 
 /*
  * Types of process that are no background worker.  A parallel worker is one,
@@ -448,8 +448,9 @@ check_capacities(SetupReport *report)
 	count_used(&capacity, max_replication_slots,
 			   "SELECT count(*), count(*) FILTER (WHERE " OUR_SLOT("s.slot_name") ")"
 			   " FROM pg_catalog.pg_replication_slots s");
+	/* One more keeps dead rows. */
 	check_capacity(report, "max_replication_slots", "max_replication_slots",
-				   &capacity, 0);
+				   &capacity, 1);
 
 	/*
 	 * One origin for each peer and one for rows that a join has copied.  What

@@ -91,4 +91,13 @@ CREATE TABLE multicenter.truncation (
 );
 COMMENT ON TABLE multicenter.truncation IS 'The newest TRUNCATE of each table; local to this center.';
 
+-- From which transaction on dead rows are kept; at most one row.
+CREATE TABLE multicenter.dead_row_horizon (
+	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+	xid xid NOT NULL,
+	ts timestamptz NOT NULL,
+	forgotten timestamptz
+);
+COMMENT ON TABLE multicenter.dead_row_horizon IS 'From which transaction on dead rows are kept, the time that none before it exceeds, and up to when deletes may be forgotten too early; local to this center.';
+
 REVOKE ALL ON ALL TABLES IN SCHEMA multicenter FROM PUBLIC;

@@ -104,6 +104,9 @@ RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	DELETE FROM multicenter.identity;
 	DELETE FROM multicenter.link;
 	DELETE FROM multicenter.center;
+	DELETE FROM multicenter.key_note;
+	DELETE FROM multicenter.truncation;
+	DELETE FROM multicenter.dead_row_horizon;
 $$;
 COMMENT ON FUNCTION multicenter.internal_forget_group() IS
 'Internal. Deletes what makes this database a center.';
@@ -144,10 +147,11 @@ CREATE FUNCTION multicenter.internal_drop_slots()
 RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(sum(multicenter.internal_drop_slot(s.slot_name)), 0)
 	FROM pg_replication_slots AS s
-	WHERE s.plugin = 'multicenter' AND s.database = current_database();
+	WHERE s.plugin = 'multicenter' AND s.database = current_database()
+		OR s.slot_name = (SELECT format('multicenter_%s_xmin', d.oid) FROM pg_database AS d WHERE d.datname = current_database());
 $$;
 COMMENT ON FUNCTION multicenter.internal_drop_slots() IS
-'Internal. Drops the slots of this database that use our plugin; returns how many are left, because they are in use.';
+'Internal. Drops the slots of this database that use our plugin, and the one that keeps dead rows; returns how many are left, because they are in use.';
 
 CREATE FUNCTION multicenter.internal_departed_drop_slots()
 RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

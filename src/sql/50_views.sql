@@ -306,6 +306,40 @@ GROUP BY 1, 2, 3, 4
 ORDER BY 1, 2, 3, 4;
 COMMENT ON VIEW multicenter.conflict_summary IS 'Conflicts counted by peer, table and outcome; no row data.';
 
+CREATE FUNCTION multicenter.horizon_status(
+	OUT horizon_xid xid, OUT horizon_ts timestamptz, OUT horizon_at timestamptz,
+	OUT frontier timestamptz, OUT forgotten_until timestamptz, OUT slowest_peer_id integer)
+RETURNS record
+AS 'MODULE_PATHNAME', 'mc_horizon_status' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION multicenter.horizon_status() IS
+'What shared memory knows of the dead rows that are kept; the source of the view horizon. Null where nothing is known.';
+REVOKE ALL ON FUNCTION multicenter.horizon_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.horizon_status() TO multicenter_monitor;
+
+CREATE VIEW multicenter.horizon AS
+SELECT here.center_name AS center,
+	h.horizon_xid,
+	clock_timestamp() - h.horizon_at AS age,
+	h.frontier,
+	CASE WHEN h.horizon_at < clock_timestamp() - interval '15 s' THEN p.center_name END AS waits_for,
+	CASE
+		WHEN h.horizon_at IS NULL THEN 'the manager of this center has not started'
+		WHEN h.horizon_at >= clock_timestamp() - interval '15 s' THEN NULL
+		WHEN EXISTS (SELECT FROM pg_prepared_xacts) AND h.frontier > clock_timestamp() - interval '15 s'
+			THEN 'a prepared transaction'
+		WHEN h.frontier > clock_timestamp() - interval '15 s' THEN 'a long transaction'
+		ELSE format('center %s has not told for this long that it commits nothing older', p.center_name)
+	END AS reason,
+	h.forgotten_until,
+	coalesce(h.forgotten_until > h.frontier OR (h.forgotten_until IS NOT NULL AND h.frontier IS NULL), false) AS retention_ended,
+	(SELECT sum(s.n_dead_tup)::bigint FROM pg_stat_user_tables s) AS dead_rows,
+	(SELECT count(*) FROM multicenter.key_note) AS notes
+FROM multicenter.identity i
+	CROSS JOIN multicenter.horizon_status() h
+	LEFT JOIN multicenter.center here ON here.center_id = i.center_id
+	LEFT JOIN multicenter.center p ON p.center_id = h.slowest_peer_id;
+COMMENT ON VIEW multicenter.horizon IS 'From when on this center keeps dead rows, to decide on changes that are still under way; why that is long ago; and what it costs.';
+
 GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.stat_links, multicenter.workers,
-	multicenter.tables, multicenter.conflict_summary TO multicenter_monitor;
+	multicenter.tables, multicenter.conflict_summary, multicenter.horizon TO multicenter_monitor;
 GRANT SELECT ON multicenter.conflicts TO multicenter_conflicts;

@@ -325,6 +325,13 @@ mc_origin_name(char *buf, Oid dboid, CenterId peer)
 }
 
 char *
+mc_horizon_slot_name(char *buf, Oid dboid)
+{
+	snprintf(buf, NAMEDATALEN, "multicenter_%u_xmin", dboid);
+	return buf;
+}
+
+char *
 mc_marker_origin_name(char *buf, Oid dboid)
 {
 	snprintf(buf, NAMEDATALEN, "multicenter_%u_center", dboid);

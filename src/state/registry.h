@@ -103,6 +103,9 @@ extern Oid	mc_registry_owner(void);
 extern char *mc_slot_name(char *buf, Oid dboid, CenterId target);
 extern char *mc_origin_name(char *buf, Oid dboid, CenterId peer);
 
+/* The slot that keeps dead rows; it has no position in WAL. */
+extern char *mc_horizon_slot_name(char *buf, Oid dboid);
+
 /* Marks the database as a center; found by the supervisor and by hooks. */
 extern char *mc_marker_origin_name(char *buf, Oid dboid);
 

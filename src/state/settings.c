@@ -14,6 +14,7 @@
 
 int			mc_heartbeat_interval_ms = 1000;
 int			mc_conflict_retention_min = 30 * 24 * 60;
+int			mc_dead_row_retention_s = 600;
 
 void
 mc_settings_init(void)
@@ -24,6 +25,13 @@ mc_settings_init(void)
 							&mc_conflict_retention_min,
 							30 * 24 * 60, 1, INT_MAX / 2,
 							PGC_SIGHUP, GUC_UNIT_MIN,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("multicenter.dead_row_retention",
+							"Sets how long deleted rows are kept from VACUUM for a center that is away.",
+							"Changes of a center that was away for longer may have to wait for a decision.",
+							&mc_dead_row_retention_s,
+							600, 1, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("multicenter.heartbeat_interval",
 							"Sets the time between two heartbeats of a center.",

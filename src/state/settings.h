@@ -11,6 +11,8 @@
 extern int	mc_heartbeat_interval_ms;	/* multicenter.heartbeat_interval */
 extern int	mc_conflict_retention_min;	/* multicenter.conflict_retention */
 
+extern int	mc_dead_row_retention_s;	/* multicenter.dead_row_retention */
+
 /* Define them all; from _PG_init(). */
 extern void mc_settings_init(void);
 

@@ -56,6 +56,9 @@ typedef struct SharedDatabase
 	pg_atomic_uint32 horizon_xid;	/* dead rows are kept from here on */
 	pg_atomic_uint64 horizon_ts;	/* no older transaction is newer than this */
 	pg_atomic_uint64 forgotten; /* deletes up to here may be forgotten */
+	pg_atomic_uint64 horizon_at;	/* when the horizon was the present */
+	pg_atomic_uint64 frontier;	/* of all peers' promises; 0: unknown */
+	pg_atomic_uint32 slowest_peer;	/* the one to wait for */
 	pg_atomic_uint32 gate;		/* WriteGate; read without the mutex */
 	pg_atomic_uint32 sealed;	/* not even a commit may pass the gate */
 	SharedFences fences;

@@ -208,7 +208,7 @@ is($lisbon->sql(q{SELECT state FROM multicenter.centers WHERE center_name = 'rig
 	'parted', 'the center that left is listed as parted');
 is($lisbon->sql('SELECT count(*) FROM later'), $riga->sql('SELECT count(*) FROM later'),
 	'an orderly part leaves no change behind');
-$lisbon->wait_for_sql(q{SELECT count(*) FROM pg_replication_slots WHERE slot_name LIKE 'multicenter%'}, 0);
+$lisbon->wait_for_sql(q{SELECT count(*) FROM pg_replication_slots WHERE plugin = 'multicenter'}, 0);
 is($lisbon->sql('SELECT count(*) FROM multicenter.lag'), 0, 'no link is left where it was left');
 $riga->sql('SELECT multicenter.group_remove_local(force => true)')
   if $riga->sql('SELECT count(*) FROM multicenter.identity') != 0;

@@ -153,6 +153,7 @@ conflict('a delete, then an update',
 	before => $insert,
 	first => q{DELETE FROM item WHERE id = :id},
 	second => q{UPDATE item SET v = 'SECOND' WHERE id = :id},
+	at_first => q(update_deleted|apply_remote|{"id": :id}|-|SECOND|SECOND|FIRST|SECOND),
 	at_second => q(delete_recently_updated|keep_local|{"id": :id}|SECOND|-|SECOND|SECOND|FIRST),
 	rows => '0|SECOND');
 
@@ -161,22 +162,23 @@ conflict('an update, then a delete',
 	first => q{UPDATE item SET v = 'FIRST' WHERE id = :id},
 	second => q{DELETE FROM item WHERE id = :id},
 	at_first => q(delete_origin_differs|apply_remote|{"id": :id}|FIRST|-|-|FIRST|SECOND),
-);
-$_->sql('DELETE FROM item') foreach ($lisbon, $riga);
-wait_all_applied($lisbon, $riga);
-new_conflicts($_) foreach ($lisbon, $riga);
+	at_second => q(update_deleted|keep_local|{"id": :id}|-|FIRST|-|SECOND|FIRST),
+	rows => '');
 
 # Nobody loses anything by two deletes.
 conflict('two deletes',
 	before => $insert,
 	first => q{DELETE FROM item WHERE id = :id},
 	second => q{DELETE FROM item WHERE id = :id},
+	at_first => '',
+	at_second => '',
 	rows => '');
 
 conflict('a delete, then another row with that key',
 	before => $insert,
 	first => q{DELETE FROM item WHERE id = :id},
 	second => q{DELETE FROM item WHERE id = :id; INSERT INTO item VALUES (:id, 'SECOND')},
+	at_first => '',
 	at_second => q(delete_recently_updated|keep_local|{"id": :id}|SECOND|-|SECOND|SECOND|FIRST),
 	rows => '0|SECOND');
 
@@ -184,6 +186,7 @@ conflict('a key change, then an update of the old key',
 	before => $insert,
 	first => q{UPDATE item SET id = :id2, v = 'FIRST' WHERE id = :id},
 	second => q{UPDATE item SET v = 'SECOND' WHERE id = :id},
+	at_first => q(update_deleted|apply_remote|{"id": :id}|-|SECOND|SECOND|FIRST|SECOND),
 	rows => "0|SECOND\n1|FIRST");
 
 conflict('a key change to a key that is inserted later',
@@ -277,9 +280,8 @@ is($riga->sql(q{SELECT length(remote_row ->> 'big') FROM multicenter.conflicts W
 # The summary counts by type, and the counter of the link agrees.
 is( $lisbon->sql(
 		q{SELECT string_agg(conflict_type, ', ' ORDER BY conflict_type) FROM
-		  (SELECT DISTINCT conflict_type FROM multicenter.conflict_summary WHERE peer = 'riga'
-			AND conflict_type NOT IN ('delete_missing', 'update_missing', 'update_deleted')) t}),
-	'delete_origin_differs, delete_recently_updated, insert_exists, update_origin_differs',
+		  (SELECT DISTINCT conflict_type FROM multicenter.conflict_summary WHERE peer = 'riga') t}),
+	'delete_origin_differs, delete_recently_updated, insert_exists, update_deleted, update_missing, update_origin_differs',
 	'each type is listed');
 is( $lisbon->sql(q{SELECT (SELECT sum(n) FROM multicenter.conflict_summary) = count(*),
 		count(*) = (SELECT conflicts FROM multicenter.stat_links WHERE direction = 'in') FROM multicenter.conflicts}),

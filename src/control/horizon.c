@@ -1,0 +1,469 @@
+/*-------------------------------------------------------------------------
+ *
+ * horizon.c
+ *	  Keep dead rows, and notes, as long as they can still decide something.
+ *
+ * NOTES
+ *	  A delete must be remembered until no change can arrive that is older.
+ *	  The deleted row itself remembers it, as long as VACUUM leaves it alone:
+ *	  a physical replication slot of ours without a position in WAL holds the
+ *	  xmin from which on it does.  With each heartbeat a sample is taken (the
+ *	  oldest transaction that is running; the floor, which no transaction
+ *	  before that exceeds).  When every peer has promised to commit nothing up
+ *	  to the floor of a sample any more (mc_vector_frontier()), the horizon
+ *	  moves to its transaction.
+ *
+ *	  For a peer that is away this stops after multicenter.dead_row_retention:
+ *	  the horizon moves nevertheless, and up to which time deletes may be
+ *	  forgotten then is written down.  Changes that are as old and whose key
+ *	  is not known here cannot be decided.
+ *
+ *	  The row of multicenter.dead_row_horizon is written before the horizon
+ *	  moves.  So whatever VACUUM removes because of the move comes behind it
+ *	  in WAL, and a crash does not leave us with less than we need.
+ *
+ *	  Moving costs a transaction.  So that idle centers do not keep each other
+ *	  busy, a small move waits for some seconds.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "control/horizon.h"
+#include "core/merge.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "replication/slot.h"
+#include "state/claim.h"
+#include "state/clock.h"
+#include "state/registry.h"
+#include "state/settings.h"
+#include "state/shared.h"
+#include "state/vector.h"
+#include "storage/lwlock.h"
+#include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/xid8.h"
+
+#include "compat.h"
+
+PG_FUNCTION_INFO_V1(mc_horizon_status);
+
+#define MAX_SAMPLES		256
+#define SMALL_MOVE		32		/* transactions */
+#define SMALL_MOVE_MS	10000
+#define PURGE_MS		10000
+
+/* Where the horizon may go once the frontier has passed the floor. */
+typedef struct Sample
+{
+	TransactionId xid;			/* everything before has ended */
+	TimestampTz floor;			/* and is not newer than this */
+	TimestampTz at;
+} Sample;
+
+static bool begun = false;
+static SharedDatabase *database;	/* this one */
+static TransactionId current_xid;	/* of the slot */
+static TimestampTz last_move;
+static TimestampTz last_purge;
+static Sample samples[MAX_SAMPLES];
+static int	nsamples = 0;
+
+/* The newest time that a transaction which has ended can have. */
+static TimestampTz
+newest_time(void)
+{
+	return Max(mc_clock_floor(), GetCurrentTimestamp());
+}
+
+/*
+ * Create the slot.  Under these locks nobody computes a horizon that is past
+ * what the slot is going to hold, as where logical slots are made.
+ */
+static void
+create_slot(const char *name)
+{
+	TransactionId xmin;
+
+	ReplicationSlotCreate_compat(name, false, RS_PERSISTENT);
+	LWLockAcquire(ReplicationSlotControlLock, LW_EXCLUSIVE);
+	LWLockAcquire(ProcArrayLock, LW_EXCLUSIVE);
+	xmin = GetOldestSafeDecodingTransactionId(false);
+	SpinLockAcquire(&MyReplicationSlot->mutex);
+	MyReplicationSlot->data.xmin = xmin;
+	MyReplicationSlot->effective_xmin = xmin;
+	SpinLockRelease(&MyReplicationSlot->mutex);
+	ReplicationSlotsComputeRequiredXmin(true);
+	LWLockRelease(ProcArrayLock);
+	LWLockRelease(ReplicationSlotControlLock);
+	ReplicationSlotMarkDirty();
+	ReplicationSlotSave();
+	ReplicationSlotRelease();
+}
+
+/* The xmin of our slot; invalid if there is no slot. */
+static TransactionId
+slot_xmin(const char *name)
+{
+	ReplicationSlot *slot;
+	TransactionId xmin = InvalidTransactionId;
+
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	slot = SearchNamedReplicationSlot(name, false);
+	if (slot != NULL)
+	{
+		SpinLockAcquire(&slot->mutex);
+		xmin = slot->data.xmin;
+		SpinLockRelease(&slot->mutex);
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return xmin;
+}
+
+/*
+ * Move the slot.  It need not be saved at once: one that a crash sets back
+ * only keeps more.
+ */
+static void
+move_slot(TransactionId xid)
+{
+	char		name[NAMEDATALEN];
+
+	ReplicationSlotAcquire_compat(mc_horizon_slot_name(name, MyDatabaseId), true);
+	SpinLockAcquire(&MyReplicationSlot->mutex);
+	MyReplicationSlot->data.xmin = xid;
+	MyReplicationSlot->effective_xmin = xid;
+	SpinLockRelease(&MyReplicationSlot->mutex);
+	ReplicationSlotMarkDirty();
+	ReplicationSlotsComputeRequiredXmin(false);
+	ReplicationSlotRelease();
+}
+
+/* Write down where the horizon is going to be, and what is forgotten. */
+static void
+write_row(TransactionId xid, TimestampTz floor, TimestampTz forgotten)
+{
+	Oid			types[] = {XIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	Datum		values[] = {TransactionIdGetDatum(xid),
+	TimestampTzGetDatum(floor), TimestampTzGetDatum(forgotten)};
+	char		nulls[] = {' ', ' ', forgotten ? ' ' : 'n'};
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	SPI_execute_with_args("INSERT INTO multicenter.dead_row_horizon (xid, ts, forgotten)"
+						  " VALUES ($1, $2, $3) ON CONFLICT (only_row) DO UPDATE SET"
+						  " xid = excluded.xid, ts = excluded.ts, forgotten = excluded.forgotten",
+						  3, types, values, nulls, false, 0);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* Read what was written; false if there is nothing yet. */
+static bool
+read_row(TransactionId *xid, TimestampTz *floor, TimestampTz *forgotten)
+{
+	bool		found;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	SPI_execute("SELECT xid, ts, forgotten FROM multicenter.dead_row_horizon",
+				true, 1);
+	found = SPI_processed == 1;
+	if (found)
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+		Datum		value;
+
+		*xid = DatumGetTransactionId(SPI_getbinval(row, desc, 1, &isnull));
+		*floor = DatumGetTimestampTz(SPI_getbinval(row, desc, 2, &isnull));
+		value = SPI_getbinval(row, desc, 3, &isnull);
+		*forgotten = isnull ? 0 : DatumGetTimestampTz(value);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	return found;
+}
+
+/* Tell everybody.  The time goes first, see mc_shared_horizon(). */
+static void
+publish(TransactionId xid, TimestampTz floor, TimestampTz forgotten,
+		TimestampTz at)
+{
+	pg_atomic_write_u64(&database->forgotten, (uint64) forgotten);
+	pg_atomic_write_u64(&database->horizon_ts, (uint64) floor);
+	pg_memory_barrier();
+	pg_atomic_write_u32(&database->horizon_xid, xid);
+	pg_atomic_write_u64(&database->horizon_at, (uint64) at);
+}
+
+/*
+ * A center that has no slot, although it had one, is a standby that was
+ * promoted, or somebody has dropped it: VACUUM may have removed anything.
+ */
+static void
+begin_anew(const char *name, bool had_one)
+{
+	TimestampTz forgotten = 0;
+	TransactionId xid;
+
+	create_slot(name);
+	xid = slot_xmin(name);
+	if (had_one)
+	{
+		forgotten = newest_time();
+		ereport(LOG,
+				(errmsg("the replication slot \"%s\" was missing and is made again", name),
+				 errdetail("Deletes before this moment may be forgotten; changes of peers that are as old may have to be put aside.")));
+	}
+	write_row(xid, forgotten, forgotten);
+	publish(xid, forgotten, forgotten, GetCurrentTimestamp());
+}
+
+void
+mc_horizon_begin(void)
+{
+	char		name[NAMEDATALEN];
+	TransactionId xid = InvalidTransactionId;
+	TimestampTz floor = 0;
+	TimestampTz forgotten = 0;
+	bool		had_one;
+
+	if (begun)
+		return;
+	database = mc_shared_database(MyDatabaseId, true);
+	mc_horizon_slot_name(name, MyDatabaseId);
+	had_one = read_row(&xid, &floor, &forgotten);
+	if (TransactionIdIsValid(slot_xmin(name)) && had_one)
+		publish(xid, floor, forgotten, GetCurrentTimestamp());
+	else
+	{
+		/* Half made: what it was to hold was not written down. */
+		if (SearchNamedReplicationSlot(name, true) != NULL)
+			ReplicationSlotDrop(name, true);
+		begin_anew(name, had_one);
+	}
+	current_xid = slot_xmin(name);
+	last_move = GetCurrentTimestamp();
+	begun = true;
+}
+
+/* Take a sample; first the transaction, because others end meanwhile. */
+static void
+take_sample(void)
+{
+	Sample	   *sample;
+
+	if (nsamples == MAX_SAMPLES)
+	{
+		/* A peer is away for long: keep every second one. */
+		for (int i = 0; i < MAX_SAMPLES / 2; i++)
+			samples[i] = samples[2 * i];
+		nsamples = MAX_SAMPLES / 2;
+	}
+	sample = &samples[nsamples++];
+	sample->xid = GetOldestActiveTransactionId_compat();
+	pg_memory_barrier();
+	sample->floor = newest_time();
+	sample->at = GetCurrentTimestamp();
+}
+
+/* Is a move worth its transaction? */
+static bool
+move_is_due(TransactionId xid, TimestampTz now)
+{
+	int32		distance = (int32) (xid - current_xid);
+
+	return distance > 0 &&
+		(distance >= SMALL_MOVE ||
+		 TimestampDifferenceExceeds(last_move, now, SMALL_MOVE_MS));
+}
+
+/* Move the horizon to a sample; given_up: a peer may still need what goes. */
+static void
+move_to(int number, bool given_up, TimestampTz now)
+{
+	Sample		sample = samples[number];
+	TimestampTz forgotten = (TimestampTz) pg_atomic_read_u64(&database->forgotten);
+
+	if (given_up)
+		forgotten = Max(forgotten, sample.floor);
+	write_row(sample.xid, sample.floor, forgotten);
+	publish(current_xid, sample.floor, forgotten, sample.at);
+	move_slot(sample.xid);
+	publish(sample.xid, sample.floor, forgotten, sample.at);
+	current_xid = sample.xid;
+	last_move = now;
+	nsamples -= number + 1;
+	memmove(samples, samples + number + 1, sizeof(Sample) * nsamples);
+}
+
+/*
+ * The newest sample up to a time, by its floor (all peers have promised that)
+ * or by its age (it is too old to wait for them any longer); -1: none.
+ */
+static int
+newest_sample(TimestampTz floor, TimestampTz at)
+{
+	int			number = -1;
+
+	for (int i = 0; i < nsamples; i++)
+	{
+		RowVersion	version = {samples[i].floor, 0};
+
+		if (mc_merge_may_forget(version, floor) || samples[i].at <= at)
+			number = i;
+	}
+	return number;
+}
+
+/* Let the horizon follow the frontier, or time where that does not move. */
+static void
+follow(TimestampTz frontier, TimestampTz now)
+{
+	int64		retention = (int64) mc_dead_row_retention_s * USECS_PER_SEC;
+	int			number = newest_sample(frontier, 0);
+
+	if (number >= 0)
+	{
+		if (move_is_due(samples[number].xid, now))
+			move_to(number, false, now);
+		else if (!TransactionIdPrecedes(current_xid, samples[number].xid))
+			pg_atomic_write_u64(&database->horizon_at, (uint64) samples[number].at);
+	}
+	else if (nsamples > 0 && samples[0].at < now - retention)
+	{
+		/* In steps, because each is written down. */
+		number = newest_sample(0, now - retention + retention / 10);
+		if (TransactionIdPrecedes(current_xid, samples[number].xid))
+			move_to(number, true, now);
+	}
+}
+
+/* The peer that was heard of least recently; MC_NO_CENTER if there is none. */
+static CenterId
+slowest_peer(void)
+{
+	CenterId	peer = MC_NO_CENTER;
+	TimestampTz oldest = 0;
+
+	for (int i = 0; i < mc_shared->nlinks; i++)
+	{
+		const SharedLink *link = &mc_shared->links[i];
+
+		if (link->dboid != MyDatabaseId ||
+			(peer != MC_NO_CENTER && link->heard_ts >= oldest))
+			continue;
+		peer = link->peer;
+		oldest = link->heard_ts;
+	}
+	return peer;
+}
+
+/*
+ * Remove notes that nothing older than can come any more.  What says that a
+ * row has another version than its transaction, or was only displaced, is kept
+ * as long as displaced rows of its table may be compared with it.
+ */
+static void
+purge_notes(TimestampTz frontier)
+{
+	Oid			types[] = {TIMESTAMPTZOID};
+	Datum		values[] = {TimestampTzGetDatum(frontier)};
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	SPI_execute_with_args("DELETE FROM multicenter.key_note n WHERE"
+						  " n.kind OPERATOR(pg_catalog.=) 't' AND n.version OPERATOR(pg_catalog.<=) $1"
+						  " OR n.kind OPERATOR(pg_catalog.=) ANY ('{v,x}'::pg_catalog.\"char\"[])"
+						  " AND COALESCE(pg_catalog.pg_xact_commit_timestamp(n.xid), '-infinity') OPERATOR(pg_catalog.<=) $1"
+						  " AND n.since OPERATOR(pg_catalog.<=) $1"
+						  " AND NOT EXISTS (SELECT FROM multicenter.key_note d"
+						  "  WHERE d.relation OPERATOR(pg_catalog.=) n.relation AND d.kind OPERATOR(pg_catalog.=) 'd')",
+						  1, types, values, NULL, false, 0);
+	if (SPI_processed > 0)
+		mc_notes_writing();
+	SPI_execute_with_args("DELETE FROM multicenter.truncation WHERE"
+						  " COALESCE(version, pg_catalog.pg_xact_commit_timestamp(xmin), '-infinity')"
+						  " OPERATOR(pg_catalog.<=) $1",
+						  1, types, values, NULL, false, 0);
+	if (SPI_processed > 0)
+		mc_notes_writing();
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+void
+mc_horizon_work(bool heartbeat, bool alone)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz frontier;
+
+	if (!begun || !heartbeat)
+		return;
+	frontier = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
+	take_sample();
+	follow(frontier, now);
+	pg_atomic_write_u32(&database->slowest_peer, slowest_peer());
+	pg_atomic_write_u64(&database->frontier, (uint64) frontier);
+	if (frontier > 0 && TimestampDifferenceExceeds(last_purge, now, PURGE_MS))
+	{
+		purge_notes(frontier);
+		last_purge = now;
+	}
+}
+
+/* Set a time of the result; 0 is null. */
+static void
+set_time(Datum *value, bool *isnull, pg_atomic_uint64 *source)
+{
+	TimestampTz time = (TimestampTz) pg_atomic_read_u64(source);
+
+	*value = TimestampTzGetDatum(time);
+	*isnull = time == 0;
+}
+
+/* What shared memory knows of the horizon; the source of the view horizon. */
+Datum
+mc_horizon_status(PG_FUNCTION_ARGS)
+{
+	TupleDesc	desc;
+	Datum		values[6] = {0};
+	bool		isnull[6];
+	SharedDatabase *entry = mc_shared ? mc_shared_database(MyDatabaseId, false) : NULL;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	memset(isnull, true, sizeof(isnull));
+	if (entry != NULL)
+	{
+		TransactionId xid = pg_atomic_read_u32(&entry->horizon_xid);
+		uint32		peer = pg_atomic_read_u32(&entry->slowest_peer);
+
+		values[0] = TransactionIdGetDatum(xid);
+		isnull[0] = !TransactionIdIsValid(xid);
+		set_time(&values[1], &isnull[1], &entry->horizon_ts);
+		set_time(&values[2], &isnull[2], &entry->horizon_at);
+		set_time(&values[3], &isnull[3], &entry->frontier);
+		set_time(&values[4], &isnull[4], &entry->forgotten);
+		values[5] = Int32GetDatum((int32) peer);
+		isnull[5] = peer == MC_NO_CENTER;
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, isnull)));
+}
