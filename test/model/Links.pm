@@ -1,4 +1,5 @@
-# Links: holds and moves the links of a group for the model test.
+# Links: holds and moves the links of a group for the model test.  The first
+# session of a center may be in a transaction: we use the second one.
 package Links;
 
 use strict;
@@ -6,7 +7,7 @@ use warnings;
 
 use Carp;
 use Multicenter::Cluster;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(time);
 
 sub new
 {
@@ -60,7 +61,7 @@ sub set_limit
 	my ($self, $from, $to, $round) = @_;
 	my ($origin, $target) = @{ $self->{members} }[ $from, $to ];
 	$self->{limit}{"$from $to"} = $round;
-	$target->{session}->run("DELETE FROM model_limit WHERE center = $origin->{id};\n"
+	$target->{sessions}[1]->run("DELETE FROM model_limit WHERE center = $origin->{id};\n"
 		  . "INSERT INTO model_limit VALUES ($origin->{id}, $round);\n");
 	return;
 }
@@ -69,9 +70,9 @@ sub hold
 {
 	my ($self, $from, $to) = @_;
 	my ($origin, $target) = @{ $self->{members} }[ $from, $to ];
-	$target->{session}->run("SELECT FROM multicenter.link_pause('$origin->{name}');\n");
+	$target->{sessions}[1]->run("SELECT FROM multicenter.link_pause('$origin->{name}');\n");
 	poll("the link from $origin->{name} to $target->{name} to be paused", sub {
-			return $target->{session}->value("SELECT pid IS NULL FROM multicenter.link_status()"
+			return $target->{sessions}[1]->value("SELECT pid IS NULL FROM multicenter.link_status()"
 				  . " WHERE direction = 'in' AND peer_id = $origin->{id}") eq 't'; });
 	return;
 }
@@ -80,7 +81,7 @@ sub resume
 {
 	my ($self, $from, $to) = @_;
 	my ($origin, $target) = @{ $self->{members} }[ $from, $to ];
-	$target->{session}->run("SELECT FROM multicenter.link_resume('$origin->{name}');\n");
+	$target->{sessions}[1]->run("SELECT FROM multicenter.link_resume('$origin->{name}');\n");
 	return;
 }
 
@@ -129,7 +130,7 @@ sub wait_link
 	my ($origin, $target) = @{ $self->{members} }[ $from, $to ];
 	my ($tried, $failures);
 	poll("$target->{name} to apply $origin->{name} up to $what", sub {
-			my ($line) = $target->{session}->run(
+			my ($line) = $target->{sessions}[1]->run(
 				"SELECT $condition, state, retries, replay_lsn, last_error_relation, last_error_sqlstate, last_error"
 				  . " FROM multicenter.link_status() WHERE direction = 'in' AND peer_id = $origin->{id};\n");
 			my ($done, $state, $retries) = split(/\|/, $line);
@@ -149,7 +150,7 @@ sub wait_blocked
 	my $until = time + 0.15;
 	while (time < $until)
 	{
-		next unless $self->{members}[$to]{session}->value(
+		next unless $self->{members}[$to]{sessions}[1]->value(
 			"SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
 			  . " WHERE NOT l.granted AND a.backend_type LIKE 'multicenter%' AND a.datname = current_database()");
 		return 1;
