@@ -36,7 +36,7 @@ sub new
 {
 	my ($class, %option) = @_;
 	my $self = bless {
-		settle => 15, say => sub { print "@_\n" }, %option,
+		settle => 8, say => sub { print "@_\n" }, %option,
 		runs => 0, groups => 0,
 		count => { transactions => 0, failed => 0, seeds => 0, rows => 0, displaced => 0, races => 0, checks => 0 },
 	}, $class;
@@ -506,12 +506,12 @@ sub check_forgotten
 	my ($self) = @_;
 	my $group = $self->{group} or return;
 	my @left;
+	my $deadline = time + 20;
 	foreach my $member (@{ $group->{members} })
 	{
 		foreach my $table (grep {
 				$member->{session}->value("SELECT to_regclass('multicenter.$_')") ne '~' } qw(key_note truncation))
 		{
-			my $deadline = time + 20;
 			my @rows;
 			do
 			{
