@@ -21,6 +21,7 @@
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "access/transam.h"
+#include "access/xlogreader.h"
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -355,6 +356,31 @@ mc_session_origin_set(uint16 node, XLogRecPtr lsn, TimestampTz timestamp)
 	replorigin_session_origin = node;
 	replorigin_session_origin_lsn = lsn;
 	replorigin_session_origin_timestamp = timestamp;
+#endif
+}
+
+/* What tags the writes of this transaction, and its commit timestamp then. */
+static inline uint16
+mc_session_origin(TimestampTz *timestamp)
+{
+#if PG_VERSION_NUM >= 190000
+	*timestamp = replorigin_xact_state.origin_timestamp;
+	return replorigin_xact_state.origin;
+#else
+	*timestamp = replorigin_session_origin_timestamp;
+	return replorigin_session_origin;
+#endif
+}
+
+static inline XLogRecPtr
+XLogFindNextRecord_compat(XLogReaderState *reader, XLogRecPtr position)
+{
+#if PG_VERSION_NUM >= 190000
+	char	   *problem;
+
+	return XLogFindNextRecord(reader, position, &problem);
+#else
+	return XLogFindNextRecord(reader, position);
 #endif
 }
 

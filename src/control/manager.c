@@ -38,7 +38,7 @@
 #include "executor/spi.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "origin/message.h"
+#include "origin/heartbeat.h"
 #include "pgstat.h"
 #include "port/pg_bswap.h"
 #include "replication/slot.h"
@@ -46,6 +46,7 @@
 #include "state/registry.h"
 #include "state/settings.h"
 #include "state/shared.h"
+#include "state/vector.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -198,6 +199,8 @@ read_registry(Manager *manager)
 			manager->state = member->center->state;
 	}
 	MemoryContextSwitchTo(old);
+	if (centers != NIL && !manager->identity.detached)
+		mc_vector_set_members(centers, manager->identity.center_id);
 	CommitTransactionCommand();
 	return found;
 }
@@ -484,13 +487,8 @@ tell_detached(Manager *manager)
 static void
 write_heartbeat(Manager *manager, TimestampTz now)
 {
-	uint64		payload = pg_hton64((uint64) now);
 	HeartbeatEntry *entry;
-	LocalLsn	lsn;
-
-	lsn = mc_message_emit(MC_MESSAGE_PREFIX, false, (const char *) &payload,
-						  sizeof(payload));
-	XLogFlush(lsn.value);
+	LocalLsn	lsn = mc_heartbeat_write(NULL);
 
 	entry = &manager->heartbeats[manager->nheartbeats % MC_HEARTBEATS];
 	entry->lsn = lsn;

@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "state/claim.h"
+#include "state/recent.h"
 #include "state/settings.h"
 #include "state/shared.h"
 
@@ -36,6 +37,7 @@ _PG_init(void)
 	mc_guard_init();
 	mc_ddl_init();
 	mc_rewrite_init();
+	mc_recent_init();
 	if (!IsBinaryUpgrade)
 		mc_supervisor_register();
 }

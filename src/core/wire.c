@@ -15,6 +15,9 @@
  *	  uint16 zero; then the deltas (uint16 center, uint64 LSN, int64 promise);
  *	  then records up to the end.
  *
+ *	  Content of a heartbeat's message in the WAL: int64 promise, int64 floor,
+ *	  uint64 position, uint16 number of vector entries, entries as above.
+ *
  *	  Record: uint8 type, uint32 length of what follows, and then
  *	  R	uint32 relid, name schema, name table, uint8 replica identity,
  *		uint16 number of attributes; each: uint8 flags, uint32 type OID, int32
@@ -289,6 +292,30 @@ mc_wire_next_vector(WireCursor *body, VectorDelta *delta, const char **problem)
 	delta->center = center;
 	delta->lsn = lsn;
 	delta->promise = (TimestampTz) promise;
+	return WIRE_OK;
+}
+
+WireStatus
+mc_wire_read_heartbeat(WireBytes content, Heartbeat *heartbeat,
+					   const char **problem)
+{
+	WireCursor	cursor = mc_wire_cursor(content);
+	uint64		promise;
+	uint64		floor;
+	uint64		since;
+
+	if (!take_uint64(&cursor, &promise) ||
+		!take_uint64(&cursor, &floor) ||
+		!take_uint64(&cursor, &since) ||
+		!take_uint16(&cursor, &heartbeat->nvector))
+		return malformed(problem, "heartbeat is too short");
+	if (heartbeat->nvector > MC_MAX_VECTOR_ENTRIES ||
+		cursor.len - cursor.pos != heartbeat->nvector * VECTOR_DELTA_BYTES)
+		return malformed(problem, "length of a heartbeat does not fit its vector");
+	heartbeat->promise = (TimestampTz) promise;
+	heartbeat->floor = (TimestampTz) floor;
+	heartbeat->since = since;
+	heartbeat->vector = cursor;
 	return WIRE_OK;
 }
 
@@ -625,6 +652,18 @@ patch_uint32(StringInfo buf, int offset, uint32 value)
 	memcpy(buf->data + offset, &value, sizeof(value));
 }
 
+/* Append the entries of a vector. */
+static void
+put_vector(StringInfo buf, uint16 nvector, const VectorDelta *vector)
+{
+	for (uint16 i = 0; i < nvector; i++)
+	{
+		put_uint16(buf, vector[i].center);
+		put_uint64(buf, vector[i].lsn);
+		put_uint64(buf, (uint64) vector[i].promise);
+	}
+}
+
 int
 mc_wire_begin_frame(StringInfo buf, const FrameHeader *header,
 					const VectorDelta *vector)
@@ -646,12 +685,7 @@ mc_wire_begin_frame(StringInfo buf, const FrameHeader *header,
 	put_uint16(buf, 0);			/* reserved */
 	Assert(buf->len - offset == HEADER_BYTES);
 
-	for (uint16 i = 0; i < header->nvector; i++)
-	{
-		put_uint16(buf, vector[i].center);
-		put_uint64(buf, vector[i].lsn);
-		put_uint64(buf, (uint64) vector[i].promise);
-	}
+	put_vector(buf, header->nvector, vector);
 	return offset;
 }
 
@@ -665,6 +699,17 @@ mc_wire_end_frame(StringInfo buf, int frame_offset, uint16 flags)
 	patch_uint32(buf, frame_offset + HEADER_LENGTH_OFFSET, len);
 	crc = frame_crc(buf->data + frame_offset, len);
 	patch_uint32(buf, frame_offset + HEADER_CRC_OFFSET, crc);
+}
+
+void
+mc_wire_put_heartbeat(StringInfo buf, const Heartbeat *heartbeat,
+					  const VectorDelta *vector)
+{
+	put_uint64(buf, (uint64) heartbeat->promise);
+	put_uint64(buf, (uint64) heartbeat->floor);
+	put_uint64(buf, heartbeat->since);
+	put_uint16(buf, heartbeat->nvector);
+	put_vector(buf, heartbeat->nvector, vector);
 }
 
 int

@@ -77,6 +77,27 @@ typedef struct VectorDelta
 	TimestampTz promise;
 } VectorDelta;
 
+/* A position while reading. */
+typedef struct WireCursor
+{
+	const char *data;
+	uint32		len;
+	uint32		pos;
+} WireCursor;
+
+/*
+ * What a center writes into its own WAL from time to time, as the content of a
+ * message; targets get it as a frame.
+ */
+typedef struct Heartbeat
+{
+	TimestampTz promise;		/* it commits nothing <= this any more */
+	TimestampTz floor;			/* greatest commit timestamp it knows */
+	XLogRecPtr	since;			/* commits before it are in the vector */
+	uint16		nvector;		/* what it has applied of others */
+	WireCursor	vector;			/* for mc_wire_next_vector() */
+} Heartbeat;
+
 typedef enum RecordType
 {
 	RECORD_RELATION = 'R',
@@ -182,14 +203,6 @@ typedef struct WireRecord
 	WireBytes	content;		/* M */
 } WireRecord;
 
-/* A position while reading. */
-typedef struct WireCursor
-{
-	const char *data;
-	uint32		len;
-	uint32		pos;
-} WireCursor;
-
 typedef enum WireStatus
 {
 	WIRE_OK,
@@ -210,6 +223,11 @@ extern WireStatus mc_wire_read_frame(const char *data, uint32 len,
 /* Read the next vector delta; call it header->nvector times, first. */
 extern WireStatus mc_wire_next_vector(WireCursor *body, VectorDelta *delta,
 									  const char **problem);
+
+/* Take the content of a heartbeat's message apart. */
+extern WireStatus mc_wire_read_heartbeat(WireBytes content,
+										 Heartbeat *heartbeat,
+										 const char **problem);
 
 /* Read the next record of a transaction. */
 extern WireStatus mc_wire_next_record(WireCursor *body, WireRecord *record,
@@ -239,6 +257,10 @@ extern uint32 mc_wire_relid(const WireRecord *record, uint16 i);
 extern int	mc_wire_begin_frame(StringInfo buf, const FrameHeader *header,
 								const VectorDelta *vector);
 extern void mc_wire_end_frame(StringInfo buf, int frame_offset, uint16 flags);
+
+/* Append the content of a heartbeat's message; vector has nvector entries. */
+extern void mc_wire_put_heartbeat(StringInfo buf, const Heartbeat *heartbeat,
+								  const VectorDelta *vector);
 
 /*
  * Records are bracketed too: begin returns an offset for end, which fills in

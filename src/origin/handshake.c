@@ -5,8 +5,8 @@
  *
  * NOTES
  *	  The options of START_REPLICATION say who asks (group, origin_id,
- *	  target_id), what it understands (proto_min, proto_max) and what its
- *	  server is like (architecture, encoding).  All of them must be there, so
+ *	  target_id), from where on (position), what it understands (proto_min,
+ *	  proto_max) and what its server is like (architecture, encoding).  All of them must be there, so
  *	  that nobody reads a slot of ours by mistake and moves it on.
  *
  *-------------------------------------------------------------------------
@@ -20,10 +20,13 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "origin/handshake.h"
+#include "replication/snapbuild.h"
 #include "state/registry.h"
+#include "state/vector.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "utils/builtins.h"
+#include "utils/pg_lsn.h"
 #include "utils/uuid.h"
 
 #include "compat.h"
@@ -38,9 +41,10 @@ typedef enum StartOption
 	OPTION_TARGET_ID,
 	OPTION_ARCHITECTURE,
 	OPTION_ENCODING,
+	OPTION_POSITION,
 } StartOption;
 
-#define OPTION_COUNT (OPTION_ENCODING + 1)
+#define OPTION_COUNT (OPTION_POSITION + 1)
 
 static const char *const option_names[OPTION_COUNT] = {
 	[OPTION_PROTO_MIN] = "proto_min",
@@ -50,6 +54,7 @@ static const char *const option_names[OPTION_COUNT] = {
 	[OPTION_TARGET_ID] = "target_id",
 	[OPTION_ARCHITECTURE] = "architecture",
 	[OPTION_ENCODING] = "encoding",
+	[OPTION_POSITION] = "position",
 };
 
 /* The same, read. */
@@ -62,6 +67,7 @@ typedef struct PeerOptions
 	CenterId	target_id;
 	const char *architecture;
 	int			encoding;
+	XLogRecPtr	position;		/* as in START_REPLICATION itself */
 } PeerOptions;
 
 /* What own_transaction_end() has to give back. */
@@ -147,12 +153,34 @@ read_options(LogicalDecodingContext *ctx, PeerOptions *peer)
 	peer->group = *DatumGetUUIDP(DirectFunctionCall1(uuid_in,
 													 CStringGetDatum(values[OPTION_GROUP])));
 	peer->architecture = values[OPTION_ARCHITECTURE];
+	peer->position = DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
+													 CStringGetDatum(values[OPTION_POSITION])));
 	peer->encoding = pg_char_to_encoding(values[OPTION_ENCODING]);
 	if (!PG_VALID_BE_ENCODING(peer->encoding))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for option \"%s\": \"%s\"",
 						option_names[OPTION_ENCODING], values[OPTION_ENCODING])));
+}
+
+/*
+ * Where the stream starts: at the position that the peer asks for, but not
+ * before what it has confirmed.  PostgreSQL does not tell the plugin, so the
+ * peer says it once more; dependency vectors would be wrong if it were not so.
+ */
+static LocalLsn
+start_position(LogicalDecodingContext *ctx, const PeerOptions *peer)
+{
+	LocalLsn	start = {Max(peer->position, ctx->slot->data.confirmed_flush)};
+
+	if (SnapBuildXactNeedsSkip(ctx->snapshot_builder, start.value) ||
+		(start.value > 0 &&
+		 !SnapBuildXactNeedsSkip(ctx->snapshot_builder, start.value - 1)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"%s\" is not the position where the stream starts",
+						option_names[OPTION_POSITION])));
+	return start;
 }
 
 /* The greatest version of the protocol that both sides speak. */
@@ -326,11 +354,13 @@ mc_handshake(LogicalDecodingContext *ctx, Handshake *result)
 	result->version = choose_version(&peer);
 	result->encoding = peer.encoding;
 	result->images = reads_images(&peer);
+	result->position = start_position(ctx, &peer);
 
 	own_transaction_begin(&own);
 	check_identity(&peer);
 	check_slot(ctx, &peer);
 	check_target(&peer);
 	check_encoding(&peer);
+	mc_vector_set_members(mc_registry_centers(), peer.origin_id);
 	own_transaction_end(&own);
 }

@@ -18,6 +18,7 @@ typedef struct Handshake
 	uint8		version;		/* of the protocol */
 	int			encoding;		/* of the target's database */
 	bool		images;			/* the target can read our raw tuples */
+	LocalLsn	position;		/* the stream starts here */
 } Handshake;
 
 /*

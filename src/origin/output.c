@@ -12,9 +12,11 @@
  *	  two-phase decoding.
  *
  *	  What has a replication origin came from a peer, or from a join's copy,
- *	  and is not passed on: every center is linked with every other one.  When
- *	  dependency vectors are built, filter_by_origin lets the commit records
- *	  of peers pass, and open_frame() gives their deltas to the frame.
+ *	  and is not passed on: every center is linked with every other one.  Only
+ *	  the commit records of peers' transactions pass: they tell what had been
+ *	  applied here before the transactions that follow (vector.c), and bring
+ *	  what the applier itself has to say to the group.  Transactions that were
+ *	  stamped forward have an origin too, but are our own.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,10 +27,11 @@
 #include "origin/encode.h"
 #include "origin/handshake.h"
 #include "origin/message.h"
-#include "port/pg_bswap.h"
+#include "origin/vector.h"
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
 #include "replication/walsender.h"
+#include "state/clock.h"
 #include "state/registry.h"
 #include "state/shared.h"
 #include "storage/ipc.h"
@@ -50,6 +53,7 @@ typedef struct OutputState
 {
 	SharedOutLink *link;
 	RowEncoder *encoder;
+	VectorTracker *tracker;
 	uint8		version;		/* of the protocol */
 
 	StringInfoData frame;		/* the frame that is being built */
@@ -59,6 +63,7 @@ typedef struct OutputState
 	FrameHeader header;			/* of the current transaction */
 	bool		first_sent;		/* its first chunk is on its way */
 	XLogRecPtr	prev_end_lsn;	/* of the transaction sent before */
+	bool		is_ours;		/* the current transaction is of this center */
 	int			quiet_changes;
 } OutputState;
 
@@ -196,6 +201,7 @@ start_output(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_
 	state = MemoryContextAllocZero(ctx->context, sizeof(OutputState));
 	state->version = peer.version;
 	state->encoder = mc_encoder_create(ctx->context, peer.encoding, peer.images);
+	state->tracker = mc_tracker_create(ctx, peer.position);
 	initStringInfo(&state->frame);
 	connect_link(ctx->context, state, peer.target);
 	ctx->output_plugin_private = state;
@@ -215,10 +221,16 @@ end_output(LogicalDecodingContext *ctx)
 static void
 open_frame(OutputState *state)
 {
+	const VectorDelta *vector = NULL;
+
 	if (state->frame_open)
 		return;
 	resetStringInfo(&state->frame);
-	state->frame_offset = mc_wire_begin_frame(&state->frame, &state->header, NULL);
+	state->header.nvector = 0;
+	if (!state->first_sent)
+		vector = mc_tracker_deltas(state->tracker, state->header.commit_lsn,
+								   &state->header.nvector);
+	state->frame_offset = mc_wire_begin_frame(&state->frame, &state->header, vector);
 	state->frame_open = true;
 }
 
@@ -287,6 +299,13 @@ count_change(LogicalDecodingContext *ctx, OutputState *state)
 
 /* ---- transactions ---- */
 
+/* Does what has this origin come from this center? */
+static bool
+is_own_origin(RepOriginId origin)
+{
+	return origin == InvalidRepOriginId || mc_clock_is_stamp_origin(origin);
+}
+
 /* Keep the header; the frame is begun by the first change that is sent. */
 static void
 begin_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
@@ -304,6 +323,7 @@ begin_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	header->prev_end_lsn = state->prev_end_lsn;
 	state->frame_open = false;
 	state->first_sent = false;
+	state->is_ours = is_own_origin(txn->origin_id);
 }
 
 /* A row was inserted, updated or deleted. */
@@ -371,7 +391,8 @@ commit_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	bool		empty = !state->frame_open && !state->first_sent;
 
 	/* Feeds replay_lag, and tells synchronous waiters of what is not sent. */
-	OutputPluginUpdateProgress(ctx, empty);
+	if (!empty || state->is_ours)
+		OutputPluginUpdateProgress(ctx, empty);
 	if (empty)
 		return;
 	send_chunk(ctx, state, true);
@@ -391,19 +412,21 @@ send_heartbeat(LogicalDecodingContext *ctx, OutputState *state, XLogRecPtr lsn,
 			   WireBytes content)
 {
 	FrameHeader *header = &state->header;
-	uint64		promise;
+	Heartbeat	heartbeat;
+	const char *problem;
 
-	if (content.len != sizeof(promise))
-		elog(ERROR, "heartbeat of %u bytes", content.len);
+	if (mc_wire_read_heartbeat(content, &heartbeat, &problem) != WIRE_OK)
+		elog(ERROR, "heartbeat in our own WAL: %s", problem);
 	Assert(!state->frame_open);
-	memcpy(&promise, content.data, sizeof(promise));
+	mc_tracker_heartbeat(state->tracker, &heartbeat);
+	state->first_sent = false;
 
 	memset(header, 0, sizeof(FrameHeader));
 	header->type = FRAME_HEARTBEAT;
 	header->version = state->version;
 	header->commit_lsn = lsn;
 	header->end_lsn = lsn;
-	header->commit_ts = (TimestampTz) pg_ntoh64(promise);
+	header->commit_ts = heartbeat.promise;
 	header->prev_end_lsn = state->prev_end_lsn;
 	open_frame(state);
 	send_frame(ctx, state, FRAME_FIRST | FRAME_LAST);
@@ -443,11 +466,19 @@ pass_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	mc_encode_message(state->encoder, &state->frame, prefix, content);
 }
 
-/* Leave out what has come from elsewhere.  No catalog can be read here. */
+/*
+ * Leave out what has come from elsewhere, but for the commits of peers.  No
+ * catalog can be read here, and it is called for each record.
+ */
 static bool
 filter_by_origin(LogicalDecodingContext *ctx, RepOriginId origin_id)
 {
-	return origin_id != InvalidRepOriginId;
+	OutputState *state = ctx->output_plugin_private;
+
+	if (is_own_origin(origin_id))
+		return false;
+	return state == NULL ||
+		!mc_tracker_commit(state->tracker, ctx->reader, origin_id);
 }
 
 /* Called when PostgreSQL loads the library as an output plugin. */

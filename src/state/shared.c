@@ -94,6 +94,7 @@ shared_lay_out(void)
 		pg_atomic_init_u64(&mc_shared->databases[i].horizon_at, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].frontier, 0);
 		pg_atomic_init_u32(&mc_shared->databases[i].slowest_peer, MC_NO_CENTER);
+		pg_atomic_init_u32(&mc_shared->databases[i].members_known, 0);
 		pg_atomic_init_u32(&mc_shared->databases[i].gate, GATE_NO_GROUP);
 		pg_atomic_init_u32(&mc_shared->databases[i].sealed, 0);
 	}
@@ -182,6 +183,8 @@ mc_shared_database(Oid dboid, bool create)
 		pg_atomic_write_u64(&entry->horizon_at, 0);
 		pg_atomic_write_u64(&entry->frontier, 0);
 		pg_atomic_write_u32(&entry->slowest_peer, MC_NO_CENTER);
+		memset(&entry->promises, 0, sizeof(SharedPromises));
+		pg_atomic_write_u32(&entry->members_known, 0);
 		pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
 		pg_atomic_write_u32(&entry->sealed, 0);
 		entry->dboid = dboid;

@@ -41,6 +41,21 @@ typedef enum WriteGate
 	GATE_PARTING,				/* the center is leaving: refuse */
 } WriteGate;
 
+/* Promises that are remembered with their positions; one a second or so. */
+#define MC_PROMISES				64
+
+/* Heartbeats of a center: it commits nothing <= promise behind its position. */
+typedef struct SharedPromises
+{
+	TimestampTz newest;			/* 0: none yet */
+	int			next;
+	struct
+	{
+		TimestampTz promise;
+		XLogRecPtr	at;			/* in the WAL of the center; 0: entry is free */
+	}			entries[MC_PROMISES];
+} SharedPromises;
+
 /* One database of this server that is a center. */
 typedef struct SharedDatabase
 {
@@ -59,6 +74,8 @@ typedef struct SharedDatabase
 	pg_atomic_uint64 horizon_at;	/* when the horizon was the present */
 	pg_atomic_uint64 frontier;	/* of all peers' promises; 0: unknown */
 	pg_atomic_uint32 slowest_peer;	/* the one to wait for */
+	pg_atomic_uint32 members_known; /* all links of the group are there */
+	SharedPromises promises;	/* what this center has promised */
 	pg_atomic_uint32 gate;		/* WriteGate; read without the mutex */
 	pg_atomic_uint32 sealed;	/* not even a commit may pass the gate */
 	SharedFences fences;
@@ -111,6 +128,7 @@ typedef struct SharedLink
 	slock_t		mutex;
 	Oid			dboid;			/* InvalidOid: entry is free */
 	CenterId	peer;
+	uint16		origin;			/* replication origin of the peer, 0: unknown */
 	pid_t		pid;			/* of the receiver, 0: not running */
 	LinkState	state;
 	TimestampTz state_since;
@@ -131,6 +149,7 @@ typedef struct SharedLink
 	TimestampTz heard_at;		/* when that was */
 	TimestampTz last_commit_ts;
 	bool		heard_by_heartbeat;
+	SharedPromises promises;	/* of the peer; what they cover is applied */
 
 	/* Restart of the receiver, kept by the manager. */
 	TimestampTz start_after;	/* backoff: not before */

@@ -3,28 +3,299 @@
  * vector.c
  *	  Dependency vectors: what the author of a transaction had applied.
  *
+ * NOTES
+ *	  "Seen" is asked of a version, so of a timestamp; an entry knows a
+ *	  position.  Three things know about both, and any of them that says yes
+ *	  is right: the promise in the entry, the position of the very commit
+ *	  (recent.c), and the heartbeats of the version's author that arrived here:
+ *	  one that lies before the position in the entry was in force there.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+#include "replication/origin.h"
+#include "state/clock.h"
+#include "state/recent.h"
+#include "state/registry.h"
 #include "state/vector.h"
+
+#include "compat.h"
+
+const VectorDelta *
+mc_vector_entry(const DependencyVector *vector, CenterId center)
+{
+	for (int i = 0; i < vector->nentries; i++)
+		if (vector->entries[i].center == center)
+			return &vector->entries[i];
+	return NULL;
+}
+
+bool
+mc_vector_raise(DependencyVector *vector, CenterId center, XLogRecPtr lsn,
+				TimestampTz promise)
+{
+	VectorDelta *entry;
+	bool		changed;
+	int			i = 0;
+
+	while (i < vector->nentries && vector->entries[i].center < center)
+		i++;
+	entry = &vector->entries[i];
+	if (i == vector->nentries || entry->center != center)
+	{
+		if (vector->nentries == MC_MAX_VECTOR_ENTRIES)
+			elog(ERROR, "vector of more than %d centers", MC_MAX_VECTOR_ENTRIES);
+		memmove(entry + 1, entry, (vector->nentries - i) * sizeof(VectorDelta));
+		memset(entry, 0, sizeof(VectorDelta));
+		entry->center = center;
+		vector->nentries++;
+	}
+	changed = lsn > entry->lsn || promise > entry->promise;
+	entry->lsn = Max(lsn, entry->lsn);
+	entry->promise = Max(promise, entry->promise);
+	return changed;
+}
+
+/* ---- shared memory ---- */
+
+/* The link from a peer; NULL if it is none, or is none any more. */
+static SharedLink *
+find_link(CenterId peer)
+{
+	for (int i = 0; i < mc_shared->nlinks; i++)
+		if (mc_shared->links[i].dboid == MyDatabaseId &&
+			mc_shared->links[i].peer == peer)
+			return &mc_shared->links[i];
+	return NULL;
+}
+
+void
+mc_vector_set_origin(SharedLink *link, uint16 origin)
+{
+	SpinLockAcquire(&link->mutex);
+	link->origin = origin;
+	SpinLockRelease(&link->mutex);
+}
+
+void
+mc_vector_set_members(List *centers, CenterId our_id)
+{
+	SharedDatabase *database;
+	ListCell   *lc;
+
+	foreach(lc, centers)
+	{
+		const Center *center = lfirst(lc);
+		char		name[NAMEDATALEN];
+
+		if (center->id == our_id)
+			continue;
+		mc_origin_name(name, MyDatabaseId, center->id);
+		mc_vector_set_origin(mc_shared_link(MyDatabaseId, center->id, true),
+							 replorigin_by_name(name, true));
+	}
+	database = mc_shared_database(MyDatabaseId, false);
+	if (database != NULL)
+		pg_atomic_write_u32(&database->members_known, 1);
+}
+
+CenterId
+mc_vector_center_of_origin(uint16 origin)
+{
+	if (origin == InvalidRepOriginId)
+		return MC_NO_CENTER;
+	for (int i = 0; i < mc_shared->nlinks; i++)
+		if (mc_shared->links[i].dboid == MyDatabaseId &&
+			mc_shared->links[i].origin == origin)
+			return mc_shared->links[i].peer;
+	return MC_NO_CENTER;
+}
+
+/* Add a heartbeat.  Older ones come again after a reconnect. */
+static void
+note_promise(SharedPromises *promises, TimestampTz promise, XLogRecPtr at)
+{
+	if (promise <= promises->newest)
+		return;
+	promises->newest = promise;
+	promises->entries[promises->next].promise = promise;
+	promises->entries[promises->next].at = at;
+	promises->next = (promises->next + 1) % MC_PROMISES;
+}
+
+/* The greatest promise that was given up to a position; 0: unknown. */
+static TimestampTz
+promise_before(const SharedPromises *promises, XLogRecPtr lsn)
+{
+	TimestampTz greatest = 0;
+
+	for (int i = 0; i < MC_PROMISES; i++)
+		if (promises->entries[i].at != InvalidXLogRecPtr &&
+			promises->entries[i].at <= lsn &&
+			promises->entries[i].promise > greatest)
+			greatest = promises->entries[i].promise;
+	return greatest;
+}
+
+void
+mc_vector_promised(SharedLink *link, TimestampTz promise, OriginLsn at)
+{
+	SpinLockAcquire(&link->mutex);
+	note_promise(&link->promises, promise, at.value);
+	SpinLockRelease(&link->mutex);
+}
+
+void
+mc_vector_promised_here(TimestampTz promise, LocalLsn at)
+{
+	SharedDatabase *database = mc_shared_database(MyDatabaseId, false);
+
+	if (database == NULL)
+		return;
+	SpinLockAcquire(&database->mutex);
+	note_promise(&database->promises, promise, at.value);
+	SpinLockRelease(&database->mutex);
+}
+
+void
+mc_vector_applied(DependencyVector *vector)
+{
+	memset(vector, 0, offsetof(DependencyVector, entries));
+	for (int i = 0; i < mc_shared->nlinks; i++)
+	{
+		SharedLink *link = &mc_shared->links[i];
+		TimestampTz promise;
+		uint16		origin;
+
+		if (link->dboid != MyDatabaseId)
+			continue;
+		SpinLockAcquire(&link->mutex);
+		promise = link->promises.newest;
+		origin = link->origin;
+		SpinLockRelease(&link->mutex);
+		if (origin != InvalidRepOriginId)
+			mc_vector_raise(vector, link->peer,
+							replorigin_get_progress(origin, false), promise);
+	}
+}
+
+/* ---- questions ---- */
+
+/* Is everything of a peer up to a position applied here? */
+static bool
+is_applied(SharedLink *link, XLogRecPtr lsn)
+{
+	XLogRecPtr	applied;
+	uint16		origin;
+
+	SpinLockAcquire(&link->mutex);
+	applied = link->applied_lsn.value;
+	origin = link->origin;
+	SpinLockRelease(&link->mutex);
+
+	/* The link says nothing before its receiver has connected. */
+	return lsn <= applied ||
+		(origin != InvalidRepOriginId &&
+		 lsn <= replorigin_get_progress(origin, false));
+}
 
 bool
 mc_vector_covered(const DependencyVector *vector, CenterId author,
 				  CenterId our_id, CenterId *missing)
 {
+	for (int i = 0; i < vector->nentries; i++)
+	{
+		const VectorDelta *entry = &vector->entries[i];
+		SharedLink *link;
+
+		if (entry->center == our_id || entry->center == author)
+			continue;
+
+		/* Of a center that has parted nothing will arrive any more. */
+		link = find_link(entry->center);
+		if (link != NULL && !is_applied(link, entry->lsn))
+		{
+			*missing = entry->center;
+			return false;
+		}
+	}
 	return true;
+}
+
+/* Which promise of a center was in force at a position of its WAL? */
+static TimestampTz
+promise_at(SharedLink *link, XLogRecPtr lsn)
+{
+	SharedDatabase *database;
+	TimestampTz promise;
+
+	if (link != NULL)
+	{
+		SpinLockAcquire(&link->mutex);
+		promise = promise_before(&link->promises, lsn);
+		SpinLockRelease(&link->mutex);
+		return promise;
+	}
+	database = mc_shared_database(MyDatabaseId, false);
+	if (database == NULL)
+		return 0;
+	SpinLockAcquire(&database->mutex);
+	promise = promise_before(&database->promises, lsn);
+	SpinLockRelease(&database->mutex);
+	return promise;
 }
 
 bool
 mc_vector_saw(const DependencyVector *vector, CenterId author,
 			  CenterId our_id, RowVersion version)
 {
-	return version.center == author || version.center == MC_NO_CENTER;
+	const VectorDelta *entry;
+	SharedLink *link = NULL;
+	XLogRecPtr	end_lsn;
+
+	if (version.center == author || version.center == MC_NO_CENTER)
+		return true;
+	if (version.center != our_id)
+	{
+		link = find_link(version.center);
+		if (link == NULL)
+			return true;
+	}
+	entry = mc_vector_entry(vector, version.center);
+	if (entry == NULL)
+		return false;
+	if (version.commit_ts <= entry->promise)
+		return true;
+	end_lsn = mc_recent_find(version.center == our_id ? MC_RECENT_LOCAL : version.center,
+							 version.commit_ts);
+	if (end_lsn != InvalidXLogRecPtr)
+		return end_lsn <= entry->lsn;
+	return version.commit_ts <= promise_at(link, entry->lsn);
 }
 
 TimestampTz
 mc_vector_frontier(Oid dboid)
 {
-	return 0;
+	SharedDatabase *database = mc_shared_database(dboid, false);
+	TimestampTz frontier = DT_NOEND;
+
+	if (database == NULL || pg_atomic_read_u32(&database->members_known) == 0)
+		return 0;
+	LWLockAcquire(mc_shared->lock, LW_SHARED);
+	for (int i = 0; i < mc_shared->nlinks; i++)
+	{
+		SharedLink *link = &mc_shared->links[i];
+
+		if (link->dboid != dboid)
+			continue;
+		SpinLockAcquire(&link->mutex);
+		frontier = Min(frontier, link->promises.newest);
+		SpinLockRelease(&link->mutex);
+	}
+	LWLockRelease(mc_shared->lock);
+
+	/* Without peers nothing arrives. */
+	return frontier == DT_NOEND ? mc_clock_floor() : frontier;
 }

@@ -5,8 +5,8 @@
  *
  * NOTES
  *	  An entry (center, lsn, promise) says: before it committed, the author
- *	  had applied everything of that center up to lsn, and with that the
- *	  promise of that center that it commits nothing <= promise any more.
+ *	  had applied everything of that center up to lsn, and everything that the
+ *	  center has committed with a timestamp <= promise.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +15,7 @@
 
 #include "core/types.h"
 #include "core/wire.h"
+#include "state/shared.h"
 
 /* Entries by ascending center; neither the author's own nor empty ones. */
 typedef struct DependencyVector
@@ -22,6 +23,48 @@ typedef struct DependencyVector
 	int			nentries;
 	VectorDelta entries[MC_MAX_VECTOR_ENTRIES];
 } DependencyVector;
+
+/* The entry of a center, or NULL. */
+extern const VectorDelta *mc_vector_entry(const DependencyVector *vector,
+										  CenterId center);
+
+/*
+ * Raise the entry of a center to at least this; never lowers anything.
+ * Returns true if it has changed.
+ */
+extern bool mc_vector_raise(DependencyVector *vector, CenterId center,
+							XLogRecPtr lsn, TimestampTz promise);
+
+/*
+ * Make the links of all members known in shared memory, with their origins.
+ * Needs a transaction.  centers: List of Center *, with or without us.
+ */
+extern void mc_vector_set_members(List *centers, CenterId our_id);
+
+/* The replication origin of a link was found or made. */
+extern void mc_vector_set_origin(SharedLink *link, uint16 origin);
+
+/*
+ * The peer of this database that an origin stands for, MC_NO_CENTER if it is
+ * none.  Reads shared memory only, and takes no lock.
+ */
+extern CenterId mc_vector_center_of_origin(uint16 origin);
+
+/*
+ * Everything that a peer has committed with a timestamp <= promise is applied
+ * here; at is the position in its WAL where it has promised that.
+ */
+extern void mc_vector_promised(SharedLink *link, TimestampTz promise,
+							   OriginLsn at);
+
+/* Same, of this center itself: its heartbeat ends there. */
+extern void mc_vector_promised_here(TimestampTz promise, LocalLsn at);
+
+/*
+ * What is applied here at this moment.  Commits that are being written may be
+ * missing; see mc_clock_promise().
+ */
+extern void mc_vector_applied(DependencyVector *vector);
 
 /*
  * Is everything that the vector of a transaction of author names applied here?
@@ -33,15 +76,15 @@ extern bool mc_vector_covered(const DependencyVector *vector, CenterId author,
 
 /*
  * Had the transaction of author with this vector seen the version?  True for
- * versions of the same author (its stream is in order) and for the base
- * version.  Exact for what was committed or applied here recently, otherwise
- * by promises; false where nobody can tell.
+ * versions of the same author (its stream is in order), for the base version,
+ * and for those of centers that have parted.  Exact for what was committed or
+ * applied here recently, otherwise by promises; false where nobody can tell.
  */
 extern bool mc_vector_saw(const DependencyVector *vector, CenterId author,
 						  CenterId our_id, RowVersion version);
 
 /*
- * The frontier: no center commits or has in flight towards us any transaction
+ * The frontier: no peer commits or has in flight towards us any transaction
  * with a timestamp <= this.  0: not known.
  */
 extern TimestampTz mc_vector_frontier(Oid dboid);

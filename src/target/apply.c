@@ -34,7 +34,9 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/origin.h"
+#include "state/recent.h"
 #include "state/registry.h"
+#include "state/vector.h"
 #include "storage/ipc.h"
 #include "target/apply.h"
 #include "target/apply_row.h"
@@ -75,6 +77,9 @@ struct Applier
 	bool		passing_over;	/* it was applied before */
 	FrameHeader header;			/* of its first chunk */
 	RemoteTransaction transaction;
+
+	/* What the peer had applied at this place of its stream. */
+	DependencyVector vector;
 
 	/* Progress. */
 	OriginLsn	progress;
@@ -184,6 +189,7 @@ mc_apply_create(SharedLink *link, CenterId our_id, const char *peer_name)
 	applier->progress.value = replorigin_session_get_progress(true);
 	applier->flushed = applier->progress;
 	set_ring_floor(applier);
+	mc_vector_set_origin(link, applier->origin);
 	MemoryContextSwitchTo(context);
 	return applier;
 }
@@ -314,6 +320,7 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	transaction->version.commit_ts = header->commit_ts;
 	transaction->version.center = applier->link->peer;
 	transaction->commit_lsn.value = header->commit_lsn;
+	transaction->vector = &applier->vector;
 	transaction->remote_xid = header->xid;
 	transaction->context = applier->transaction_context;
 	transaction->change_context = applier->change_context;
@@ -381,6 +388,7 @@ commit_transaction(Applier *applier)
 
 	/* Known before it is visible: a snapshot never sees more than the ring. */
 	mc_link_ring_add(applier->link, GetTopTransactionId(), end_lsn);
+	mc_recent_add(applier->link->peer, applier->header.commit_ts, end_lsn.value);
 
 	/* The tag too: an error that a trigger caught may have undone it. */
 	mc_session_origin_set(applier->origin, end_lsn.value,
@@ -531,23 +539,43 @@ apply_record(Applier *applier, const WireRecord *record)
 	applier->position.operation = NULL;
 }
 
-/* Apply the records of a frame. */
+/*
+ * Take over what has changed in the peer's vector since the frame before.  The
+ * first frame of a session, so the first one that this process gets, has all of
+ * it.  It goes on from there: what was applied stays applied.
+ */
 static void
-apply_records(Applier *applier, const FrameHeader *header, WireCursor *body)
+take_vector(Applier *applier, const FrameHeader *header, WireCursor *body)
 {
 	const char *problem = "the vector is malformed";
 	VectorDelta delta;
+
+	if (header->nvector > 0 && (header->flags & FRAME_FIRST) == 0)
+		reject(applier, "a vector within a transaction");
+	for (int i = 0; i < header->nvector; i++)
+	{
+		const VectorDelta *entry;
+
+		if (mc_wire_next_vector(body, &delta, &problem) != WIRE_OK)
+			reject(applier, problem);
+		entry = mc_vector_entry(&applier->vector, delta.center);
+		if (delta.center == applier->link->peer)
+			reject(applier, "its vector has an entry for itself");
+		if (entry != NULL &&
+			(delta.lsn < entry->lsn || delta.promise < entry->promise))
+			reject(applier, "its vector goes back");
+		mc_vector_raise(&applier->vector, delta.center, delta.lsn, delta.promise);
+	}
+}
+
+/* Apply the records of a frame. */
+static void
+apply_records(Applier *applier, WireCursor *body)
+{
+	const char *problem = "a record is malformed";
 	WireRecord	record;
 	WireStatus	status;
 
-	/* Nothing asks for dependency vectors yet. */
-	for (int i = 0; i < header->nvector; i++)
-	{
-		if (mc_wire_next_vector(body, &delta, &problem) != WIRE_OK)
-			reject(applier, problem);
-	}
-
-	problem = "a record is malformed";
 	while ((status = mc_wire_next_record(body, &record, &problem)) == WIRE_OK)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -578,18 +606,31 @@ mc_apply_frame(Applier *applier, const FrameHeader *header, WireCursor *body)
 	if (header->flags & FRAME_FIRST)
 	{
 		check_first_chunk(applier, header);
+		take_vector(applier, header, body);
 		begin_transaction(applier, header);
 	}
 	else
+	{
 		check_next_chunk(applier, header);
+		take_vector(applier, header, body);
+	}
 
-	apply_records(applier, header, body);
+	apply_records(applier, body);
 	if (ended)
 		end_transaction(applier);
 
 	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(caller_context);
 	return ended;
+}
+
+void
+mc_apply_heartbeat(Applier *applier, const FrameHeader *header, WireCursor *body)
+{
+	OriginLsn	at = {header->end_lsn};
+
+	take_vector(applier, header, body);
+	mc_vector_promised(applier->link, header->commit_ts, at);
 }
 
 OriginLsn

@@ -54,6 +54,13 @@ extern OriginLsn mc_apply_progress(const Applier *applier);
 extern bool mc_apply_frame(Applier *applier, const FrameHeader *header,
 						   WireCursor *body);
 
+/*
+ * Take over what a FRAME_HEARTBEAT says; everything before it is applied, and
+ * no transaction is open.
+ */
+extern void mc_apply_heartbeat(Applier *applier, const FrameHeader *header,
+							   WireCursor *body);
+
 /* Is a transaction open, waiting for its next chunk? */
 extern bool mc_apply_in_transaction(const Applier *applier);
 

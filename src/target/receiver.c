@@ -416,6 +416,7 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 		if (mc_apply_in_transaction(receiver->applier))
 			raise_malformed(receiver, header.commit_lsn,
 							"heartbeat within a transaction");
+		mc_apply_heartbeat(receiver->applier, &header, &body);
 		receiver->heard_heartbeat = true;
 		note_time(receiver, header.commit_ts, sent_at);
 		advance_done(receiver, header.end_lsn);

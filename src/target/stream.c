@@ -256,13 +256,14 @@ start_command(const PeerStream *stream, const char *slot)
 	return psprintf("START_REPLICATION SLOT %s LOGICAL %X/%X"
 					" (proto_min '%d', proto_max '%d', group '%s',"
 					" origin_id '%u', target_id '%u',"
-					" architecture '%s', encoding '%s')",
+					" architecture '%s', encoding '%s', position '%X/%X')",
 					quote_identifier(slot),
 					LSN_FORMAT_ARGS(stream->progress.value),
 					MC_PROTOCOL_MIN, MC_PROTOCOL_MAX,
 					DatumGetCString(DirectFunctionCall1(uuid_out, group_uuid)),
 					stream->peer->id, stream->identity->center_id,
-					architecture, GetDatabaseEncodingName());
+					architecture, GetDatabaseEncodingName(),
+					LSN_FORMAT_ARGS(stream->progress.value));
 }
 
 /*

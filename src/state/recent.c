@@ -1,0 +1,188 @@
+/*-------------------------------------------------------------------------
+ *
+ * recent.c
+ *	  Recent commits: from the version of a row to the commit that made it.
+ *
+ * NOTES
+ *	  A row remembers the timestamp of its author's commit, but dependency
+ *	  vectors speak of positions in the author's WAL, and the two are not in
+ *	  the same order.  Promises bridge the gap for what is older than the last
+ *	  heartbeat; this table does so for what is younger.
+ *
+ *	  It is one hash table for the whole server, of buckets that forget their
+ *	  oldest entry.  Nothing depends on an entry being there: without it a
+ *	  version counts as not seen.  It holds the commits of the last seconds:
+ *	  with n commits since the last heartbeats were applied everywhere, an
+ *	  entry is lost if RECENT_WAYS of them met in its bucket, which for 20,000
+ *	  is one case in ten thousand.
+ *
+ *	  No lock: an entry is valid while its timestamp reads the same before and
+ *	  after the rest was read.  Two writers of one entry at the same moment
+ *	  would have to lap each other by RECENT_WAYS; the key is checked by the
+ *	  reader in any case, and a position that belongs to another commit of the
+ *	  same bucket needs all that and an equal key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "replication/origin.h"
+#include "state/clock.h"
+#include "state/recent.h"
+#include "state/shared.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
+#include "compat.h"
+
+#define RECENT_BUCKETS	8192	/* a power of 2 */
+#define RECENT_WAYS		8
+
+typedef struct RecentCommit
+{
+	pg_atomic_uint64 commit_ts; /* 0: being written, or never was */
+	pg_atomic_uint64 place;		/* database and author */
+	pg_atomic_uint64 end_lsn;
+} RecentCommit;
+
+typedef struct RecentBucket
+{
+	pg_atomic_uint32 next;		/* counts what was written to it */
+	RecentCommit commits[RECENT_WAYS];
+} RecentBucket;
+
+static RecentBucket *buckets = NULL;
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+/* Reserve memory. */
+static void
+recent_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(RECENT_BUCKETS * sizeof(RecentBucket));
+}
+
+/* Create the table, or attach to it. */
+static void
+recent_startup(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	buckets = ShmemInitStruct("multicenter recent commits",
+							  RECENT_BUCKETS * sizeof(RecentBucket), &found);
+	for (int i = 0; i < RECENT_BUCKETS && !found; i++)
+	{
+		pg_atomic_init_u32(&buckets[i].next, 0);
+		for (int j = 0; j < RECENT_WAYS; j++)
+		{
+			pg_atomic_init_u64(&buckets[i].commits[j].commit_ts, 0);
+			pg_atomic_init_u64(&buckets[i].commits[j].place, 0);
+			pg_atomic_init_u64(&buckets[i].commits[j].end_lsn, 0);
+		}
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* The bucket of commits with this timestamp. */
+static RecentBucket *
+find_bucket(TimestampTz commit_ts)
+{
+	uint64		mixed = (uint64) commit_ts * UINT64CONST(0x9E3779B97F4A7C15);
+
+	return &buckets[(mixed >> 32) & (RECENT_BUCKETS - 1)];
+}
+
+/* The database of this session and the author. */
+static uint64
+commit_place(CenterId author)
+{
+	return ((uint64) MyDatabaseId << 32) | author;
+}
+
+void
+mc_recent_add(CenterId author, TimestampTz commit_ts, XLogRecPtr end_lsn)
+{
+	RecentBucket *bucket;
+	RecentCommit *commit;
+
+	if (buckets == NULL)
+		return;
+	bucket = find_bucket(commit_ts);
+	commit = &bucket->commits[pg_atomic_fetch_add_u32(&bucket->next, 1) % RECENT_WAYS];
+	pg_atomic_write_u64(&commit->commit_ts, 0);
+	pg_write_barrier();
+	pg_atomic_write_u64(&commit->place, commit_place(author));
+	pg_atomic_write_u64(&commit->end_lsn, end_lsn);
+	pg_write_barrier();
+	pg_atomic_write_u64(&commit->commit_ts, (uint64) commit_ts);
+}
+
+XLogRecPtr
+mc_recent_find(CenterId author, TimestampTz commit_ts)
+{
+	XLogRecPtr	greatest = InvalidXLogRecPtr;
+	RecentBucket *bucket;
+
+	if (buckets == NULL || commit_ts == 0)
+		return InvalidXLogRecPtr;
+	bucket = find_bucket(commit_ts);
+	for (int i = 0; i < RECENT_WAYS; i++)
+	{
+		RecentCommit *commit = &bucket->commits[i];
+		uint64		place;
+		XLogRecPtr	end_lsn;
+
+		if (pg_atomic_read_u64(&commit->commit_ts) != (uint64) commit_ts)
+			continue;
+		pg_read_barrier();
+		place = pg_atomic_read_u64(&commit->place);
+		end_lsn = pg_atomic_read_u64(&commit->end_lsn);
+		pg_read_barrier();
+		if (pg_atomic_read_u64(&commit->commit_ts) == (uint64) commit_ts &&
+			place == commit_place(author) && end_lsn > greatest)
+			greatest = end_lsn;
+	}
+	return greatest;
+}
+
+/*
+ * Remember a local commit in a database that is a center.  What has an origin
+ * came from elsewhere, unless it was stamped.
+ */
+static void
+remember_commit(XactEvent event, void *arg)
+{
+	TimestampTz commit_ts;
+	uint16		origin;
+
+	if (event != XACT_EVENT_COMMIT ||
+		!TransactionIdIsValid(GetTopTransactionIdIfAny()) ||
+		mc_gate() == GATE_NO_GROUP)
+		return;
+	origin = mc_session_origin(&commit_ts);
+	if (origin == InvalidRepOriginId)
+		commit_ts = GetCurrentTransactionStopTimestamp();
+	else if (!mc_clock_is_stamp_origin(origin))
+		return;
+	mc_recent_add(MC_RECENT_LOCAL, commit_ts, XactLastCommitEnd);
+}
+
+void
+mc_recent_init(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = recent_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = recent_startup;
+	RegisterXactCallback(remember_commit, NULL);
+}
