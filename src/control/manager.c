@@ -40,7 +40,6 @@
 #include "miscadmin.h"
 #include "origin/heartbeat.h"
 #include "pgstat.h"
-#include "port/pg_bswap.h"
 #include "replication/slot.h"
 #include "state/history.h"
 #include "state/registry.h"

@@ -21,10 +21,9 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "origin/message.h"
+#include "origin/heartbeat.h"
 #include "origin/routing.h"
 #include "pgstat.h"
-#include "port/pg_bswap.h"
 #include "state/shared.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -207,12 +206,9 @@ Datum
 mc_sql_peer_marker(PG_FUNCTION_ARGS)
 {
 	XLogRecPtr	before = GetXLogInsertRecPtr();
-	uint64		payload = pg_hton64((uint64) GetCurrentTimestamp());
-	LocalLsn	end;
 
 	mc_shared_require();
-	end = mc_message_emit(MC_MESSAGE_PREFIX, false, (const char *) &payload, sizeof(payload));
-	XLogFlush(end.value);
+	(void) mc_heartbeat_write(NULL);
 	PG_RETURN_LSN(before);
 }
 
