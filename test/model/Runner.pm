@@ -52,7 +52,7 @@ sub group
 	$groups_made++;
 	my @names = map { "$_$groups_made" } qw(lisbon oslo tokyo);
 	my @centers = make_group(\@names, databases => $self->{databases},
-		conf => "multicenter.heartbeat_interval = '200ms'\ndeadlock_timeout = '200ms'\nautovacuum_naptime = '5s'\n");
+		conf => "multicenter.heartbeat_interval = '100ms'\ndeadlock_timeout = '200ms'\nautovacuum_naptime = '5s'\n");
 	my $prefix = PostgreSQL::Test::Utils::tempdir() . '/session';
 	my @members;
 	foreach my $center (@centers)
