@@ -19,6 +19,7 @@ use Test::More;
 my @centers = make_group([qw(lisbon oslo riga)], databases => 1, setup => q{
 	CREATE TABLE item (id int PRIMARY KEY, v text);
 	CREATE TABLE hot (id int PRIMARY KEY, v int, w int) WITH (fillfactor = 20, autovacuum_enabled = off);
+	CREATE TABLE own (id int PRIMARY KEY) WITH (autovacuum_enabled = off);
 	CREATE TABLE odd (a numeric, b text COLLATE "C", v text, PRIMARY KEY (b, a));
 });
 my ($lisbon, $oslo, $riga) = @centers;
@@ -231,5 +232,72 @@ foreach my $center (@centers)
 		$before{ $center->name }, "the hot row was there for every update: $center->{name}");
 }
 is($lisbon->sql('SELECT count(*) FROM counter'), 1, 'and is one row');
+
+#
+# The horizon follows the frontier: with healthy peers it is never older than
+# 5 s under load, and notes are forgotten.
+#
+my $load = start_load($lisbon, q{
+	\set id random(1000, 2000)
+	INSERT INTO item VALUES (:id, 'load') ON CONFLICT (id) DO UPDATE SET v = 'again';
+	DELETE FROM item WHERE id = :id;
+}, clients => 2, seconds => 8);
+my %oldest = map { $_->name => 0 } @centers;
+poll('the load to end', sub {
+		foreach my $center (@centers)
+		{
+			my $age = $center->sql(q{SELECT extract(epoch FROM age) FROM multicenter.horizon});
+			$oldest{ $center->name } = $age if $age > $oldest{ $center->name } && $load->{warm}++ > 60;
+		}
+		return !$load->{run}->pumpable || $lisbon->sql(q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'pgbench')}) eq 't';
+	});
+finish_load($load);
+cmp_ok($oldest{ $_->name }, '<', 5, "under load the horizon is never 5 s old: $_->{name}") foreach @centers;
+wait_all_applied(@centers);
+identical(@centers, 'item');
+$_->wait_for_sql('SELECT notes = 0 AND NOT EXISTS (SELECT FROM multicenter.truncation) FROM multicenter.horizon') foreach @centers;
+pass('notes are forgotten');
+
+# What dies now is soon removed by VACUUM.
+$lisbon->sql(q{INSERT INTO own SELECT generate_series(1, 100); DELETE FROM own;
+	VACUUM own});
+is($lisbon->sql(q{SELECT pg_relation_size('own') > 0}), 't', 'dead rows are kept from VACUUM');
+$lisbon->wait_for_sql(q{VACUUM own; SELECT pg_relation_size('own') = 0});
+pass('but not for long');
+
+#
+# A peer that is away: the horizon stops, says for whom, and is given up after
+# the retention.
+#
+$riga->append_conf("multicenter.dead_row_retention = '3s'");
+$riga->reload;
+pause($lisbon, $riga);
+$riga->sql('DELETE FROM item WHERE id = 10; UPDATE item SET v = v');
+$riga->wait_for_sql(q{SELECT forgotten_until IS NOT NULL AND retention_ended FROM multicenter.horizon});
+is($riga->sql(q{SELECT frontier < clock_timestamp() - interval '2 s' FROM multicenter.horizon}), 't',
+	'the frontier waits for the peer that is away');
+is($riga->sql('SELECT forgotten_until < clock_timestamp() FROM multicenter.horizon'), 't',
+	'after the retention the horizon moves nevertheless');
+
+# It is remembered by the server, as is the slot.
+my $forgotten = $riga->sql('SELECT forgotten_until FROM multicenter.horizon');
+$riga->restart;
+$riga->wait_for_sql(qq{SELECT forgotten_until >= '$forgotten' FROM multicenter.horizon});
+pass('what may be forgotten is known after a restart');
+resume($lisbon, $riga);
+wait_streaming(@centers);
+wait_all_applied(@centers);
+$riga->wait_for_sql('SELECT NOT retention_ended AND waits_for IS NULL FROM multicenter.horizon');
+pass('and does not matter any more when the peer has caught up');
+identical(@centers, 'item');
+
+# A slot that is gone is noticed.
+my $slot = $riga->sql(q{SELECT slot_name FROM pg_replication_slots
+	WHERE slot_name = (SELECT format('multicenter_%s_xmin', oid) FROM pg_database WHERE datname = current_database())});
+$riga->sql("SELECT pg_drop_replication_slot('$slot')");
+$riga->restart;
+$riga->wait_for_sql(qq{SELECT xmin IS NOT NULL FROM pg_replication_slots WHERE slot_name = '$slot'});
+$riga->wait_for_sql(qq{SELECT forgotten_until > '$forgotten' FROM multicenter.horizon});
+pass('a slot that was dropped is made again, and what may be forgotten with it');
 
 done_testing();
