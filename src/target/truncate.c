@@ -44,6 +44,7 @@
 #include "miscadmin.h"
 #include "origin/routing.h"
 #include "state/registry.h"
+#include "storage/lmgr.h"
 #include "target/lookup.h"
 #include "target/truncate.h"
 #include "target/write.h"
@@ -68,16 +69,19 @@ mc_truncate_remember(List *relids)
 	foreach(cell, relids)
 	{
 		Oid			relid = lfirst_oid(cell);
-		Relation	rel = try_relation_open(relid, NoLock);
+		Relation	rel = try_relation_open(relid, AccessShareLock);
 		bool		competes;
 
 		/* A trigger of TRUNCATE may have dropped it. */
 		if (rel == NULL)
 			continue;
-		competes = rel->rd_rel->relkind == RELKIND_RELATION &&
+
+		/* Where tables were renamed meanwhile another one was meant. */
+		competes = CheckRelationLockedByMe(rel, AccessExclusiveLock, true) &&
+			rel->rd_rel->relkind == RELKIND_RELATION &&
 			mc_route_table(rel) != ROUTE_NONE &&
 			!mc_registry_is_group_catalog(relid);
-		relation_close(rel, NoLock);
+		relation_close(rel, AccessShareLock);
 		if (!competes)
 			continue;
 		mc_note_add_truncation(relid, of_commit);

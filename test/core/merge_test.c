@@ -192,6 +192,75 @@ test_orders(void)
 	ok(passed, "all orders of arrival end in the same state");
 }
 
+/* What is equal is decided by the order inside the transaction. */
+static void
+test_same_version(void)
+{
+	RowVersion	version = {100, 2};
+	RowVersion	newer = {100, 3};
+	MergeInput	input = {.op = MERGE_OP_INSERT,.remote = version,
+		.local = {LOCAL_TOMBSTONE, version},
+	.later = true};
+	MergeState	state = {LOCAL_NOTHING, {0, MC_NO_CENTER}};
+
+	ok(mc_merge_decide(&input).verdict == VERDICT_PUT,
+	   "an insert after a delete of the same transaction");
+	input.later = false;
+	ok(mc_merge_decide(&input).verdict == VERDICT_KEEP_LOCAL,
+	   "an insert that was seen before");
+
+	mc_merge_observe(&state, LOCAL_LIVE, version);
+	mc_merge_observe(&state, LOCAL_TOMBSTONE, version);
+	ok(state.knowledge == LOCAL_LIVE, "a row stays beside a tombstone of its version");
+	mc_merge_observe(&state, LOCAL_TOMBSTONE, newer);
+	mc_merge_observe(&state, LOCAL_LIVE, version);
+	ok(state.knowledge == LOCAL_TOMBSTONE, "the greatest version counts");
+
+	ok(mc_merge_truncates(newer, version, false), "TRUNCATE kills what is older");
+	ok(!mc_merge_truncates(version, newer, true), "and spares what is newer");
+	ok(mc_merge_truncates(version, version, true), "it kills what its transaction put before");
+	ok(!mc_merge_truncates(version, version, false), "and spares what that puts later");
+	ok(mc_merge_drops_pending(version, version) && !mc_merge_drops_pending(version, newer),
+	   "a write makes pending changes up to its version obsolete");
+	ok(mc_merge_may_forget(version, 100) && !mc_merge_may_forget(version, 99),
+	   "a tombstone may be forgotten at its time, and not before");
+}
+
+/* Rows 1 and 2 clash, and rows 0 and 1. */
+static bool
+neighbours_clash(int a, int b, void *context)
+{
+	return b == a + 1;
+}
+
+/* Who refreshes, and who is visible. */
+static void
+test_refreshes(void)
+{
+	RowVersion	version = {100, 2};
+	RowVersion	older = {90, 3};
+	MergeState	nothing = {LOCAL_NOTHING, {0, MC_NO_CENTER}};
+	MergeState	live = {LOCAL_LIVE, version};
+	MergeState	tombstone = {LOCAL_TOMBSTONE, version};
+	bool		visible[3];
+
+	ok(mc_merge_refresh(version, &nothing, false) == REFRESH_DROP, "a refresh creates nothing");
+	ok(mc_merge_refresh(version, &nothing, true) == REFRESH_PUT, "a refresh completes what is pending");
+	ok(mc_merge_refresh(version, &live, false) == REFRESH_OVERWRITE, "a refresh overwrites its version");
+	ok(mc_merge_refresh(older, &live, true) == REFRESH_DROP, "a refresh loses to a newer row");
+	ok(mc_merge_refresh(version, &tombstone, false) == REFRESH_DROP &&
+	   mc_merge_refresh(version, &tombstone, true) == REFRESH_PUT,
+	   "a tombstone of its transaction came before what is pending");
+	ok(mc_merge_answers_request(&live, 2) && !mc_merge_answers_request(&live, 1) &&
+	   !mc_merge_answers_request(&tombstone, 2), "the author of the row answers");
+	ok(mc_merge_owes_refresh(&live, 2, older, false) &&
+	   !mc_merge_owes_refresh(&live, 2, older, true) &&
+	   !mc_merge_owes_refresh(&live, 1, older, false), "the author refreshes what had not been seen");
+
+	mc_merge_visible(3, neighbours_clash, NULL, visible);
+	ok(visible[0] && !visible[1] && visible[2], "a displaced row displaces nobody");
+}
+
 /* Every type has the name that the view shows. */
 static void
 test_names(void)
@@ -207,6 +276,8 @@ main(void)
 	test_cells();
 	test_versions();
 	test_orders();
+	test_same_version();
+	test_refreshes();
 	test_names();
 	printf("1..%d\n", ntests);
 	return nfailed ? 1 : 0;

@@ -181,6 +181,43 @@ converges('one that was rolled back, or whose savepoint was',
 	],
 	left => { t => '1|kept|b1 2|old|b2 20|kept|' });
 
+converges('one that was prepared',
+	setup => $fresh,
+	steps => [
+		[ oslo => "INSERT INTO t VALUES (21, 'older')" ],
+		[ lisbon => "BEGIN; TRUNCATE t; INSERT INTO t VALUES (22, 'with it'); PREPARE TRANSACTION 'truncate'" ],
+		[ oslo => "INSERT INTO t VALUES (23, 'older than the commit')" ],
+		[ lisbon => "COMMIT PREPARED 'truncate'" ],
+		[ riga => "INSERT INTO t VALUES (24, 'newer')" ],
+	],
+	left => { t => '22|with it| 24|newer|' });
+
+# Rows without a key, and triggers.
+foreach my $center (@centers)
+{
+	$center->sql(q{
+		CREATE TABLE keyless (v text);
+		ALTER TABLE keyless REPLICA IDENTITY FULL;
+		CREATE UNLOGGED TABLE fired (what text);
+		CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS
+			$$BEGIN INSERT INTO public.fired VALUES (lower(TG_WHEN)); RETURN NULL; END$$;
+		CREATE TRIGGER before BEFORE TRUNCATE ON keyless EXECUTE FUNCTION fire();
+		CREATE TRIGGER after AFTER TRUNCATE ON keyless EXECUTE FUNCTION fire();
+		ALTER TABLE keyless ENABLE ALWAYS TRIGGER before;
+		ALTER TABLE keyless ENABLE REPLICA TRIGGER after;
+	});
+}
+converges('a table without a key',
+	setup => "TRUNCATE keyless; INSERT INTO keyless VALUES ('old')",
+	steps => [
+		[ lisbon => 'DELETE FROM fired; TRUNCATE keyless' ],
+		[ oslo => 'DELETE FROM fired' ],
+		[ riga => "DELETE FROM fired; INSERT INTO keyless VALUES ('newer')" ],
+	],
+	left => { keyless => 'newer' });
+is(join(' | ', map { $_->sql("SELECT string_agg(what, ',') FROM fired") } @centers),
+	'before | before,after | before,after', 'triggers of TRUNCATE fire, in whichever way it is carried out');
+
 # Changes of keys.
 converges('a key change against an older and a newer update of the old key',
 	setup => "TRUNCATE t; INSERT INTO t VALUES (1, 'one', 'b'), (2, 'two', 'b')",
