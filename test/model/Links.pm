@@ -142,18 +142,23 @@ sub wait_link
 	return;
 }
 
-# Wait until a receiver at this center waits for a lock, but not long: perhaps
-# there is nothing to wait for.  Returns whether it does.
+# Wait until a receiver at this center waits for a lock, or until links from
+# these origins have brought everything.  Returns whether one waits.
 sub wait_blocked
 {
-	my ($self, $to) = @_;
-	my $until = time + 0.15;
+	my ($self, $to, @from) = @_;
+	my $session = $self->{members}[$to]{sessions}[1];
+	my $all = join(' AND ', map {
+			my $origin = $self->{members}[$_];
+			"coalesce((SELECT max(n) FROM model_passed WHERE center = $origin->{id}), 0) >= $origin->{commits}" } @from);
+	my $until = time + 2;
 	while (time < $until)
 	{
-		next unless $self->{members}[$to]{sessions}[1]->value(
-			"SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-			  . " WHERE NOT l.granted AND a.backend_type LIKE 'multicenter%' AND a.datname = current_database()");
-		return 1;
+		my ($blocked, $done) = split(/\|/, $session->value(
+				"SELECT count(*) > 0, $all FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+				  . " WHERE NOT l.granted AND a.backend_type LIKE 'multicenter%' AND a.datname = current_database()"));
+		return 1 if $blocked eq 't';
+		return 0 if $done eq 't';
 	}
 	return 0;
 }

@@ -263,7 +263,7 @@ sub race
 	}
 	my @lines = $session->run("${script}SELECT 'xid', 0, pg_current_xact_id();\n\\set ON_ERROR_ROLLBACK off\n");
 	$group->{links}->free($_, $center) foreach @{ $event->{from} };
-	$self->{count}{races} += $group->{links}->wait_blocked($center) if @{ $event->{from} };
+	$self->{count}{races} += $group->{links}->wait_blocked($center, @{ $event->{from} }) if @{ $event->{from} };
 	push(@lines, $session->run(($event->{rollback} ? 'ROLLBACK' : 'COMMIT')
 			. ";\n\\echo state|0|:SQLSTATE\nROLLBACK;\n"));
 	$group->{links}->hold($_, $center) foreach @{ $event->{from} };

@@ -96,12 +96,16 @@ sub pattern
 	my %upto  = map { ("@$_" => $last) } @links;
 	my %free;
 	my @written = map { [] } 0 .. 2;
+	# In a storm links flow, and race with transactions everywhere.
+	my $storm = !$option{without}{free} && $random->chance(15);
+	my %weight = $storm ? (write => 20, all => 50, deliver => 0, free => 20, hold => 4)
+	  : (write => 40, all => 6, deliver => 50, free => $option{without}{free} ? 0 : 3, hold => 4);
+	%weight = (%weight, race => $option{without}{race} ? 0 : 3, maintain => 3, check => 2,
+		restart => $option{restarts} || 0);
 	my $end = @events + int($option{events} * $random->one_of(25, 50, 100) / 100);
 	while (@events < $end)
 	{
-		my $what = $random->weighted(write => 40, all => 6, deliver => 50,
-			free => $option{without}{free} ? 0 : 3, hold => 4, race => $option{without}{race} ? 0 : 3,
-			maintain => 3, check => 2, restart => $option{restarts} || 0);
+		my $what = $random->weighted(%weight);
 		if ($what eq 'write' || $what eq 'all')
 		{
 			my @centers = $what eq 'all' ? (0 .. 2) : $random->below(3);
