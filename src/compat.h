@@ -203,27 +203,26 @@ table_tuple_delete_compat(Relation rel, ItemPointer tid, CommandId cid,
 static inline List *
 ExecInsertIndexTuples_compat(ResultRelInfo *relinfo, EState *estate,
 							 bool update, bool only_summarizing,
-							 TupleTableSlot *slot, List *arbiters,
-							 bool *conflict)
+							 TupleTableSlot *slot, bool no_error,
+							 List *arbiters, bool *conflict)
 {
 #if PG_VERSION_NUM >= 190000
 	uint32		flags = 0;
 
 	if (update)
 		flags |= EIIT_IS_UPDATE;
-	if (arbiters != NIL)
+	if (no_error)
 		flags |= EIIT_NO_DUPE_ERROR;
 	if (only_summarizing)
 		flags |= EIIT_ONLY_SUMMARIZING;
 	return ExecInsertIndexTuples(relinfo, estate, flags, slot, arbiters,
 								 conflict);
 #elif PG_VERSION_NUM >= 160000
-	return ExecInsertIndexTuples(relinfo, slot, estate, update,
-								 arbiters != NIL, conflict, arbiters,
-								 only_summarizing);
+	return ExecInsertIndexTuples(relinfo, slot, estate, update, no_error,
+								 conflict, arbiters, only_summarizing);
 #else
-	return ExecInsertIndexTuples(relinfo, slot, estate, update,
-								 arbiters != NIL, conflict, arbiters);
+	return ExecInsertIndexTuples(relinfo, slot, estate, update, no_error,
+								 conflict, arbiters);
 #endif
 }
 
@@ -307,6 +306,16 @@ index_beginscan_compat(Relation heap, Relation index, Snapshot snapshot,
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+static inline struct IndexFetchTableData *
+table_index_fetch_begin_compat(Relation rel)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_index_fetch_begin(rel, 0);
+#else
+	return table_index_fetch_begin(rel);
 #endif
 }
 

@@ -49,6 +49,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "target/displace.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -60,6 +61,8 @@
 #define KEEP_TIMES_MS		10000	/* write the links' last known times */
 #define FIRST_TIMES_MS		1000	/* the same while some are not known yet */
 #define PURGE_MS			(60 * 60 * 1000)
+#define LOOK_MS			500
+#define FAILED_LOOK_MS	60000
 #define UNDO_MS				3000	/* after no peer could be reached */
 
 /* A center as the registry tells it, and our options for it. */
@@ -86,6 +89,7 @@ typedef struct Manager
 	TimestampTz next_registry_check;
 	TimestampTz next_keep_times;
 	TimestampTz next_purge;
+	TimestampTz next_look;		/* at displaced rows */
 	TimestampTz next_undo;		/* of an operation that did not finish */
 
 	HeartbeatEntry heartbeats[MC_HEARTBEATS];
@@ -615,6 +619,15 @@ do_timed_work(Manager *manager, TimestampTz now)
 
 		manager->next_keep_times = TimestampTzPlusMilliseconds(now, next_ms);
 	}
+	if (now >= manager->next_look)
+	{
+		bool		done = mc_displace_look(manager->identity.center_id);
+		TimestampTz end = GetCurrentTimestamp();
+
+		/* Most of the time is for other work, however many rows there are. */
+		manager->next_look = TimestampTzPlusMilliseconds(end, done ? LOOK_MS : FAILED_LOOK_MS) +
+			10 * (end - now);
+	}
 	if (now >= manager->next_purge)
 	{
 		StartTransactionCommand();
@@ -641,7 +654,8 @@ static long
 next_round_ms(Manager *manager)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next = Min(manager->next_heartbeat, manager->next_registry_check);
+	TimestampTz next = Min(Min(manager->next_heartbeat, manager->next_look),
+						   manager->next_registry_check);
 	ListCell   *lc;
 
 	foreach(lc, manager->members)
@@ -679,6 +693,7 @@ manage(Manager *manager)
 	{
 		tell_detached(manager);
 		manager->next_heartbeat = TimestampTzPlusMilliseconds(now, REGISTRY_CHECK_MS);
+		manager->next_look = manager->next_heartbeat;
 		return true;
 	}
 	mc_horizon_begin();

@@ -60,7 +60,8 @@ CREATE TABLE multicenter.conflict_history (
 	remote_center_id integer,
 	remote_version timestamptz,
 	remote_lsn pg_lsn,
-	remote_xid bigint
+	remote_xid bigint,
+	index_name name
 );
 COMMENT ON TABLE multicenter.conflict_history IS 'Conflicts decided here, with the losing row; see the view conflicts.';
 CREATE INDEX conflict_history_detected_at ON multicenter.conflict_history (detected_at);
@@ -76,10 +77,12 @@ CREATE TABLE multicenter.key_note (
 	center_id integer NOT NULL,
 	xid xid,
 	row_values jsonb,
-	since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+	since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	displaced_by jsonb
 );
 COMMENT ON TABLE multicenter.key_note IS 'Deleted keys without a dead row (t), displaced rows (d), rows whose version is not that of their transaction (v), rows that were removed but not deleted (x); local to this center.';
 CREATE INDEX key_note_key ON multicenter.key_note (relation, hash);
+CREATE INDEX key_note_displaced ON multicenter.key_note (relation) WHERE kind = 'd';
 
 -- The newest TRUNCATE of each table that can still matter.  Without a version
 -- it is that of the commit of the transaction that wrote the row.

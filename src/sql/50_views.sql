@@ -269,7 +269,7 @@ SELECT h.conflict_id,
 	h.relation::regclass AS relation,
 	n.nspname AS schema_name,
 	c.relname AS table_name,
-	NULL::name AS index_name,
+	h.index_name,
 	h.key,
 	h.local_row,
 	h.remote_row,
@@ -292,6 +292,19 @@ FROM multicenter.conflict_history h
 	LEFT JOIN pg_catalog.pg_class c ON c.oid = h.relation
 	LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace;
 COMMENT ON VIEW multicenter.conflicts IS 'Conflicts decided at this center, with both rows; the loser is never lost.';
+
+CREATE VIEW multicenter.displaced AS
+SELECT n.relation::regclass AS relation,
+	n.key,
+	n.row_values AS "row",
+	n.version,
+	c.center_name AS center,
+	n.displaced_by,
+	n.since
+FROM multicenter.key_note n
+	LEFT JOIN multicenter.center c ON c.center_id = n.center_id
+WHERE n.kind = 'd';
+COMMENT ON VIEW multicenter.displaced IS 'Rows that lost a unique key or exclusion constraint to another row, and are kept until that one goes.';
 
 CREATE VIEW multicenter.conflict_summary AS
 SELECT p.center_name AS peer,
@@ -342,4 +355,4 @@ COMMENT ON VIEW multicenter.horizon IS 'From when on this center keeps dead rows
 
 GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.stat_links, multicenter.workers,
 	multicenter.tables, multicenter.conflict_summary, multicenter.horizon TO multicenter_monitor;
-GRANT SELECT ON multicenter.conflicts TO multicenter_conflicts;
+GRANT SELECT ON multicenter.conflicts, multicenter.displaced TO multicenter_conflicts;

@@ -19,16 +19,16 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#define HISTORY_COLUMNS 14
+#define HISTORY_COLUMNS 15
 
 static const char insert_command[] =
 "INSERT INTO multicenter.conflict_history (peer_id, conflict_type, resolver,"
 " resolution, relation, key, local_row, remote_row, result_row,"
 " local_center_id, local_version, remote_center_id, remote_version,"
-" remote_lsn, remote_xid)"
+" remote_lsn, remote_xid, index_name)"
 " VALUES ($1, $2, 'last_update_wins', $3, $4, $5::pg_catalog.jsonb,"
 " $6::pg_catalog.json, $7::pg_catalog.json, $8::pg_catalog.json,"
-" $9, $10, $11, $12, $13, $14)";
+" $9, $10, $11, $12, $13, $14, $15)";
 
 /* Prepare the INSERT once in each process. */
 static SPIPlanPtr
@@ -37,7 +37,8 @@ insert_plan(void)
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {
 		INT4OID, TEXTOID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		INT4OID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, LSNOID, INT8OID
+		INT4OID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, LSNOID, INT8OID,
+		TEXTOID
 	};
 
 	if (plan == NULL)
@@ -96,6 +97,7 @@ mc_history_add(const ConflictRecord *conflict)
 	set_version(&values[10], &nulls[10], conflict->remote);
 	values[12] = LSNGetDatum(conflict->remote_lsn.value);
 	values[13] = Int64GetDatum(conflict->remote_xid);
+	set_text(&values[14], &nulls[14], conflict->index_name);
 
 	if (SPI_execute_plan(insert_plan(), values, nulls, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not write the conflict history");

@@ -24,6 +24,7 @@ typedef struct ConflictRecord
 	RowVersion	remote;
 	OriginLsn	remote_lsn;
 	TransactionId remote_xid;
+	const char *index_name;		/* NULL: it was about the key */
 } ConflictRecord;
 
 /*

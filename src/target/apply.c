@@ -40,6 +40,7 @@
 #include "storage/ipc.h"
 #include "target/apply.h"
 #include "target/apply_row.h"
+#include "target/displace.h"
 #include "target/lookup.h"
 #include "target/truncate.h"
 #include "target/write.h"
@@ -385,6 +386,7 @@ commit_transaction(Applier *applier)
 	set_position(applier, "COMMIT", NULL);
 	mc_table_close_all(transaction);
 	mc_write_check_deferred(transaction);
+	mc_displace_settle(transaction, true);
 
 	/* Known before it is visible: a snapshot never sees more than the ring. */
 	mc_link_ring_add(applier->link, GetTopTransactionId(), end_lsn);
@@ -488,6 +490,7 @@ apply_message(Applier *applier, const WireRecord *record)
 	/* It cannot change tables that are in use, and may give rows new places. */
 	mc_table_close_all(&applier->transaction);
 	mc_write_check_deferred(&applier->transaction);
+	mc_displace_settle(&applier->transaction, false);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	function(&applier->transaction, record->content.data, record->content.len);
 	PopActiveSnapshot();

@@ -178,6 +178,25 @@ complete_from_local_row(TargetTable *table, TupleTableSlot *slot)
 	row->any_unchanged = false;
 }
 
+/* Take values that were not sent from the displaced row of the key. */
+static void
+complete_from_displaced(TargetTable *table, const KeyNote *displaced)
+{
+	RemoteRow  *row = &table->new_row;
+	RemoteRow  *source = &table->spare_row;
+
+	mc_note_row_from_jsonb(table, displaced->row, source);
+	for (int i = 0; i < table->map->natts; i++)
+	{
+		if (!row->unchanged[i])
+			continue;
+		row->values[i] = source->values[i];
+		row->isnull[i] = source->isnull[i];
+		row->unchanged[i] = false;
+	}
+	row->any_unchanged = false;
+}
+
 /*
  * The row cannot be written, because values that the update left alone were
  * not sent and are not here either.  A later version of the protocol asks
@@ -202,6 +221,8 @@ insert_row(RemoteTransaction *transaction, TargetTable *table,
 {
 	WriteResult result;
 
+	if (table->new_row.any_unchanged && local->displaced)
+		complete_from_displaced(table, local->displaced);
 	check_complete(table);
 	fill_write_row(table, NULL);
 	mc_write_defaults(table);
@@ -310,7 +331,12 @@ delete_old_key(RemoteTransaction *transaction, TargetTable *table,
 			   LocalRow *local)
 {
 	MergeDecision decision = decide(transaction, MERGE_OP_DELETE, local);
-	WriteResult result = write_delete(transaction, table, decision, local);
+	WriteResult result;
+
+	if (table->new_row.any_unchanged && decision.verdict == VERDICT_DELETE &&
+		local->displaced)
+		complete_from_displaced(table, local->displaced);
+	result = write_delete(transaction, table, decision, local);
 
 	/* Without a row the put of the new key tells that story. */
 	if (result == WRITE_DONE && local->state.knowledge == LOCAL_LIVE)

@@ -58,6 +58,7 @@
 #define NOTE_XID			8
 #define NOTE_ROW			9
 #define NOTE_SINCE			10
+#define NOTE_DISPLACED_BY	11
 #define TRUNCATION_RELATION	1
 #define TRUNCATION_VERSION	2
 #define TRUNCATION_CENTER	3
@@ -410,6 +411,8 @@ read_note(NoteScan *scan)
 	note->xid = isnull ? InvalidTransactionId : DatumGetTransactionId(value);
 	value = read_column(scan, NOTE_ROW, &isnull);
 	note->row = isnull ? NULL : DatumGetJsonbPCopy(value);
+	value = read_column(scan, NOTE_DISPLACED_BY, &isnull);
+	note->displaced_by = isnull ? NULL : DatumGetJsonbPCopy(value);
 	return note;
 }
 
@@ -457,7 +460,9 @@ mc_note_list(Oid relid, NoteKind kind)
 
 	ScanKeyInit(&keys[0], 1, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(relid));
-	begin_read(&scan, "key_note", "key_note_key", keys, 1);
+	begin_read(&scan, "key_note",
+			   kind == NOTE_DISPLACED ? "key_note_displaced" : "key_note_key",
+			   keys, 1);
 	while (read_next(&scan))
 	{
 		bool		isnull;
@@ -556,7 +561,7 @@ mc_note_add(const KeyNote *note)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {OIDOID, INT8OID, CHAROID, JSONBOID, TIMESTAMPTZOID,
-	INT4OID, XIDOID, JSONBOID};
+	INT4OID, XIDOID, JSONBOID, JSONBOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types)];
 	NoteWrite	scope;
@@ -572,12 +577,14 @@ mc_note_add(const KeyNote *note)
 	nulls[6] = TransactionIdIsValid(note->xid) ? ' ' : 'n';
 	values[7] = JsonbPGetDatum(note->row);
 	nulls[7] = note->row ? ' ' : 'n';
+	values[8] = JsonbPGetDatum(note->displaced_by);
+	nulls[8] = note->displaced_by ? ' ' : 'n';
 
 	begin_write(&scope);
 	if (SPI_execute_plan(prepared(&plan,
 								  "INSERT INTO multicenter.key_note"
-								  " (relation, hash, kind, key, version, center_id, xid, row_values)"
-								  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+								  " (relation, hash, kind, key, version, center_id, xid, row_values, displaced_by)"
+								  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
 								  lengthof(types), types),
 						 values, nulls, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not write a note");

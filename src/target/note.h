@@ -55,6 +55,7 @@ typedef struct KeyNote
 	RowVersion	version;
 	TransactionId xid;			/* NOTE_VERSION, NOTE_REMOVED */
 	Jsonb	   *row;			/* NOTE_DISPLACED: {"column": "text" | null} */
+	Jsonb	   *displaced_by;	/* NOTE_DISPLACED: the key of the winner */
 	TimestampTz since;
 } KeyNote;
 

@@ -27,6 +27,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "target/displace.h"
 #include "target/table.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -184,12 +185,14 @@ mc_table_open(RemoteTransaction *transaction, RelationMap *map)
 	mc_owner_leave(&scope);
 
 	prepare_search(table);
+	table->displaces = mc_displace_possible(table);
 	table->local_row = table_slot_create(table->rel, NULL);
 	table->other_row = table_slot_create(table->rel, NULL);
 	table->write_row = MakeSingleTupleTableSlot(RelationGetDescr(table->rel),
 												&TTSOpsVirtual);
 	make_row(&table->old_row, map->natts);
 	make_row(&table->new_row, map->natts);
+	make_row(&table->spare_row, map->natts);
 	table->functions = palloc0(sizeof(ColumnFunctions) * Max(map->ncolumns, 1));
 	table->image_values = palloc0(sizeof(Datum) * Max(map->ncolumns, 1));
 	table->image_isnull = palloc0(sizeof(bool) * Max(map->ncolumns, 1));
@@ -206,6 +209,7 @@ mc_table_open(RemoteTransaction *transaction, RelationMap *map)
 void
 mc_table_close(RemoteTransaction *transaction, TargetTable *table)
 {
+	mc_displace_closing(transaction, table);
 	ExecDropSingleTupleTableSlot(table->local_row);
 	ExecDropSingleTupleTableSlot(table->other_row);
 	ExecDropSingleTupleTableSlot(table->write_row);

@@ -36,6 +36,8 @@ typedef struct RemoteTransaction
 	MemoryContext change_context;	/* is reset after each record */
 	List	   *tables;			/* TargetTable *, those that are open */
 	List	   *rechecks;		/* UniqueRecheck *, in context */
+	List	   *clashes;		/* what displace.c has to settle, in context */
+	List	   *touched;		/* tables whose displaced rows may come back */
 	List	   *conflicts;		/* ConflictRecord *, in change_context */
 	const DependencyVector *vector; /* what its author had applied before */
 	LinkCounters counters;		/* of this transaction */
@@ -75,6 +77,7 @@ typedef struct TargetTable
 	EPQState	epqstate;
 	ResultRelInfo *relinfo;
 	bool		fires_triggers; /* it has triggers that run on apply */
+	bool		displaces;		/* rows may clash besides by their key */
 
 	/* Search by key. */
 	Relation	index;			/* NULL: compare whole rows */
@@ -92,6 +95,7 @@ typedef struct TargetTable
 	TupleTableSlot *write_row;	/* virtual: what is written */
 	RemoteRow	old_row;
 	RemoteRow	new_row;
+	RemoteRow	spare_row;
 	ColumnFunctions *functions; /* by remote column */
 	Datum	   *image_values;	/* by remote column */
 	bool	   *image_isnull;

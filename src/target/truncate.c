@@ -45,6 +45,7 @@
 #include "origin/routing.h"
 #include "state/registry.h"
 #include "storage/lmgr.h"
+#include "target/displace.h"
 #include "target/lookup.h"
 #include "target/truncate.h"
 #include "target/write.h"
@@ -445,6 +446,7 @@ remember_remote(RemoteTransaction *transaction, List *tables)
 		mc_note_add_truncation(relid, transaction->version);
 		remove_notes(transaction, relid, NOTE_TOMBSTONE);
 		remove_notes(transaction, relid, NOTE_DISPLACED);
+		mc_displace_touch(transaction, relid);
 	}
 }
 
@@ -458,6 +460,7 @@ mc_truncate_apply(RemoteTransaction *transaction, List *maps,
 	/* All of them: two descriptions of the peer may mean one table here. */
 	mc_write_check_deferred(transaction);
 	mc_table_close_all(transaction);
+	mc_displace_settle(transaction, false);
 	foreach(cell, maps)
 	{
 		RelationMap *map = lfirst(cell);

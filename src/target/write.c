@@ -11,9 +11,14 @@
  *	  so of two transactions only the later one sees the other: nobody waits
  *	  in a circle.
  *
- *	  Deferrable constraints are rechecked by a trigger in PostgreSQL, which
- *	  does not fire under session_replication_role = replica.  So the places
- *	  of the rows are kept here and checked before the commit.
+ *	  Other unique indexes and exclusion constraints only report what may be
+ *	  a clash, too: displace.c settles it before the commit.
+ *
+ *	  In a table without a key, whose rows cannot be displaced, they raise
+ *	  errors.  Deferrable constraints are rechecked by a trigger in
+ *	  PostgreSQL, which does not fire under session_replication_role =
+ *	  replica.  So the places of the rows are kept here and checked before the
+ *	  commit.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +32,7 @@
 #include "executor/nodeModifyTable.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
+#include "target/displace.h"
 #include "target/write.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
@@ -117,6 +123,39 @@ check_row(TargetTable *table)
 		ExecConstraints(table->relinfo, slot, table->estate);
 	if (rel->rd_rel->relispartition)
 		ExecPartitionCheck(table->relinfo, slot, table->estate, true);
+}
+
+/*
+ * Insert the row just written into the indexes.  Returns false if its key is
+ * there already.  *deferred: constraints whose check was put off.
+ */
+static bool
+insert_index_entries(RemoteTransaction *transaction, TargetTable *table,
+					 bool update, bool only_summarizing, List **deferred)
+{
+	List	   *arbiters = table->displaces || update ? NIL : table->arbiters;
+	bool		conflict = false;
+	bool		key_conflict;
+	List	   *indexes;
+
+	indexes = ExecInsertIndexTuples_compat(table->relinfo, table->estate,
+										   update, only_summarizing,
+										   table->write_row,
+										   table->displaces || arbiters != NIL,
+										   arbiters, &conflict);
+	if (!table->displaces)
+	{
+		*deferred = indexes;
+		return !conflict;
+	}
+	*deferred = NIL;
+	if (indexes == NIL)
+		return true;
+	key_conflict = list_member_oid(indexes, table->map->index);
+	if (!key_conflict)
+		mc_displace_note(transaction, table, update);
+	list_free(indexes);
+	return !key_conflict;
 }
 
 /* Remember constraints whose check was put off for the row just written. */
@@ -214,7 +253,6 @@ insert_row(RemoteTransaction *transaction, TargetTable *table)
 	TriggerDesc *triggers = relinfo->ri_TrigDesc;
 	TupleTableSlot *slot = table->write_row;
 	List	   *deferred = NIL;
-	bool		conflict = false;
 
 	begin_write(table);
 	if (triggers && triggers->trig_insert_before_row &&
@@ -222,11 +260,8 @@ insert_row(RemoteTransaction *transaction, TargetTable *table)
 		return WRITE_SUPPRESSED;
 	check_row(table);
 	table_tuple_insert(table->rel, slot, begin_write(table), 0, NULL);
-	if (relinfo->ri_NumIndices > 0)
-		deferred = ExecInsertIndexTuples_compat(relinfo, table->estate, false,
-												false, slot, table->arbiters,
-												&conflict);
-	if (conflict)
+	if (relinfo->ri_NumIndices > 0 &&
+		!insert_index_entries(transaction, table, false, false, &deferred))
 	{
 		list_free(deferred);
 		withdraw_row(table);
@@ -273,10 +308,13 @@ update_row(RemoteTransaction *transaction, TargetTable *table,
 														&update_indexes));
 	if (result != WRITE_DONE)
 		return result;
-	if (relinfo->ri_NumIndices > 0 && update_indexes != TU_None)
-		deferred = ExecInsertIndexTuples_compat(relinfo, table->estate, true,
-												update_indexes == TU_Summarizing,
-												slot, NIL, NULL);
+	if (relinfo->ri_NumIndices > 0 && update_indexes != TU_None &&
+		!insert_index_entries(transaction, table, true,
+							  update_indexes == TU_Summarizing, &deferred))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not change the key of a row of table \"%s.%s\", because another transaction has inserted the new key",
+						table->map->schema, table->map->name)));
 	if (triggers)
 		ExecARUpdateTriggers(table->estate, relinfo, NULL, NULL, &tid, NULL,
 							 slot, deferred, NULL, false);

@@ -1,0 +1,758 @@
+/*-------------------------------------------------------------------------
+ *
+ * displace.c
+ *	  Rows that clash on another unique key than the one they are found by.
+ *
+ * NOTES
+ *	  Two centers may give one unique value to two rows.  Both rows exist, but
+ *	  only one can be in the table; which one is a function of the rows alone:
+ *
+ *		taken from the greatest version to the least (ties by key), a row is
+ *		visible if it clashes with no visible greater row.
+ *
+ *	  The others are displaced: kept as notes (note.h), at their versions, for
+ *	  lookups to find.  Every center comes to the same end, in whatever order
+ *	  the rows arrive, and nothing need be sent.
+ *
+ *	  While a transaction is applied, indexes only report what may be a clash
+ *	  (write.c), so that values may be swapped.  Before the commit the rows in
+ *	  question and all displaced rows of the table are decided on in one pass,
+ *	  by descending version.  That is exact: when a row's turn comes all
+ *	  greater ones are decided, and a row that is not looked at can only be
+ *	  displaced by one that is.
+ *
+ *	  Others cannot commit a clashing row meanwhile: ours is in the index
+ *	  before it is looked for clashes, so they wait for us, or we find theirs
+ *	  and wait for them, and begin anew.
+ *
+ *	  Rows also come back when a local transaction frees a value: the manager
+ *	  looks for that once in a second.  What is in progress then is left for
+ *	  the next time.  Its commit is tagged so that nobody replicates it.
+ *
+ *	  A row that goes or comes in this way keeps its version: NOTE_REMOVED and
+ *	  NOTE_VERSION say so of the transaction that did it.  It is a change of
+ *	  place only, so no trigger fires and no foreign key is checked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "origin/encode.h"
+#include "replication/origin.h"
+#include "state/claim.h"
+#include "storage/lmgr.h"
+#include "target/clash.h"
+#include "target/displace.h"
+#include "target/lookup.h"
+#include "target/write.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+
+/* The manager has other things to do than to wait for a lock. */
+#define LOOK_LOCK_TIMEOUT	"200ms"
+
+/* A row just written that may clash. */
+typedef struct Suspect
+{
+	Oid			relid;
+	ItemPointerData tid;		/* as the indexes have it */
+	bool		update;
+} Suspect;
+
+/* The work on one table. */
+typedef struct Settlement
+{
+	RemoteTransaction *transaction;
+	TargetTable *table;
+	bool		local;			/* the manager's look: never wait */
+	ClashSearch search;
+	List	   *history;		/* ConflictRecord * */
+} Settlement;
+
+/* The maps of local tables: what a peer would tell us if it had our tables. */
+static RelationCache *local_maps = NULL;
+static RowEncoder *describer = NULL;
+
+bool
+mc_displace_possible(TargetTable *table)
+{
+	ResultRelInfo *relinfo = table->relinfo;
+
+	if (table->index == NULL || table->map->group_catalog)
+		return false;
+	for (int i = 0; i < relinfo->ri_NumIndices; i++)
+	{
+		IndexInfo  *info = relinfo->ri_IndexRelationInfo[i];
+
+		if (RelationGetRelid(relinfo->ri_IndexRelationDescs[i]) != table->map->index &&
+			(info->ii_Unique || info->ii_ExclusionOps))
+			return true;
+	}
+	return false;
+}
+
+void
+mc_displace_note(RemoteTransaction *transaction, TargetTable *table,
+				 bool update)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(transaction->context);
+	Suspect    *suspect = palloc(sizeof(Suspect));
+
+	suspect->relid = RelationGetRelid(table->rel);
+	suspect->tid = table->write_row->tts_tid;
+	suspect->update = update;
+	transaction->clashes = lappend(transaction->clashes, suspect);
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+mc_displace_touch(RemoteTransaction *transaction, Oid relid)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(transaction->context);
+
+	transaction->touched = list_append_unique_oid(transaction->touched, relid);
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+mc_displace_closing(RemoteTransaction *transaction, TargetTable *table)
+{
+	if (table->displaces && mc_note_possible(table))
+		mc_displace_touch(transaction, RelationGetRelid(table->rel));
+}
+
+/* The greatest first. */
+static int
+compare_cells(const ListCell *a, const ListCell *b)
+{
+	return mc_clash_compare(lfirst(b), lfirst(a));
+}
+
+/* Put the values of a displaced row into table->write_row. */
+static void
+load_displaced(TargetTable *table, const ClashRow *row)
+{
+	TupleTableSlot *slot = table->write_row;
+
+	mc_note_row_from_jsonb(table, row->values, &table->new_row);
+	ExecClearTuple(slot);
+	for (int i = 0; i < table->map->natts; i++)
+	{
+		slot->tts_values[i] = table->new_row.values[i];
+		slot->tts_isnull[i] = table->new_row.isnull[i];
+	}
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = RelationGetRelid(table->rel);
+
+	/* Generated columns may belong to an index. */
+	if (RelationGetDescr(table->rel)->constr &&
+		RelationGetDescr(table->rel)->constr->has_generated_stored)
+		ExecComputeStoredGenerated(table->relinfo, table->estate, slot,
+								   CMD_INSERT);
+}
+
+/* ---- effects ---- */
+
+/* The text of a jsonb value. */
+static char *
+jsonb_text(const Jsonb *value)
+{
+	return JsonbToCString(NULL, (JsonbContainer *) &value->root, VARSIZE(value));
+}
+
+/*
+ * Tell the history.  clash is the one of both rows that was found by an index;
+ * suspect is the other one.  The row of the transaction is the remote one.
+ */
+static void
+note_history(Settlement *settlement, const ClashRow *loser,
+			 const ClashRow *winner, const ClashRow *clash)
+{
+	RemoteTransaction *transaction = settlement->transaction;
+	const ClashRow *suspect = clash == loser ? winner : loser;
+	MemoryContext old_context = MemoryContextSwitchTo(transaction->context);
+	ConflictRecord *record = palloc0(sizeof(ConflictRecord));
+
+	if (clash->exclusion)
+		record->type = CONFLICT_EXCLUSION_VIOLATION;
+	else if (clash->several)
+		record->type = CONFLICT_MULTIPLE_UNIQUE;
+	else
+		record->type = suspect->update ? CONFLICT_UPDATE_EXISTS : CONFLICT_INSERT_EXISTS;
+	record->resolution = suspect == winner ? "apply_remote" : "keep_local";
+	record->peer = settlement->local ? suspect->version.center : transaction->peer;
+	record->relid = suspect->key.relid;
+	record->key_json = jsonb_text(suspect->key.values);
+	record->remote_row_json = jsonb_text(suspect->values);
+	record->local_row_json = jsonb_text(clash->values);
+	record->result_row_json = jsonb_text(winner->values);
+	record->local = clash->version;
+	record->remote = suspect->version;
+	record->remote_lsn = transaction->commit_lsn;
+	record->remote_xid = transaction->remote_xid;
+	record->index_name = get_rel_name(clash->index);
+	settlement->history = lappend(settlement->history, record);
+	MemoryContextSwitchTo(old_context);
+}
+
+/* Remove notes of a key that a new one replaces. */
+static void
+remove_old_notes(List *notes)
+{
+	ListCell   *cell;
+
+	foreach(cell, notes)
+	{
+		KeyNote    *note = lfirst(cell);
+
+		if (note->kind == NOTE_DISPLACED || note->kind == NOTE_TOMBSTONE)
+			mc_note_remove(note->id);
+	}
+}
+
+/* Write a note about a row that goes or comes in this transaction. */
+static void
+add_note(NoteKind kind, const ClashRow *row, const ClashRow *winner)
+{
+	KeyNote		note = {0};
+
+	note.kind = kind;
+	note.key = row->key;
+	note.version = row->version;
+	if (kind == NOTE_DISPLACED)
+	{
+		note.row = row->values;
+		note.displaced_by = winner->key.values;
+	}
+	else
+		note.xid = GetCurrentTransactionId();
+	mc_note_add(&note);
+}
+
+/*
+ * Take a row out of the table.  Returns false if another transaction has
+ * changed it meanwhile.
+ */
+static bool
+displace_row(Settlement *settlement, ClashRow *row, const ClashRow *winner)
+{
+	TM_FailureData failure;
+	TM_Result	result;
+
+	CommandCounterIncrement();
+	result = table_tuple_delete_compat(settlement->table->rel, &row->tid,
+									   GetCurrentCommandId(true),
+									   GetActiveSnapshot(), &failure);
+	if (result != TM_Ok)
+		return false;
+	CommandCounterIncrement();
+	remove_old_notes(row->notes);
+	add_note(NOTE_DISPLACED, row, winner);
+	add_note(NOTE_REMOVED, row, NULL);
+	return true;
+}
+
+/* Displace the rows that a visible one clashes with. */
+static bool
+displace_losers(Settlement *settlement, List *losers, const ClashRow *winner)
+{
+	ListCell   *cell;
+
+	foreach(cell, losers)
+	{
+		ClashRow   *loser = lfirst(cell);
+
+		if (!displace_row(settlement, loser, winner))
+			return false;
+		note_history(settlement, loser, winner, loser);
+	}
+	return true;
+}
+
+/* ---- decisions ---- */
+
+/*
+ * Is a displaced row still what is known of its key?  Otherwise somebody has
+ * put the key again, or deleted it, and the note goes.  Claims the key.
+ */
+static bool
+still_displaced(Settlement *settlement, ClashRow *row)
+{
+	TargetTable *table = settlement->table;
+	LocalRow	local;
+
+	mc_note_row_from_jsonb(table, row->values, &table->new_row);
+	mc_lookup(settlement->transaction, table, &table->new_row,
+			  table->local_row, true, &local);
+	if (local.displaced == NULL && !local.found)
+		return false;
+	if (!local.found && local.displaced->id == row->displaced->id &&
+		mc_version_compare(local.state.version, row->version) == 0)
+		return true;
+	remove_old_notes(list_make1(row->displaced));
+	return false;
+}
+
+/* Is there a row in the table under the key of a displaced one? */
+static bool
+is_replaced(Settlement *settlement, ClashRow *row)
+{
+	TargetTable *table = settlement->table;
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool		found;
+
+	mc_note_row_from_jsonb(table, row->values, &table->new_row);
+	found = mc_table_find_visible(table, &table->new_row, table->local_row,
+								  snapshot);
+	UnregisterSnapshot(snapshot);
+	ExecClearTuple(table->local_row);
+	return found;
+}
+
+/*
+ * Let a displaced row come back if it clashes with no greater one.  Nothing
+ * waits for that: what is in progress is seen to later.  Returns false to
+ * begin anew.
+ */
+static bool
+decide_displaced(Settlement *settlement, ClashRow *row)
+{
+	TargetTable *table = settlement->table;
+	List	   *clashes;
+
+	if (is_replaced(settlement, row))
+	{
+		(void) still_displaced(settlement, row);
+		return true;
+	}
+	load_displaced(table, row);
+	if (mc_clash_find(&settlement->search, table->write_row, NULL, &clashes) == CLASH_BUSY ||
+		mc_clash_winner(clashes, row) != NULL ||
+		!still_displaced(settlement, row))
+		return true;
+	if (!displace_losers(settlement, clashes, row))
+		return false;
+	load_displaced(table, row);
+	if (mc_write_insert(settlement->transaction, table) != WRITE_DONE)
+		return false;
+	remove_old_notes(list_make1(row->displaced));
+	add_note(NOTE_VERSION, row, NULL);
+	CommandCounterIncrement();
+	return true;
+}
+
+/* Find a row by its place in the indexes; false if it is dead. */
+static bool
+fetch_suspect(TargetTable *table, const Suspect *suspect, TupleTableSlot *slot)
+{
+	IndexFetchTableData *fetch = table_index_fetch_begin_compat(table->rel);
+	ItemPointerData tid = suspect->tid;
+	bool		call_again = false;
+	bool		found;
+
+	found = table_index_fetch_tuple(fetch, &tid, SnapshotSelf, slot,
+									&call_again, NULL);
+	if (found)
+		ExecMaterializeSlot(slot);
+	table_index_fetch_end(fetch);
+	return found;
+}
+
+/* Fetch a row of the table by its own place; false if it is dead. */
+static bool
+fetch_row(Settlement *settlement, const ClashRow *row)
+{
+	TargetTable *table = settlement->table;
+
+	return table_tuple_fetch_row_version(table->rel,
+										 unconstify(ItemPointerData *, &row->tid),
+										 SnapshotSelf, table->local_row);
+}
+
+/*
+ * Decide on a row of this transaction: either it goes, or those that it
+ * clashes with.  Returns false to begin anew, perhaps after waiting.
+ */
+static bool
+decide_suspect(Settlement *settlement, ClashRow *row)
+{
+	ClashRow   *winner;
+	List	   *clashes;
+
+	/* A greater row may have displaced it. */
+	if (!fetch_row(settlement, row))
+		return true;
+	if (mc_clash_find(&settlement->search, settlement->table->local_row, &row->tid,
+					  &clashes) == CLASH_BUSY)
+		return false;
+	winner = mc_clash_winner(clashes, row);
+	if (winner == NULL)
+		return displace_losers(settlement, clashes, row);
+	if (!displace_row(settlement, row, winner))
+		return false;
+	note_history(settlement, row, winner, winner);
+	return true;
+}
+
+/* The rows to be decided on, the greatest first. */
+static List *
+collect_rows(Settlement *settlement, bool come_back)
+{
+	TargetTable *table = settlement->table;
+	Oid			relid = RelationGetRelid(table->rel);
+	List	   *rows = NIL;
+	ListCell   *cell;
+
+	foreach(cell, settlement->transaction->clashes)
+	{
+		Suspect    *suspect = lfirst(cell);
+		ClashRow   *row;
+
+		if (suspect->relid != relid ||
+			!fetch_suspect(table, suspect, table->local_row))
+			continue;
+		row = mc_clash_of_row(&settlement->search, table->local_row);
+		row->update = suspect->update;
+		rows = lappend(rows, row);
+	}
+	if (come_back)
+	{
+		foreach(cell, mc_note_list(relid, NOTE_DISPLACED))
+			rows = lappend(rows, mc_clash_of_note(lfirst(cell)));
+	}
+	list_sort(rows, compare_cells);
+	return rows;
+}
+
+/* One pass over the rows of a table; false to begin anew. */
+static bool
+decide_all(Settlement *settlement, bool come_back)
+{
+	ListCell   *cell;
+
+	foreach(cell, collect_rows(settlement, come_back))
+	{
+		ClashRow   *row = lfirst(cell);
+
+		CHECK_FOR_INTERRUPTS();
+		if (row->displaced ? !decide_displaced(settlement, row) :
+			!decide_suspect(settlement, row))
+			return false;
+		ResetPerTupleExprContext(settlement->table->estate);
+	}
+	return true;
+}
+
+/* Wait for the transaction that was in the way. */
+static void
+wait_for_other(Settlement *settlement)
+{
+	TransactionId xid = settlement->search.wait_for;
+
+	settlement->search.wait_for = InvalidTransactionId;
+	if (!TransactionIdIsValid(xid))
+		return;
+	if (settlement->search.wait_token != 0)
+		SpeculativeInsertionWait(xid, settlement->search.wait_token);
+	else
+		XactLockTableWait(xid, NULL, NULL, XLTW_None);
+}
+
+/* ---- tables ---- */
+
+/* Describe a table as a peer would; NULL if it is not replicated. */
+static RelationMap *
+find_local_map(Relation rel)
+{
+	StringInfoData buffer;
+	WireBytes	bytes;
+	WireCursor	cursor;
+	WireRecord	record;
+	const char *problem = NULL;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION ||
+		mc_route_table(rel) == ROUTE_NONE)
+		return NULL;
+	if (local_maps == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+
+		describer = mc_encoder_create(AllocSetContextCreate(TopMemoryContext,
+															"multicenter descriptions",
+															ALLOCSET_DEFAULT_SIZES),
+									  GetDatabaseEncoding(), false);
+		local_maps = mc_relation_cache_create();
+		MemoryContextSwitchTo(old_context);
+	}
+	initStringInfo(&buffer);
+	mc_encode_relation(describer, &buffer, rel);
+	bytes.data = buffer.data;
+	bytes.len = buffer.len;
+	cursor = mc_wire_cursor(bytes);
+	while (mc_wire_next_record(&cursor, &record, &problem) == WIRE_OK)
+		mc_relation_store(local_maps, &record.relation);
+	if (problem)
+		elog(ERROR, "could not describe table \"%s\": %s",
+			 RelationGetRelationName(rel), problem);
+	return mc_relation_find(local_maps, RelationGetRelid(rel));
+}
+
+/* Open a table of ours by its OID; NULL if nothing can be displaced there. */
+static TargetTable *
+open_table(RemoteTransaction *transaction, Oid relid, bool local)
+{
+	TargetTable *table;
+	RelationMap *map;
+	Relation	rel;
+
+	if (local && !ConditionalLockRelationOid(relid, RowExclusiveLock))
+		return NULL;
+	rel = try_relation_open(relid, local ? NoLock : RowExclusiveLock);
+	if (rel == NULL)
+		return NULL;
+	map = find_local_map(rel);
+	relation_close(rel, NoLock);
+	if (map == NULL)
+		return NULL;
+	table = mc_table_open(transaction, map);
+
+	/* Rows only change their place: no trigger fires. */
+	table->fires_triggers = false;
+	table->relinfo->ri_TrigDesc = NULL;
+	if (table->displaces)
+		return table;
+	mc_table_close(transaction, table);
+	return NULL;
+}
+
+/* Close it, and do not take that for a change. */
+static void
+close_table(RemoteTransaction *transaction, TargetTable *table)
+{
+	table->displaces = false;
+	mc_table_close(transaction, table);
+}
+
+/* Forget the rows of one table that may clash. */
+static void
+forget_suspects(RemoteTransaction *transaction, Oid relid)
+{
+	ListCell   *cell;
+
+	foreach(cell, transaction->clashes)
+	{
+		if (((Suspect *) lfirst(cell))->relid == relid)
+			transaction->clashes = foreach_delete_current(transaction->clashes, cell);
+	}
+}
+
+/* Decide until nothing is in the way any more. */
+static void
+decide_table(Settlement *settlement, bool come_back)
+{
+	RemoteTransaction *transaction = settlement->transaction;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "multicenter displace",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	OwnerScope	scope;
+	bool		done = false;
+
+	/* Index expressions and the input of types may run code of users. */
+	mc_owner_enter(settlement->table->map->owner, &scope);
+	while (!done)
+	{
+		int			before = list_length(transaction->clashes);
+
+		CHECK_FOR_INTERRUPTS();
+		done = decide_all(settlement, come_back) &&
+			list_length(transaction->clashes) == before;
+		if (!done)
+			wait_for_other(settlement);
+		CommandCounterIncrement();
+		MemoryContextReset(context);
+	}
+	mc_owner_leave(&scope);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(context);
+}
+
+/* Settle one table. */
+static void
+settle_table(RemoteTransaction *transaction, Oid relid, bool come_back,
+			 bool local)
+{
+	Settlement	settlement = {.transaction = transaction,.local = local};
+	TargetTable *table;
+	ListCell   *cell;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	table = open_table(transaction, relid, local);
+	if (table)
+	{
+		settlement.table = table;
+		settlement.search.transaction = transaction;
+		settlement.search.table = table;
+		settlement.search.found = table_slot_create(table->rel, NULL);
+		table->estate->es_snapshot = GetActiveSnapshot();
+		decide_table(&settlement, come_back);
+		table->estate->es_snapshot = InvalidSnapshot;
+		ExecDropSingleTupleTableSlot(settlement.search.found);
+		close_table(transaction, table);
+	}
+	PopActiveSnapshot();
+	forget_suspects(transaction, relid);
+	foreach(cell, settlement.history)
+	{
+		mc_history_add(lfirst(cell));
+		transaction->counters.conflicts++;
+	}
+	if (settlement.history != NIL)
+		CommandCounterIncrement();
+}
+
+void
+mc_displace_settle(RemoteTransaction *transaction, bool final)
+{
+	if (transaction->clashes == NIL &&
+		(!final || transaction->touched == NIL))
+		return;
+	CommandCounterIncrement();
+	while (transaction->clashes != NIL)
+	{
+		Oid			relid = ((Suspect *) linitial(transaction->clashes))->relid;
+
+		settle_table(transaction, relid, final, false);
+		if (final)
+			transaction->touched = list_delete_oid(transaction->touched, relid);
+		else
+			mc_displace_touch(transaction, relid);
+	}
+	while (final && transaction->touched != NIL)
+	{
+		settle_table(transaction, linitial_oid(transaction->touched), true, false);
+		transaction->touched = list_delete_first(transaction->touched);
+	}
+}
+
+/* ---- the manager's look ---- */
+
+/* The tables that have displaced rows, in the current memory context. */
+static List *
+find_tables(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *relids = NIL;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	SPI_execute("SELECT DISTINCT relation FROM multicenter.key_note"
+				" WHERE kind OPERATOR(pg_catalog.=) 'd'", true, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(context);
+		bool		isnull;
+
+		relids = lappend_oid(relids,
+							 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+															SPI_tuptable->tupdesc,
+															1, &isnull)));
+		MemoryContextSwitchTo(old_context);
+	}
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return relids;
+}
+
+/* Let rows of one table come back, in a transaction that nobody replicates. */
+static void
+look_at_table(CenterId our_id, Oid relid)
+{
+	RemoteTransaction transaction = {0};
+
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	(void) set_config_option("lock_timeout", LOOK_LOCK_TIMEOUT, PGC_SUSET,
+							 PGC_S_OVERRIDE, GUC_ACTION_LOCAL, true, 0, false);
+	mc_session_origin_set(DoNotReplicateId, InvalidXLogRecPtr, 0);
+	transaction.our_id = our_id;
+	transaction.peer = our_id;
+	transaction.version.commit_ts = GetCurrentTimestamp();
+	transaction.version.center = our_id;
+	transaction.context = CurTransactionContext;
+	transaction.change_context = CurTransactionContext;
+	transaction.claims = true;
+	settle_table(&transaction, relid, true, true);
+	CommitTransactionCommand();
+}
+
+/*
+ * The same, but an index may call code of users: its errors, and a lock that
+ * is not to be had, must not end the manager.  Returns false after an error.
+ */
+static bool
+try_table(CenterId our_id, Oid relid)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool failed = false;
+
+	PG_TRY();
+	{
+		look_at_table(our_id, relid);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(context);
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+		{
+			failed = true;
+			EmitErrorReport();
+		}
+		AbortCurrentTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
+	MemoryContextSwitchTo(context);
+	return !failed;
+}
+
+bool
+mc_displace_look(CenterId our_id)
+{
+	static uint64 generation = 0;
+	static bool none = false;
+	uint64		now = generation;
+	bool		done = true;
+	List	   *relids;
+	ListCell   *cell;
+
+	if (mc_notes_unchanged(&now) && generation != 0 && none)
+		return true;
+	relids = find_tables();
+	none = relids == NIL;
+	generation = now;
+	foreach(cell, relids)
+		done &= try_table(our_id, lfirst_oid(cell));
+	return done;
+}

@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ *
+ * displace.h
+ *	  Rows that clash on another unique key than the one they are found by.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_DISPLACE_H
+#define MC_DISPLACE_H
+
+#include "target/table.h"
+
+/*
+ * Has a table, besides its key, unique indexes or exclusion constraints on
+ * which rows of different centers may clash, and a key to keep losers by?
+ */
+extern bool mc_displace_possible(TargetTable *table);
+
+/*
+ * The row that was just written (table->write_row) may clash with another
+ * one.  update: it replaced an older one.
+ */
+extern void mc_displace_note(RemoteTransaction *transaction,
+							 TargetTable *table, bool update);
+
+/* A table is closed: displaced rows of it may come back at the commit. */
+extern void mc_displace_closing(RemoteTransaction *transaction,
+								TargetTable *table);
+
+/* The same for a table that was written to by other means. */
+extern void mc_displace_touch(RemoteTransaction *transaction, Oid relid);
+
+/*
+ * Decide which of the rows that clash stay visible, and displace the others.
+ * Before the commit, and before anything that gives rows another place.  At
+ * the commit (final) displaced rows come back that clash with nothing any
+ * more.  No table may be open.  Waits for transactions that may clash.
+ */
+extern void mc_displace_settle(RemoteTransaction *transaction, bool final);
+
+/*
+ * Look whether displaced rows can come back after local commits; outside a
+ * transaction.  Waits for nobody for long.  Returns false if an error was
+ * caught and reported.
+ */
+extern bool mc_displace_look(CenterId our_id);
+
+#endif							/* MC_DISPLACE_H */
