@@ -151,9 +151,14 @@ decide_nothing(const MergeInput *input)
 		case MERGE_OP_DELETE:
 			decision.verdict = VERDICT_RECORD_TOMBSTONE;
 			decision.conflict = CONFLICT_DELETE_MISSING;
-			return decision;
+			break;
 	}
-	if (input->remote.commit_ts <= input->forgotten)
+
+	/* What it changes is still on its way. */
+	if (!input->concurrent)
+		decision.conflict = CONFLICT_NONE;
+	if (input->op != MERGE_OP_DELETE &&
+		input->remote.commit_ts <= input->forgotten)
 		decision.verdict = VERDICT_QUARANTINE;
 	return decision;
 }

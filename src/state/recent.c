@@ -9,6 +9,11 @@
  *	  the same order.  Promises bridge the gap for what is older than the last
  *	  heartbeat; this table does so for what is younger.
  *
+ *	  It also remembers what the authors of some transactions had applied of
+ *	  others: of those that arrived here before their causes.  When such a
+ *	  cause arrives in turn, it finds that the row was written by somebody who
+ *	  had seen it.
+ *
  *	  It is one hash table for the whole server, of buckets that forget their
  *	  oldest entry.  Nothing depends on an entry being there: without it a
  *	  version counts as not seen.  It holds the commits of the last seconds:
@@ -45,8 +50,8 @@
 typedef struct RecentCommit
 {
 	pg_atomic_uint64 commit_ts; /* 0: being written, or never was */
-	pg_atomic_uint64 place;		/* database and author */
-	pg_atomic_uint64 end_lsn;
+	pg_atomic_uint64 place;		/* see commit_place() */
+	pg_atomic_uint64 lsn;
 } RecentCommit;
 
 typedef struct RecentBucket
@@ -87,7 +92,7 @@ recent_startup(void)
 		{
 			pg_atomic_init_u64(&buckets[i].commits[j].commit_ts, 0);
 			pg_atomic_init_u64(&buckets[i].commits[j].place, 0);
-			pg_atomic_init_u64(&buckets[i].commits[j].end_lsn, 0);
+			pg_atomic_init_u64(&buckets[i].commits[j].lsn, 0);
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -102,15 +107,16 @@ find_bucket(TimestampTz commit_ts)
 	return &buckets[(mixed >> 32) & (RECENT_BUCKETS - 1)];
 }
 
-/* The database of this session and the author. */
+/* The database of this session, the author, and whose position it is. */
 static uint64
-commit_place(CenterId author)
+commit_place(CenterId author, CenterId of)
 {
-	return ((uint64) MyDatabaseId << 32) | author;
+	return ((uint64) MyDatabaseId << 32) | ((uint64) of << 16) | author;
 }
 
 void
-mc_recent_add(CenterId author, TimestampTz commit_ts, XLogRecPtr end_lsn)
+mc_recent_add(CenterId author, TimestampTz commit_ts, CenterId of,
+			  XLogRecPtr lsn)
 {
 	RecentBucket *bucket;
 	RecentCommit *commit;
@@ -121,14 +127,14 @@ mc_recent_add(CenterId author, TimestampTz commit_ts, XLogRecPtr end_lsn)
 	commit = &bucket->commits[pg_atomic_fetch_add_u32(&bucket->next, 1) % RECENT_WAYS];
 	pg_atomic_write_u64(&commit->commit_ts, 0);
 	pg_write_barrier();
-	pg_atomic_write_u64(&commit->place, commit_place(author));
-	pg_atomic_write_u64(&commit->end_lsn, end_lsn);
+	pg_atomic_write_u64(&commit->place, commit_place(author, of));
+	pg_atomic_write_u64(&commit->lsn, lsn);
 	pg_write_barrier();
 	pg_atomic_write_u64(&commit->commit_ts, (uint64) commit_ts);
 }
 
 XLogRecPtr
-mc_recent_find(CenterId author, TimestampTz commit_ts)
+mc_recent_find(CenterId author, TimestampTz commit_ts, CenterId of)
 {
 	XLogRecPtr	greatest = InvalidXLogRecPtr;
 	RecentBucket *bucket;
@@ -140,17 +146,17 @@ mc_recent_find(CenterId author, TimestampTz commit_ts)
 	{
 		RecentCommit *commit = &bucket->commits[i];
 		uint64		place;
-		XLogRecPtr	end_lsn;
+		XLogRecPtr	lsn;
 
 		if (pg_atomic_read_u64(&commit->commit_ts) != (uint64) commit_ts)
 			continue;
 		pg_read_barrier();
 		place = pg_atomic_read_u64(&commit->place);
-		end_lsn = pg_atomic_read_u64(&commit->end_lsn);
+		lsn = pg_atomic_read_u64(&commit->lsn);
 		pg_read_barrier();
 		if (pg_atomic_read_u64(&commit->commit_ts) == (uint64) commit_ts &&
-			place == commit_place(author) && end_lsn > greatest)
-			greatest = end_lsn;
+			place == commit_place(author, of) && lsn > greatest)
+			greatest = lsn;
 	}
 	return greatest;
 }
@@ -174,7 +180,7 @@ remember_commit(XactEvent event, void *arg)
 		commit_ts = GetCurrentTransactionStopTimestamp();
 	else if (!mc_clock_is_stamp_origin(origin))
 		return;
-	mc_recent_add(MC_RECENT_LOCAL, commit_ts, XactLastCommitEnd);
+	mc_recent_add(MC_RECENT_LOCAL, commit_ts, MC_RECENT_LOCAL, XactLastCommitEnd);
 }
 
 void

@@ -17,16 +17,19 @@
 extern void mc_recent_init(void);
 
 /*
- * Remember a commit of author with this timestamp: the end of its record, in
- * the WAL of the author.  Local commits are remembered by themselves.
+ * Remember of a commit of author with this timestamp a position in the WAL of
+ * some center.  Of author itself: the end of the commit record; local commits
+ * are remembered by themselves.  Of others: up to where author had applied
+ * them; only where less of them was applied here, when we applied the commit.
  */
 extern void mc_recent_add(CenterId author, TimestampTz commit_ts,
-						  XLogRecPtr end_lsn);
+						  CenterId of, XLogRecPtr lsn);
 
 /*
- * Where do the commits of author with this timestamp end?  The greatest
- * position, should there be several; 0 if none is remembered.
+ * The same, the greatest position should there be several commits; 0 if none
+ * is remembered.
  */
-extern XLogRecPtr mc_recent_find(CenterId author, TimestampTz commit_ts);
+extern XLogRecPtr mc_recent_find(CenterId author, TimestampTz commit_ts,
+								 CenterId of);
 
 #endif							/* MC_RECENT_H */

@@ -201,27 +201,48 @@ is_applied(SharedLink *link, XLogRecPtr lsn)
 		 lsn <= replorigin_get_progress(origin, false));
 }
 
+/*
+ * Has everything arrived that an entry of a transaction of author names?  Of a
+ * center that has parted nothing will arrive any more.
+ */
+static bool
+entry_is_applied(const VectorDelta *entry, CenterId author, CenterId our_id)
+{
+	SharedLink *link;
+
+	if (entry->center == our_id || entry->center == author)
+		return true;
+	link = find_link(entry->center);
+	return link == NULL || is_applied(link, entry->lsn);
+}
+
 bool
 mc_vector_covered(const DependencyVector *vector, CenterId author,
 				  CenterId our_id, CenterId *missing)
 {
 	for (int i = 0; i < vector->nentries; i++)
 	{
-		const VectorDelta *entry = &vector->entries[i];
-		SharedLink *link;
-
-		if (entry->center == our_id || entry->center == author)
-			continue;
-
-		/* Of a center that has parted nothing will arrive any more. */
-		link = find_link(entry->center);
-		if (link != NULL && !is_applied(link, entry->lsn))
+		if (!entry_is_applied(&vector->entries[i], author, our_id))
 		{
-			*missing = entry->center;
+			*missing = vector->entries[i].center;
 			return false;
 		}
 	}
 	return true;
+}
+
+void
+mc_vector_remember(const DependencyVector *vector, CenterId author,
+				   CenterId our_id, TimestampTz commit_ts, OriginLsn end_lsn)
+{
+	mc_recent_add(author, commit_ts, author, end_lsn.value);
+	for (int i = 0; i < vector->nentries; i++)
+	{
+		const VectorDelta *entry = &vector->entries[i];
+
+		if (!entry_is_applied(entry, author, our_id))
+			mc_recent_add(author, commit_ts, entry->center, entry->lsn);
+	}
 }
 
 /* Which promise of a center was in force at a position of its WAL? */
@@ -254,6 +275,7 @@ mc_vector_saw(const DependencyVector *vector, CenterId author,
 	const VectorDelta *entry;
 	SharedLink *link = NULL;
 	XLogRecPtr	end_lsn;
+	CenterId	of;
 
 	if (version.center == author || version.center == MC_NO_CENTER)
 		return true;
@@ -268,11 +290,20 @@ mc_vector_saw(const DependencyVector *vector, CenterId author,
 		return false;
 	if (version.commit_ts <= entry->promise)
 		return true;
-	end_lsn = mc_recent_find(version.center == our_id ? MC_RECENT_LOCAL : version.center,
-							 version.commit_ts);
+	of = version.center == our_id ? MC_RECENT_LOCAL : version.center;
+	end_lsn = mc_recent_find(of, version.commit_ts, of);
 	if (end_lsn != InvalidXLogRecPtr)
 		return end_lsn <= entry->lsn;
 	return version.commit_ts <= promise_at(link, entry->lsn);
+}
+
+bool
+mc_vector_was_seen(RowVersion version, CenterId peer, CenterId our_id,
+				   OriginLsn end_lsn)
+{
+	/* What is not applied here we have not seen ourselves. */
+	return version.center != our_id && version.center != MC_NO_CENTER &&
+		mc_recent_find(version.center, version.commit_ts, peer) >= end_lsn.value;
 }
 
 TimestampTz

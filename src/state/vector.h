@@ -84,6 +84,21 @@ extern bool mc_vector_saw(const DependencyVector *vector, CenterId author,
 						  CenterId our_id, RowVersion version);
 
 /*
+ * A transaction of author is going to be committed here: remember where it
+ * ends, and what of its causes has not arrived yet.
+ */
+extern void mc_vector_remember(const DependencyVector *vector, CenterId author,
+							   CenterId our_id, TimestampTz commit_ts,
+							   OriginLsn end_lsn);
+
+/*
+ * Had the author of a version seen a transaction of peer that ends there and
+ * that is only now being applied here?
+ */
+extern bool mc_vector_was_seen(RowVersion version, CenterId peer,
+							   CenterId our_id, OriginLsn end_lsn);
+
+/*
  * The frontier: no peer commits or has in flight towards us any transaction
  * with a timestamp <= this.  0: not known.
  */

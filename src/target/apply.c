@@ -81,6 +81,7 @@ struct Applier
 
 	/* What the peer had applied at this place of its stream. */
 	DependencyVector vector;
+	bool		covered;		/* all of that is applied here too */
 
 	/* Progress. */
 	OriginLsn	progress;
@@ -304,6 +305,7 @@ static void
 begin_transaction(Applier *applier, const FrameHeader *header)
 {
 	RemoteTransaction *transaction = &applier->transaction;
+	CenterId	missing;
 
 	applier->in_transaction = true;
 	applier->header = *header;
@@ -321,7 +323,12 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	transaction->version.commit_ts = header->commit_ts;
 	transaction->version.center = applier->link->peer;
 	transaction->commit_lsn.value = header->commit_lsn;
+	transaction->end_lsn.value = header->end_lsn;
 	transaction->vector = &applier->vector;
+	if (!applier->covered)
+		applier->covered = mc_vector_covered(&applier->vector, transaction->peer,
+											 applier->our_id, &missing);
+	transaction->overtook = !applier->covered;
 	transaction->remote_xid = header->xid;
 	transaction->context = applier->transaction_context;
 	transaction->change_context = applier->change_context;
@@ -390,7 +397,12 @@ commit_transaction(Applier *applier)
 
 	/* Known before it is visible: a snapshot never sees more than the ring. */
 	mc_link_ring_add(applier->link, GetTopTransactionId(), end_lsn);
-	mc_recent_add(applier->link->peer, applier->header.commit_ts, end_lsn.value);
+	if (transaction->overtook)
+		mc_vector_remember(&applier->vector, transaction->peer, applier->our_id,
+						   applier->header.commit_ts, end_lsn);
+	else
+		mc_recent_add(transaction->peer, applier->header.commit_ts,
+					  transaction->peer, end_lsn.value);
 
 	/* The tag too: an error that a trigger caught may have undone it. */
 	mc_session_origin_set(applier->origin, end_lsn.value,
@@ -568,6 +580,7 @@ take_vector(Applier *applier, const FrameHeader *header, WireCursor *body)
 			(delta.lsn < entry->lsn || delta.promise < entry->promise))
 			reject(applier, "its vector goes back");
 		mc_vector_raise(&applier->vector, delta.center, delta.lsn, delta.promise);
+		applier->covered = false;
 	}
 }
 

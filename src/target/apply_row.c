@@ -38,20 +38,25 @@
 #include "compat.h"
 
 /*
- * Had the author of the change seen what is known here?  Then it is no
- * conflict, whatever the verdict.
+ * Is the change concurrent with what is known here?  It is not, whatever the
+ * verdict, if its author had seen that, or if the author of that had seen the
+ * change, which was overtaken on its way.  Nor is it if the key is not known
+ * because the cause of the change was overtaken.
  */
 static bool
-change_had_seen(RemoteTransaction *transaction, const LocalRow *local)
+is_concurrent(const RemoteTransaction *transaction, const LocalRow *local)
 {
 	RowVersion	version = local->state.version;
 
+	if (local->state.knowledge == LOCAL_NOTHING)
+		return !transaction->overtook;
 	if (local->later || version.center == transaction->peer ||
 		version.center == MC_NO_CENTER)
-		return true;
-	return transaction->vector &&
-		mc_vector_saw(transaction->vector, transaction->peer,
-					  transaction->our_id, version);
+		return false;
+	return !mc_vector_saw(transaction->vector, transaction->peer,
+						  transaction->our_id, version) &&
+		!mc_vector_was_seen(version, transaction->peer, transaction->our_id,
+							transaction->end_lsn);
 }
 
 /* Decide on the change of a row. */
@@ -69,9 +74,7 @@ decide(RemoteTransaction *transaction, MergeOp op, const LocalRow *local)
 	if (local->state.knowledge == LOCAL_NOTHING)
 		input.forgotten = mc_shared_forgotten();
 	decision = mc_merge_decide(&input);
-	if (decision.conflict == CONFLICT_NONE ||
-		local->state.knowledge == LOCAL_NOTHING ||
-		!change_had_seen(transaction, local))
+	if (decision.conflict == CONFLICT_NONE || is_concurrent(transaction, local))
 		return decision;
 	input.concurrent = false;
 	return mc_merge_decide(&input);

@@ -31,6 +31,7 @@ typedef struct RemoteTransaction
 	CenterId	peer;
 	RowVersion	version;		/* of everything that it writes */
 	OriginLsn	commit_lsn;
+	OriginLsn	end_lsn;
 	TransactionId remote_xid;
 	MemoryContext context;		/* lives as long as the transaction */
 	MemoryContext change_context;	/* is reset after each record */
@@ -40,6 +41,7 @@ typedef struct RemoteTransaction
 	List	   *touched;		/* tables whose displaced rows may come back */
 	List	   *conflicts;		/* ConflictRecord *, in change_context */
 	const DependencyVector *vector; /* what its author had applied before */
+	bool		overtook;		/* some of that has not arrived here yet */
 	LinkCounters counters;		/* of this transaction */
 	bool		catalog_changed;	/* the list of centers was written */
 	bool		newest;			/* newer than all before it, at its beginning */
