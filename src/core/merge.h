@@ -68,7 +68,8 @@ typedef struct MergeInput
 	MergeOp		op;
 	RowVersion	remote;			/* version of the incoming change */
 	MergeState	local;
-	bool		concurrent;		/* the change had not seen the local version */
+	bool		concurrent;		/* neither had seen the other, or the change
+								 * of an unknown key should have found one */
 	bool		later;			/* an equal local version was put by an
 								 * earlier change of this very transaction */
 	TimestampTz forgotten;		/* deletes up to here may be forgotten; 0: all

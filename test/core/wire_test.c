@@ -43,6 +43,47 @@ test_header(StringInfo frame, WireCursor *body)
 	   "second vector delta comes back");
 }
 
+/* So does what a heartbeat says in the WAL, which is not a frame yet. */
+static void
+test_heartbeat(void)
+{
+	static const VectorDelta vector[] = {
+		{3, 0x100000002ULL, 700000000000000LL},
+		{MC_MAX_CENTER_ID, 1, 0},
+	};
+	Heartbeat	heartbeat = {800000000123456LL, 800000000123455LL, 0x1A2B3C8, 2};
+	Heartbeat	back;
+	StringInfoData content;
+	WireBytes	bytes;
+	VectorDelta delta;
+	const char *problem = NULL;
+	uint32		refused = 0;
+
+	initStringInfo(&content);
+	mc_wire_put_heartbeat(&content, &heartbeat, vector);
+	bytes.data = content.data;
+	bytes.len = (uint32) content.len;
+	ok(mc_wire_read_heartbeat(bytes, &back, &problem) == WIRE_OK &&
+	   back.promise == heartbeat.promise && back.floor == heartbeat.floor &&
+	   back.since == heartbeat.since && back.nvector == 2, "a heartbeat comes back");
+	ok(mc_wire_next_vector(&back.vector, &delta, &problem) == WIRE_OK && delta.center == 3 &&
+	   delta.lsn == vector[0].lsn && delta.promise == vector[0].promise &&
+	   mc_wire_next_vector(&back.vector, &delta, &problem) == WIRE_OK &&
+	   delta.center == MC_MAX_CENTER_ID && delta.lsn == 1 && delta.promise == 0 &&
+	   back.vector.pos == back.vector.len, "and its vector");
+
+	for (bytes.len = 0; bytes.len < (uint32) content.len; bytes.len++)
+		refused += mc_wire_read_heartbeat(bytes, &back, &problem) == WIRE_MALFORMED;
+	ok(refused == (uint32) content.len, "a heartbeat that is cut off is refused");
+	appendStringInfoChar(&content, 'x');
+	bytes.data = content.data;
+	bytes.len = (uint32) content.len;
+	ok(mc_wire_read_heartbeat(bytes, &back, &problem) == WIRE_MALFORMED, "so is one that is too long");
+	content.data[24] = '\377';
+	ok(mc_wire_read_heartbeat(bytes, &back, &problem) == WIRE_MALFORMED &&
+	   strcmp(problem, "length of a heartbeat does not fit its vector") == 0, "and one with too many entries");
+}
+
 /* So does the definition of a table. */
 static void
 test_relation(WireCursor *body)
@@ -256,6 +297,7 @@ test_wire(void)
 	sample_transaction(&frame);
 	sample_heartbeat(&heartbeat);
 
+	test_heartbeat();
 	test_header(&frame, &body);
 	test_relation(&body);
 	test_rows(&body);
