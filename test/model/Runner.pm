@@ -531,11 +531,11 @@ sub check_indexes
 	my $script = '';
 	foreach my $i (0 .. $#$entries)
 	{
-		$script .= "SELECT FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
-		  . " WHERE indrelid = '$entries->[$i]{table}'::regclass AND relam = 403"
-		  . " AND bt_index_check(indexrelid, true) IS NULL;\n\\echo $i|:SQLSTATE|:LAST_ERROR_MESSAGE\n";
+		$script .= "SELECT CASE relam WHEN 403 THEN bt_index_check(indexrelid, true) END"
+		  . " FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
+		  . " WHERE indrelid = '$entries->[$i]{table}'::regclass;\n\\echo $i|:SQLSTATE|:LAST_ERROR_MESSAGE\n";
 	}
-	foreach my $line (grep { $_ ne '' } $member->{session}->run($script))
+	foreach my $line (grep { /^\d+\|/ } $member->{session}->run($script))
 	{
 		my ($i, $state, $message) = split(/\|/, $line);
 		push(@{ $entries->[$i]{problems} }, "$member->{name}: index check: $message") if $state ne '00000';
