@@ -376,7 +376,8 @@ slowest_peer(void)
 /*
  * Remove notes that nothing older than can come any more.  What says that a
  * row has another version than its transaction, or was only displaced, is kept
- * as long as displaced rows of its table may be compared with it.
+ * as long as displaced rows of its table may be compared with it.  Nothing is
+ * kept of tables that were dropped.
  */
 static void
 purge_notes(TimestampTz frontier)
@@ -393,7 +394,9 @@ purge_notes(TimestampTz frontier)
 						  " AND COALESCE(pg_catalog.pg_xact_commit_timestamp(n.xid), '-infinity') OPERATOR(pg_catalog.<=) $1"
 						  " AND n.since OPERATOR(pg_catalog.<=) $1"
 						  " AND NOT EXISTS (SELECT FROM multicenter.key_note d"
-						  "  WHERE d.relation OPERATOR(pg_catalog.=) n.relation AND d.kind OPERATOR(pg_catalog.=) 'd')",
+						  "  WHERE d.relation OPERATOR(pg_catalog.=) n.relation AND d.kind OPERATOR(pg_catalog.=) 'd')"
+						  " OR NOT EXISTS (SELECT FROM pg_catalog.pg_class c"
+						  "  WHERE c.oid OPERATOR(pg_catalog.=) n.relation)",
 						  1, types, values, NULL, false, 0);
 	if (SPI_processed > 0)
 		mc_notes_writing();
