@@ -31,6 +31,7 @@
 #include "replication/reorderbuffer.h"
 #include "replication/slot.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -390,6 +391,28 @@ XLogFindNextRecord_compat(XLogReaderState *reader, XLogRecPtr position)
 	return XLogFindNextRecord(reader, position, &problem);
 #else
 	return XLogFindNextRecord(reader, position);
+#endif
+}
+
+/* This process's place among all that can have a transaction; -1: none. */
+static inline int
+mc_my_proc_number(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProcNumber;
+#else
+	return MyProc ? MyProc->pgprocno : -1;
+#endif
+}
+
+/* The oldest transaction whose commit timestamp may be known. */
+static inline TransactionId
+mc_oldest_commit_ts_xid(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return TransamVariables->oldestCommitTsXid;
+#else
+	return ShmemVariableCache->oldestCommitTsXid;
 #endif
 }
 

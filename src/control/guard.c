@@ -43,6 +43,7 @@
 #include "nodes/plannodes.h"
 #include "origin/routing.h"
 #include "parser/parsetree.h"
+#include "state/clock.h"
 #include "state/registry.h"
 #include "state/shared.h"
 #include "target/truncate.h"
@@ -423,12 +424,30 @@ run_utility(PlannedStmt *pstmt, const char *query_string,
 			ParamListInfo params, QueryEnvironment *query_env,
 			DestReceiver *dest, QueryCompletion *completion)
 {
-	if (prev_process_utility)
-		prev_process_utility(pstmt, query_string, read_only_tree, context,
-							 params, query_env, dest, completion);
-	else
-		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
-								params, query_env, dest, completion);
+	ProcessUtility_hook_type next = prev_process_utility ?
+	prev_process_utility : standard_ProcessUtility;
+	Node	   *stmt = pstmt->utilityStmt;
+
+	if (!IsA(stmt, TransactionStmt) ||
+		((TransactionStmt *) stmt)->kind != TRANS_STMT_COMMIT_PREPARED)
+	{
+		next(pstmt, query_string, read_only_tree, context, params, query_env,
+			 dest, completion);
+		return;
+	}
+
+	/* Its commit record is written outside of all callbacks. */
+	PG_TRY();
+	{
+		mc_clock_begin_prepared();
+		next(pstmt, query_string, read_only_tree, context, params, query_env,
+			 dest, completion);
+	}
+	PG_FINALLY();
+	{
+		mc_clock_end_prepared();
+	}
+	PG_END_TRY();
 }
 
 /* Hook: a utility command begins. */

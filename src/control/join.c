@@ -52,6 +52,7 @@
 #include "miscadmin.h"
 #include "core/wire.h"
 #include "replication/slot.h"
+#include "state/clock.h"
 #include "state/shared.h"
 #include "storage/lmgr.h"
 #include "catalog/namespace.h"
@@ -388,6 +389,10 @@ register_here(GroupJoin *join)
 	centers = mc_peer_query(join->sponsor->peer,
 							"SELECT center_row FROM multicenter.peer_centers()",
 							0, NULL, ANSWER_MS);
+
+	/* The first commit of the center wants a place in the pool. */
+	mc_clock_prepare();
+
 	mc_step_begin();
 	join->uuid = mc_step_sql("SELECT pg_catalog.gen_random_uuid()", 0, NULL);
 	group[3] = join->uuid;

@@ -41,6 +41,7 @@
 #include "origin/heartbeat.h"
 #include "pgstat.h"
 #include "replication/slot.h"
+#include "state/clock.h"
 #include "state/history.h"
 #include "state/registry.h"
 #include "state/settings.h"

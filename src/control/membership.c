@@ -41,6 +41,7 @@
 #include "pgstat.h"
 #include "port/pg_bswap.h"
 #include "replication/slot.h"
+#include "state/clock.h"
 #include "state/registry.h"
 #include "state/shared.h"
 #include "storage/latch.h"
@@ -147,6 +148,9 @@ mc_create_group(Operation *operation)
 	mc_setup_require();
 	mc_step_end();
 	mc_check_own_dsn(operation->dsn);
+
+	/* The first commit of the center wants a place in the pool. */
+	mc_clock_prepare();
 
 	mc_step_begin();
 	center_uuid = mc_step_sql("SELECT pg_catalog.gen_random_uuid()", 0, NULL);

@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "state/claim.h"
+#include "state/clock.h"
 #include "state/recent.h"
 #include "state/settings.h"
 #include "state/shared.h"
@@ -32,6 +33,7 @@ _PG_init(void)
 	mc_settings_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
+	mc_clock_init();
 	mc_shared_init();
 	mc_claim_init();
 	mc_guard_init();

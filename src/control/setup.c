@@ -34,6 +34,7 @@
 #include "replication/slot.h"
 #include "replication/walsender.h"
 #include "state/registry.h"
+#include "state/settings.h"
 #include "state/shared.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -456,14 +457,16 @@ check_capacities(SetupReport *report)
 	 * One origin for each peer and one for rows that a join has copied.  What
 	 * is limited is their progress: the names of centers that have parted
 	 * stay in the catalog, but occupy nothing.  Before PostgreSQL 18 there
-	 * are as many as slots, counted apart.
+	 * are as many as slots, counted apart.  The stamp pool and the floor are
+	 * the whole server's.
 	 */
 	count_used(&capacity, origins ? pg_strtoint32(origins) : max_replication_slots,
-			   "SELECT count(*), count(*) FILTER (WHERE " OURS("o.external_id", "([0-9]+|copy)") ")"
+			   "SELECT count(*), count(*) FILTER (WHERE " OURS("o.external_id", "([0-9]+|copy)")
+			   " OR o.external_id ~ '^multicenter_(stamp_[0-9]+|floor)$')"
 			   " FROM pg_catalog.pg_replication_origin_status o");
 	check_capacity(report, "replication_origins",
 				   origins ? "max_active_replication_origins" : "max_replication_slots",
-				   &capacity, 1);
+				   &capacity, 1 + mc_stamp_origins + 1);
 
 	/* Supervisor, manager, an operation, and a receiver for each peer. */
 	count_used(&capacity, max_worker_processes,

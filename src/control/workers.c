@@ -35,6 +35,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
+#include "state/clock.h"
 #include "state/registry.h"
 #include "state/settings.h"
 #include "state/shared.h"
@@ -208,10 +209,11 @@ choose_database(Oid tried)
 	return chosen;
 }
 
-/* Make known every database that is marked as a center. */
-static void
+/* Make known every database that is marked as a center; false if none is. */
+static bool
 find_centers(void)
 {
+	bool		found = false;
 	Relation	rel;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -230,22 +232,26 @@ find_centers(void)
 		Oid			dboid;
 
 		/* Guard the tables at once; the manager refines the gate. */
-		if (sscanf(name, "multicenter_%u_", &dboid) == 1 &&
-			strcmp(name, mc_marker_origin_name(marker, dboid)) == 0 &&
-			mc_shared_database(dboid, false) == NULL)
+		if (sscanf(name, "multicenter_%u_", &dboid) != 1 ||
+			strcmp(name, mc_marker_origin_name(marker, dboid)) != 0)
+			continue;
+		found = true;
+		if (mc_shared_database(dboid, false) == NULL)
 			mc_gate_set(dboid, GATE_OPEN);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	return found;
 }
 
 void
 mc_scanner_main(Datum arg)
 {
 	mc_worker_begin(DatumGetObjectId(arg));
-	find_centers();
+	if (find_centers())
+		mc_clock_prepare();
 	pg_atomic_write_u32(&mc_shared->scanned, 1);
 	mc_shared_wake_supervisor();
 	proc_exit(1);

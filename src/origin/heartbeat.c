@@ -37,6 +37,9 @@ mc_heartbeat_write(TimestampTz *promise)
 	LocalLsn	end;
 
 	heartbeat.promise = mc_clock_promise(&since);
+
+	/* What the floor has learnt is not forgotten by a crash. */
+	mc_clock_save(heartbeat.promise);
 	heartbeat.floor = mc_clock_floor();
 	heartbeat.since = since.value;
 	mc_vector_applied(applied);

@@ -13,7 +13,7 @@ CREATE FUNCTION multicenter.link_status(
 	OUT truncates bigint, OUT ddl bigint, OUT conflicts bigint, OUT retries bigint,
 	OUT connects bigint, OUT bytes bigint,
 	OUT last_error text, OUT last_error_sqlstate text, OUT last_error_relation text,
-	OUT last_error_lsn pg_lsn, OUT last_error_at timestamptz)
+	OUT last_error_lsn pg_lsn, OUT last_error_at timestamptz, OUT clock_offset_s double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'mc_link_status' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION multicenter.link_status() IS
@@ -95,6 +95,7 @@ WITH settings AS (
 		s.by_heartbeat,
 		s.last_message_at,
 		s.last_commit_at,
+		s.clock_offset_s,
 		s.sent_lsn, s.received_lsn, s.flush_lsn, s.replay_lsn, s.peer_insert_lsn,
 		CASE d.direction WHEN 'in' THEN l.paused_in ELSE l.paused_out END AS paused,
 		r.slot_name, r.restart_lsn, r.confirmed_flush_lsn,
@@ -180,7 +181,7 @@ SELECT peer,
 	CASE direction WHEN 'out' THEN reply_time ELSE last_message_at END AS last_message_at,
 	last_commit_at,
 	NULL::interval AS round_trip,
-	NULL::interval AS clock_offset,
+	make_interval(secs => clock_offset_s) AS clock_offset,
 	NULL::bigint AS apply_rate_bytes,
 	NULL::double precision AS apply_rate_xacts,
 	NULL::interval AS catchup_interval,
@@ -188,6 +189,7 @@ SELECT peer,
 		WHEN lag IS NULL THEN 'unknown'
 		WHEN state IN ('stalled', 'disconnected', 'never_connected') AND lag > interval '60 s' THEN 'critical'
 		WHEN lag > interval '60 s' OR state NOT IN ('streaming', 'catching_up', 'idle') THEN 'warning'
+		WHEN abs(clock_offset_s) > extract(epoch FROM current_setting('multicenter.max_clock_skew')::interval) THEN 'warning'
 		ELSE 'ok'
 	END AS status
 FROM measured
@@ -319,6 +321,25 @@ GROUP BY 1, 2, 3, 4
 ORDER BY 1, 2, 3, 4;
 COMMENT ON VIEW multicenter.conflict_summary IS 'Conflicts counted by peer, table and outcome; no row data.';
 
+CREATE FUNCTION multicenter.clock_status(
+	OUT ready boolean, OUT floor timestamptz, OUT stamped bigint, OUT waits bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mc_clock_status_row' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION multicenter.clock_status() IS
+'What shared memory knows of the clock of this server; the source of the view clock.';
+REVOKE ALL ON FUNCTION multicenter.clock_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.clock_status() TO multicenter_monitor;
+
+CREATE VIEW multicenter.clock AS
+SELECT s.ready,
+	s.floor,
+	-- How long local commits will be stamped forward yet.
+	greatest(s.floor - clock_timestamp(), interval '0') AS ahead,
+	s.stamped,
+	s.waits
+FROM multicenter.clock_status() s;
+COMMENT ON VIEW multicenter.clock IS 'The clock of this server: the floor that commits are stamped past.';
+
 CREATE FUNCTION multicenter.horizon_status(
 	OUT horizon_xid xid, OUT horizon_ts timestamptz, OUT horizon_at timestamptz,
 	OUT frontier timestamptz, OUT forgotten_until timestamptz, OUT slowest_peer_id integer)
@@ -354,5 +375,5 @@ FROM multicenter.identity i
 COMMENT ON VIEW multicenter.horizon IS 'From when on this center keeps dead rows, to decide on changes that are still under way; why that is long ago; and what it costs.';
 
 GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.stat_links, multicenter.workers,
-	multicenter.tables, multicenter.conflict_summary, multicenter.horizon TO multicenter_monitor;
+	multicenter.tables, multicenter.conflict_summary, multicenter.horizon, multicenter.clock TO multicenter_monitor;
 GRANT SELECT ON multicenter.conflicts, multicenter.displaced TO multicenter_conflicts;

@@ -3,36 +3,534 @@
  * clock.c
  *	  The floor: commit timestamps that respect what a writer has seen.
  *
+ * NOTES
+ *	  At PRE_COMMIT a transaction with an xid reads the clock.  If that is past
+ *	  the floor, the floor is moved there, and PostgreSQL takes the timestamp
+ *	  of the commit a moment later by itself.  If not, one origin of the pool is
+ *	  claimed, and PostgreSQL writes its "origin timestamp" into the commit
+ *	  record and into commit_ts.  Order comes from the atomic floor alone; the
+ *	  claim is exclusive only because an origin's progress belongs to one
+ *	  process.  Lamport, "Time, clocks, and the ordering of events in a
+ *	  distributed system", 1978.
+ *
+ *	  The origin "LSN" of a stamped commit is its timestamp.  So redo and
+ *	  checkpoints carry the floor of stamped commits through a crash.  What the
+ *	  floor has learnt from peers is kept in the same way by one more origin,
+ *	  which apply and the heartbeats advance.  Ordinary commits are read back
+ *	  from commit_ts.
+ *
+ *	  Who commits says so in an array by process, from before it reads the
+ *	  floor until its commit record is in WAL; so a promise knows whom to
+ *	  wait for.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/commit_ts.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_replication_origin.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/atomics.h"
+#include "replication/origin.h"
 #include "state/clock.h"
+#include "state/settings.h"
+#include "state/shared.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/shmem.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
 
+/* How many transactions are read back at a start; the floor was saved since. */
+#define RECOVER_XIDS		1000000
+
+/* In the place of an xid: a prepared transaction, whose end alone tells. */
+#define COMMITS_PREPARED	FrozenTransactionId
+
+#define POLL_US				200
+
+typedef struct ClockShared
+{
+	pg_atomic_uint64 floor;		/* a TimestampTz, which is positive here */
+	pg_atomic_uint32 ready;
+	pg_atomic_uint64 stamped;
+	pg_atomic_uint64 waits;
+	ConditionVariable changed;	/* an origin became free, or ready */
+	int			norigins;
+	uint16		floor_origin;
+	uint16		origins[MC_MAX_STAMP_ORIGINS];
+	pg_atomic_uint32 owners[MC_MAX_STAMP_ORIGINS];	/* pid; 0: free */
+	int			nprocs;
+	pg_atomic_uint32 committing[FLEXIBLE_ARRAY_MEMBER]; /* xid; 0: does not */
+} ClockShared;
+
+static ClockShared *shared = NULL;
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+static bool preparing = false;	/* mc_clock_prepare() */
+static int	claimed = -1;		/* index of the origin that is ours */
+static bool holds_origin = false;	/* and PostgreSQL knows */
+
+/* Every process that can commit has a place in the array. */
+static int
+count_procs(void)
+{
+	return MaxBackends + NUM_AUXILIARY_PROCS;
+}
+
+/* Bytes of the shared clock. */
+static Size
+clock_size(void)
+{
+	return add_size(offsetof(ClockShared, committing),
+					mul_size(count_procs(), sizeof(pg_atomic_uint32)));
+}
+
+/* Reserve memory. */
+static void
+clock_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(clock_size());
+}
+
+/* Create the shared clock, or attach to it. */
+static void
+clock_startup(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("multicenter clock", clock_size(), &found);
+	if (!found)
+	{
+		memset(shared, 0, clock_size());
+		pg_atomic_init_u64(&shared->floor, 0);
+		pg_atomic_init_u32(&shared->ready, 0);
+		pg_atomic_init_u64(&shared->stamped, 0);
+		pg_atomic_init_u64(&shared->waits, 0);
+		ConditionVariableInit(&shared->changed);
+		shared->norigins = mc_stamp_origins;
+		shared->nprocs = count_procs();
+		for (int i = 0; i < MC_MAX_STAMP_ORIGINS; i++)
+			pg_atomic_init_u32(&shared->owners[i], 0);
+		for (int i = 0; i < shared->nprocs; i++)
+			pg_atomic_init_u32(&shared->committing[i], 0);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* ---- the floor ---- */
+
 TimestampTz
 mc_clock_floor(void)
 {
-	return GetCurrentTimestamp();
+	return shared ? (TimestampTz) pg_atomic_read_u64(&shared->floor) : 0;
 }
 
 void
 mc_clock_raise(TimestampTz ts)
 {
+	uint64		floor = pg_atomic_read_u64(&shared->floor);
+
+	while ((TimestampTz) floor < ts &&
+		   !pg_atomic_compare_exchange_u64(&shared->floor, &floor, (uint64) ts))
+		 /* somebody else has raised it: look again */ ;
 }
 
-TimestampTz
-mc_clock_promise(LocalLsn *since)
+void
+mc_clock_save(TimestampTz ts)
 {
-	since->value = GetXLogInsertRecPtr();
-	return GetCurrentTimestamp();
+	if (shared->floor_origin != 0 &&
+		(TimestampTz) replorigin_get_progress(shared->floor_origin, false) < ts)
+		replorigin_advance(shared->floor_origin, (XLogRecPtr) ts,
+						   InvalidXLogRecPtr, false, true);
 }
 
 bool
 mc_clock_is_stamp_origin(uint16 origin)
 {
+	if (shared == NULL || origin == 0)
+		return false;
+	for (int i = 0; i < shared->norigins; i++)
+		if (shared->origins[i] == origin)
+			return true;
 	return false;
+}
+
+void
+mc_clock_status(ClockStatus *status)
+{
+	status->ready = pg_atomic_read_u32(&shared->ready) != 0;
+	status->floor = mc_clock_floor();
+	status->stamped = pg_atomic_read_u64(&shared->stamped);
+	status->waits = pg_atomic_read_u64(&shared->waits);
+}
+
+/* ---- commits ---- */
+
+/* The array's element of this process; NULL: it has none. */
+static pg_atomic_uint32 *
+our_place(void)
+{
+	int			number = mc_my_proc_number();
+
+	return number >= 0 && number < shared->nprocs ?
+		&shared->committing[number] : NULL;
+}
+
+/* Say that this process commits a transaction; 0: it does not any more. */
+static void
+set_committing(TransactionId xid)
+{
+	pg_atomic_uint32 *place = our_place();
+
+	if (place == NULL || pg_atomic_read_u32(place) == xid)
+		return;
+	pg_atomic_write_u32(place, xid);
+
+	/* Before the floor is read: see mc_clock_promise(). */
+	pg_memory_barrier();
+}
+
+/* Wait until the floor was rebuilt. */
+static void
+wait_until_ready(void)
+{
+	if (pg_atomic_read_u32(&shared->ready) != 0)
+		return;
+	ConditionVariablePrepareToSleep(&shared->changed);
+	while (pg_atomic_read_u32(&shared->ready) == 0)
+		ConditionVariableSleep(&shared->changed, PG_WAIT_EXTENSION);
+	ConditionVariableCancelSleep();
+}
+
+/* Claim a free origin of the pool; false if there is none. */
+static bool
+try_claim(void)
+{
+	for (int i = 0; i < shared->norigins; i++)
+	{
+		int			candidate = (MyProcPid + i) % shared->norigins;
+		uint32		nobody = 0;
+
+		if (pg_atomic_read_u32(&shared->owners[candidate]) != 0 ||
+			!pg_atomic_compare_exchange_u32(&shared->owners[candidate], &nobody,
+											(uint32) MyProcPid))
+			continue;
+
+		/* From here on the end of the transaction gives it back. */
+		claimed = candidate;
+		replorigin_session_setup_compat(shared->origins[candidate], 0);
+		holds_origin = true;
+		return true;
+	}
+	return false;
+}
+
+/* Claim an origin of the pool, waiting for one if need be. */
+static void
+claim_origin(void)
+{
+	if (try_claim())
+		return;
+	pg_atomic_fetch_add_u64(&shared->waits, 1);
+	ConditionVariablePrepareToSleep(&shared->changed);
+	while (!try_claim())
+		ConditionVariableSleep(&shared->changed, PG_WAIT_EXTENSION);
+	ConditionVariableCancelSleep();
+}
+
+/* Give everything back.  Safe at any moment, and when there is nothing. */
+static void
+end_commit(void)
+{
+	int			origin = claimed;
+
+	if (shared == NULL)
+		return;
+	if (origin >= 0)
+	{
+		claimed = -1;
+		mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
+		if (holds_origin)
+			replorigin_session_reset();
+		holds_origin = false;
+		pg_atomic_write_u32(&shared->owners[origin], 0);
+		ConditionVariableSignal(&shared->changed);
+	}
+	set_committing(0);
+}
+
+/* Same, at the end of a process. */
+static void
+end_commit_at_exit(int code, Datum arg)
+{
+	end_commit();
+}
+
+/* Commit under a stamp: later than anything known here. */
+static void
+stamp(void)
+{
+	static bool exit_registered = false;
+	uint64		ts;
+
+	if (!exit_registered)
+	{
+		before_shmem_exit(end_commit_at_exit, (Datum) 0);
+		exit_registered = true;
+	}
+	claim_origin();
+
+	/* Drawn after the claim, for which the wait may have been long. */
+	ts = pg_atomic_add_fetch_u64(&shared->floor, 1);
+	mc_session_origin_set(shared->origins[claimed], (XLogRecPtr) ts,
+						  (TimestampTz) ts);
+	pg_atomic_fetch_add_u64(&shared->stamped, 1);
+}
+
+/* The clock is past the floor, and the floor was moved there. */
+static bool
+clock_is_past_floor(void)
+{
+	uint64		floor = pg_atomic_read_u64(&shared->floor);
+	TimestampTz now = GetCurrentTimestamp();
+
+	while (now > (TimestampTz) floor)
+	{
+		if (pg_atomic_compare_exchange_u64(&shared->floor, &floor, (uint64) now))
+			return true;
+	}
+	return false;
+}
+
+/* Does what this process commits need a version? */
+static bool
+is_concerned(void)
+{
+	return shared != NULL && !preparing && IsUnderPostmaster &&
+		mc_gate() != GATE_NO_GROUP;
+}
+
+/* A transaction is about to commit. */
+static void
+begin_commit(void)
+{
+	TransactionId xid = GetTopTransactionIdIfAny();
+	TimestampTz ts;
+
+	if (!TransactionIdIsValid(xid) || !is_concerned())
+		return;
+
+	/* Apply, or a session with an origin of its own, brings its timestamp. */
+	if (mc_session_origin(&ts) != InvalidRepOriginId)
+		return;
+	wait_until_ready();
+	set_committing(xid);
+	if (!clock_is_past_floor())
+		stamp();
+}
+
+/* Callback: a transaction ends. */
+static void
+transaction_ends(XactEvent event, void *arg)
+{
+	pg_atomic_uint32 *place;
+
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			begin_commit();
+			break;
+		case XACT_EVENT_COMMIT:
+
+			/* The timestamp was taken after PRE_COMMIT. */
+			place = shared && IsUnderPostmaster && MyProc ? our_place() : NULL;
+			if (place && pg_atomic_read_u32(place) != 0 && claimed < 0)
+				mc_clock_raise(GetCurrentTransactionStopTimestamp());
+			end_commit();
+			break;
+		case XACT_EVENT_ABORT:
+			end_commit();
+			break;
+		default:
+			break;
+	}
+}
+
+void
+mc_clock_begin_prepared(void)
+{
+	TimestampTz ts;
+
+	if (!is_concerned() || mc_session_origin(&ts) != InvalidRepOriginId)
+		return;
+	wait_until_ready();
+	set_committing(COMMITS_PREPARED);
+	stamp();
+}
+
+void
+mc_clock_end_prepared(void)
+{
+	end_commit();
+}
+
+/* ---- promises ---- */
+
+/*
+ * Wait for who has begun to commit, perhaps with a timestamp up to the floor
+ * as it was, until its commit record is in WAL.  Who begins later reads the
+ * floor as it is now.
+ */
+static void
+wait_for_commits(void)
+{
+	pg_memory_barrier();
+	for (int i = 0; i < shared->nprocs; i++)
+	{
+		TransactionId xid = pg_atomic_read_u32(&shared->committing[i]);
+
+		while (TransactionIdIsValid(xid) &&
+			   pg_atomic_read_u32(&shared->committing[i]) == xid &&
+			   !(TransactionIdIsNormal(xid) && TransactionIdDidCommit(xid)))
+		{
+			CHECK_FOR_INTERRUPTS();
+			pg_usleep(POLL_US);
+		}
+	}
+}
+
+/*
+ * Wait for commits whose record may be in WAL while shared memory does not show
+ * the progress of their origin: those of apply, as the checkpointer does.
+ */
+static void
+wait_for_progress(void)
+{
+	VirtualTransactionId *vxids;
+	int			nvxids;
+
+	vxids = GetVirtualXIDsDelayingChkpt(&nvxids, DELAY_CHKPT_START);
+	while (nvxids > 0 &&
+		   HaveVirtualXIDsDelayingChkpt(vxids, nvxids, DELAY_CHKPT_START))
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(POLL_US);
+	}
+	pfree(vxids);
+}
+
+TimestampTz
+mc_clock_promise(LocalLsn *since)
+{
+	TimestampTz promise = Max(GetCurrentTimestamp(), mc_clock_floor());
+
+	mc_clock_raise(promise);
+	since->value = GetXLogInsertRecPtr();
+	wait_for_commits();
+	wait_for_progress();
+	return promise;
+}
+
+/* ---- start ---- */
+
+/* Find or make an origin, with a place in the array of origins. */
+static uint16
+make_origin(const char *name)
+{
+	uint16		origin = replorigin_by_name(name, true);
+
+	if (origin == InvalidRepOriginId)
+		origin = replorigin_create(name);
+	return origin;
+}
+
+/*
+ * Take the places of the pool in the array, which is full if others have them;
+ * and learn what its origins remember of the floor.
+ */
+static void
+take_place(uint16 origin)
+{
+	replorigin_advance(origin, 1, InvalidXLogRecPtr, false, true);
+	mc_clock_raise((TimestampTz) replorigin_get_progress(origin, false));
+}
+
+/* Read the newest commit timestamps back. */
+static void
+recover_from_commits(void)
+{
+	TransactionId next = XidFromFullTransactionId(ReadNextFullTransactionId());
+	TransactionId xid = next;
+
+	for (int i = 0; i < RECOVER_XIDS; i++)
+	{
+		TimestampTz ts;
+
+		TransactionIdRetreat(xid);
+		if (xid == next || !TransactionIdIsNormal(xid) ||
+			TransactionIdPrecedes(xid, mc_oldest_commit_ts_xid()))
+			break;
+		if (TransactionIdGetCommitTsData(xid, &ts, NULL))
+			mc_clock_raise(ts);
+	}
+}
+
+void
+mc_clock_prepare(void)
+{
+	char		name[NAMEDATALEN];
+
+	if (pg_atomic_read_u32(&shared->ready) != 0)
+		return;
+
+	/* Nobody else would end our own wait. */
+	preparing = true;
+
+	/* Two of us would make the same origins. */
+	StartTransactionCommand();
+	LockSharedObject(ReplicationOriginRelationId, InvalidOid, 0,
+					 ShareUpdateExclusiveLock);
+	for (int i = 0; i < shared->norigins; i++)
+	{
+		snprintf(name, sizeof(name), "multicenter_stamp_%d", i);
+		shared->origins[i] = make_origin(name);
+	}
+	shared->floor_origin = make_origin("multicenter_floor");
+	CommitTransactionCommand();
+	preparing = false;
+
+	for (int i = 0; i < shared->norigins; i++)
+		take_place(shared->origins[i]);
+	take_place(shared->floor_origin);
+	if (track_commit_timestamp)
+		recover_from_commits();
+	pg_memory_barrier();
+	pg_atomic_write_u32(&shared->ready, 1);
+	ConditionVariableBroadcast(&shared->changed);
+}
+
+void
+mc_clock_init(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = clock_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = clock_startup;
+	RegisterXactCallback(transaction_ends, NULL);
 }

@@ -17,6 +17,25 @@
 
 #include "core/types.h"
 
+/* The most origins that the pool can have. */
+#define MC_MAX_STAMP_ORIGINS	64
+
+/* What the views show of the clock of this server. */
+typedef struct ClockStatus
+{
+	bool		ready;			/* the floor was rebuilt since the start */
+	TimestampTz floor;
+	uint64		stamped;		/* commits since the start */
+	uint64		waits;			/* of them, for a free origin of the pool */
+} ClockStatus;
+
+/*
+ * Request the memory and register the callbacks; from _PG_init().  First of
+ * all our callbacks, because they are called last in, first out, and the time
+ * should be drawn as late as possible.
+ */
+extern void mc_clock_init(void);
+
 /* The greatest commit timestamp known on this server; 0: none yet. */
 extern TimestampTz mc_clock_floor(void);
 
@@ -28,14 +47,34 @@ extern TimestampTz mc_clock_floor(void);
 extern void mc_clock_raise(TimestampTz ts);
 
 /*
+ * Apply is about to commit a transaction of this timestamp: make sure that the
+ * floor is at least that after a crash, too.  Within that transaction.
+ */
+extern void mc_clock_save(TimestampTz ts);
+
+/*
  * A time T such that no transaction of this server that is not in WAL yet will
- * get a commit timestamp <= T, and the position from which on commits may be
- * missing in what was read of shared memory before.  Waits for commits that
- * are being written at this moment; needs no transaction.
+ * get a commit timestamp <= T, and a position in WAL: all that was committed
+ * before it is visible in shared memory now.  Waits for commits that are being
+ * written at this moment.  Needs no transaction.
  */
 extern TimestampTz mc_clock_promise(LocalLsn *since);
 
 /* Is a replication origin one of the stamp pool?  Its commits are local ones. */
 extern bool mc_clock_is_stamp_origin(uint16 origin);
+
+/*
+ * Make the origins where they are missing, and rebuild the floor after a start
+ * of the server.  Outside a transaction.  Until then, commits in databases
+ * that are centers wait.  Raises an error if the pool does not fit into the
+ * array of origins.
+ */
+extern void mc_clock_prepare(void);
+
+/* A prepared transaction is about to be committed, and has been. */
+extern void mc_clock_begin_prepared(void);
+extern void mc_clock_end_prepared(void);
+
+extern void mc_clock_status(ClockStatus *status);
 
 #endif							/* MC_CLOCK_H */

@@ -13,6 +13,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "state/clock.h"
 #include "state/registry.h"
 #include "state/settings.h"
 #include "state/shared.h"
@@ -22,6 +23,7 @@
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(mc_link_status);
+PG_FUNCTION_INFO_V1(mc_clock_status_row);
 
 /* Columns of link_status(), in order. */
 enum
@@ -33,6 +35,7 @@ enum
 	COL_INSERTS, COL_UPDATES, COL_DELETES, COL_TRUNCATES, COL_DDL,
 	COL_CONFLICTS, COL_RETRIES, COL_CONNECTS, COL_BYTES, COL_ERROR,
 	COL_ERROR_SQLSTATE, COL_ERROR_RELATION, COL_ERROR_LSN, COL_ERROR_AT,
+	COL_CLOCK_OFFSET,
 	NCOLUMNS
 };
 
@@ -132,6 +135,8 @@ fill_incoming(StatusRow *row, const SharedLink *link)
 	set_count(row, COL_CONNECTS, link->counters.connects);
 	set_count(row, COL_BYTES, link->counters.bytes);
 	set_error(row, &link->error);
+	row->nulls[COL_CLOCK_OFFSET] = !link->clock_known;
+	row->values[COL_CLOCK_OFFSET] = Float8GetDatum(link->clock_offset_us / 1000000.0);
 }
 
 /* An outgoing link.  Rows are counted where they are applied. */
@@ -202,5 +207,27 @@ mc_link_status(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
 							 row.values, row.nulls);
 	}
+	return (Datum) 0;
+}
+
+/* clock_status(): the floor of this server, and what it did to commits. */
+Datum
+mc_clock_status_row(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	ClockStatus status;
+	Datum		values[4];
+	bool		nulls[4] = {false};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (mc_shared == NULL)
+		return (Datum) 0;
+	mc_clock_status(&status);
+	values[0] = BoolGetDatum(status.ready);
+	values[1] = TimestampTzGetDatum(status.floor);
+	nulls[1] = status.floor == 0;
+	values[2] = Int64GetDatum((int64) status.stamped);
+	values[3] = Int64GetDatum((int64) status.waits);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;
 }

@@ -9,12 +9,17 @@
 
 #include <limits.h>
 
+#include "state/clock.h"
 #include "state/settings.h"
+#include "miscadmin.h"
 #include "utils/guc.h"
 
 int			mc_heartbeat_interval_ms = 1000;
 int			mc_conflict_retention_min = 30 * 24 * 60;
 int			mc_dead_row_retention_s = 600;
+int			mc_max_clock_skew_ms = 1000;
+int			mc_max_apply_wait_ms = 10;
+int			mc_stamp_origins = 16;
 
 void
 mc_settings_init(void)
@@ -40,5 +45,29 @@ mc_settings_init(void)
 							1000, 100, 60000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("multicenter.max_apply_wait",
+							"Sets how long apply waits for the local clock to pass the time of a remote transaction.",
+							"So that ordinary differences of clocks do not stamp local commits. A transaction that is further ahead is applied at once.",
+							&mc_max_apply_wait_ms,
+							10, 0, 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("multicenter.max_clock_skew",
+							"Sets the difference of a peer's clock above which its link has a warning.",
+							NULL,
+							&mc_max_clock_skew_ms,
+							1000, 1, 3600 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	/* A session that loads the library cannot define such a parameter. */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("multicenter.stamp_origins",
+								"Sets how many local commits can be stamped with a later time at once.",
+								"Needed while a peer's clock is ahead. Each takes a place in max_replication_slots (PostgreSQL 18: max_active_replication_origins).",
+								&mc_stamp_origins,
+								16, 1, MC_MAX_STAMP_ORIGINS,
+								PGC_POSTMASTER, 0,
+								NULL, NULL, NULL);
 	MarkGUCPrefixReserved("multicenter");
 }

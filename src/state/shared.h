@@ -150,6 +150,8 @@ typedef struct SharedLink
 	TimestampTz last_commit_ts;
 	bool		heard_by_heartbeat;
 	SharedPromises promises;	/* of the peer; what they cover is applied */
+	int64		clock_offset_us;	/* of the peer's clock, less the way here */
+	bool		clock_known;
 
 	/* Restart of the receiver, kept by the manager. */
 	TimestampTz start_after;	/* backoff: not before */

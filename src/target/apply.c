@@ -34,8 +34,10 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/origin.h"
+#include "state/clock.h"
 #include "state/recent.h"
 #include "state/registry.h"
+#include "state/settings.h"
 #include "state/vector.h"
 #include "storage/ipc.h"
 #include "target/apply.h"
@@ -49,6 +51,9 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+
+/* A peer whose clock is further ahead is not followed. */
+#define MAX_AHEAD_US		USECS_PER_HOUR
 
 /* Commits that are remembered until they are durable. */
 #define COMMIT_QUEUE_SIZE	1024
@@ -300,6 +305,33 @@ check_next_chunk(Applier *applier, const FrameHeader *header)
 		reject(applier, "a chunk belongs to another transaction");
 }
 
+/*
+ * The time of a remote transaction is ahead of our clock: let a small
+ * difference pass, so that local commits need no stamp.  A greater one is
+ * applied at once, and local commits are stamped past it; but one beyond all
+ * reason would lead every center astray until real time has caught up.
+ */
+static void
+wait_for_clock(Applier *applier, TimestampTz commit_ts)
+{
+	int64		ahead_us = commit_ts - GetCurrentTimestamp();
+
+	if (ahead_us > MAX_AHEAD_US)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_FIELD_OVERFLOW),
+				 errmsg("the clock of center \"%s\" is ahead by more than an hour",
+						applier->peer_name),
+				 errdetail("Its transaction of %s is not applied before that hour.",
+						   timestamptz_to_str(commit_ts)),
+				 errhint("Correct the clocks. The link goes on by itself.")));
+	while (ahead_us > 0 && ahead_us <= mc_max_apply_wait_ms * INT64CONST(1000))
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(ahead_us);
+		ahead_us = commit_ts - GetCurrentTimestamp();
+	}
+}
+
 /* Begin a remote transaction, unless it was applied before. */
 static void
 begin_transaction(Applier *applier, const FrameHeader *header)
@@ -317,6 +349,7 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	if (applier->passing_over)
 		return;
 
+	wait_for_clock(applier, header->commit_ts);
 	memset(transaction, 0, sizeof(RemoteTransaction));
 	transaction->our_id = applier->our_id;
 	transaction->peer = applier->link->peer;
@@ -403,6 +436,10 @@ commit_transaction(Applier *applier)
 	else
 		mc_recent_add(transaction->peer, applier->header.commit_ts,
 					  transaction->peer, end_lsn.value);
+
+	/* Nobody else remembers a time that our clock has not reached. */
+	if (applier->header.commit_ts > GetCurrentTimestamp())
+		mc_clock_save(applier->header.commit_ts);
 
 	/* The tag too: an error that a trigger caught may have undone it. */
 	mc_session_origin_set(applier->origin, end_lsn.value,

@@ -134,6 +134,7 @@ typedef struct Receiver
 	bool		behind;
 	bool		proven;			/* got further than any receiver before */
 	TimestampTz heard_ts;
+	int64		clock_offset_us;
 	TimestampTz last_commit_ts;
 	uint64		bytes;			/* received and not published yet */
 	int64		stats_ms;		/* when statistics were forced out last */
@@ -390,6 +391,7 @@ note_time(Receiver *receiver, TimestampTz ts, TimestampTz sent_at)
 {
 	receiver->heard_ts = ts;
 	receiver->heard_time = true;
+	receiver->clock_offset_us = sent_at - GetCurrentTimestamp();
 	receiver->behind = sent_at > ts && sent_at - ts > BEHIND_US;
 }
 
@@ -656,6 +658,8 @@ publish(Receiver *receiver)
 		link->heard_ts = receiver->heard_ts;
 		link->heard_at = now;
 		link->heard_by_heartbeat = receiver->heard_heartbeat;
+		link->clock_offset_us = receiver->clock_offset_us;
+		link->clock_known = true;
 	}
 	if (receiver->last_commit_ts != 0)
 		link->last_commit_ts = receiver->last_commit_ts;
@@ -793,29 +797,6 @@ stream(Receiver *receiver)
 }
 
 /*
- * Does an error mean that the peer cannot be reached just now, rather than
- * that something has to be repaired?
- */
-static bool
-is_unreachable(int sqlstate)
-{
-	switch (sqlstate)
-	{
-		case ERRCODE_PROTOCOL_VIOLATION:
-			return false;
-		case ERRCODE_ADMIN_SHUTDOWN:
-		case ERRCODE_CRASH_SHUTDOWN:
-		case ERRCODE_CANNOT_CONNECT_NOW:
-		case ERRCODE_QUERY_CANCELED:
-		case ERRCODE_OBJECT_IN_USE: /* its last walsender has not ended yet */
-			return true;
-		default:
-			return ERRCODE_TO_CATEGORY(sqlstate) ==
-				ERRCODE_CONNECTION_EXCEPTION;
-	}
-}
-
-/*
  * Write the error that was caught into the link.
  */
 static void
@@ -850,7 +831,7 @@ record_failure(Receiver *receiver)
 	SpinLockAcquire(&link->mutex);
 	connected_once = link->counters.connects > 0;
 	SpinLockRelease(&link->mutex);
-	if (is_unreachable(error->sqlerrcode))
+	if (mc_stream_is_unreachable(error->sqlerrcode))
 		state = connected_once ? LINK_DISCONNECTED : LINK_NEVER_CONNECTED;
 	mc_link_set_state(link, state, message);
 }

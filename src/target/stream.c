@@ -304,3 +304,22 @@ mc_stream_open(PeerStream *stream)
 
 	mc_peer_start_replication(stream->connection, start_command(stream, slot));
 }
+
+bool
+mc_stream_is_unreachable(int sqlstate)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_PROTOCOL_VIOLATION:
+			return false;
+		case ERRCODE_ADMIN_SHUTDOWN:
+		case ERRCODE_CRASH_SHUTDOWN:
+		case ERRCODE_CANNOT_CONNECT_NOW:
+		case ERRCODE_QUERY_CANCELED:
+		case ERRCODE_OBJECT_IN_USE: /* its last walsender has not ended yet */
+			return true;
+		default:
+			return ERRCODE_TO_CATEGORY(sqlstate) ==
+				ERRCODE_CONNECTION_EXCEPTION;
+	}
+}

@@ -35,6 +35,12 @@ typedef struct PeerStream
  */
 extern void mc_stream_open(PeerStream *stream);
 
+/*
+ * Does an error mean that the peer cannot be reached just now, rather than
+ * that something has to be repaired?
+ */
+extern bool mc_stream_is_unreachable(int sqlstate);
+
 /* Raise the error of a link that a receiver has stopped for good. */
 extern void mc_stream_raise_stopped(const char *reason);
 

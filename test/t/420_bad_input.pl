@@ -223,7 +223,7 @@ sub reader
 	return $stderr;
 }
 my %options = (
-	proto_min => 1, proto_max => 1, origin_id => 1, target_id => 2, encoding => 'UTF8', architecture => '00',
+	proto_min => 1, proto_max => 1, origin_id => 1, target_id => 2, encoding => 'UTF8', position => '0/0', architecture => '00',
 	group => $lisbon->sql('SELECT group_uuid FROM multicenter.identity'));
 like(reader('stranger'), qr/only for centers of its multicenter group.*is missing/s, 'a reader without options');
 like(reader('stranger', %options, proto_min => 9, proto_max => 9), qr/speaks protocol versions 9 to 9.*1 to 1.*Update the older/s, 'no version of the protocol in common');

@@ -84,6 +84,7 @@ sub release_conf
 #   site          for group_create and group_join
 #   init          more options for PostgreSQL::Test::Cluster::init, a hash
 #   bare          leave out our configuration: a server as initdb made it
+#   clock         a Multicenter::Clock that the server runs by
 #   no_start      do not start the server
 #   no_extension  do not create the extension
 sub new_center
@@ -111,10 +112,11 @@ sub new_center
 		name   => $name,
 		dbname => $option{dbname} || 'postgres',
 		site   => $option{site},
+		clock  => $option{clock},
 	}, __PACKAGE__;
 	return $center if $option{no_start};
 
-	$node->start;
+	$center->start;
 	$node->safe_psql('postgres', qq{CREATE DATABASE "$center->{dbname}"})
 	  if $center->{dbname} ne 'postgres';
 	$center->sql('CREATE EXTENSION multicenter') unless $option{no_extension};
@@ -155,9 +157,26 @@ sub dsn
 }
 
 # What PostgreSQL::Test::Cluster can do with the server.
-sub start       { my ($self, @rest) = @_; return $self->{node}->start(@rest) }
+sub start
+{
+	my ($self, @rest) = @_;
+	return $self->under_clock(sub { return $self->{node}->start(@rest) });
+}
 sub stop        { my ($self, @rest) = @_; return $self->{node}->stop(@rest) }
-sub restart     { my ($self, @rest) = @_; return $self->{node}->restart(@rest) }
+
+sub restart
+{
+	my ($self, @rest) = @_;
+	return $self->under_clock(sub { return $self->{node}->restart(@rest) });
+}
+
+# Start a server under the clock that it was given, if it was.
+sub under_clock
+{
+	my ($self, $code) = @_;
+	return $self->{clock} ? $self->{clock}->under($code) : $code->();
+}
+
 sub reload      { my ($self, @rest) = @_; return $self->{node}->reload(@rest) }
 sub append_conf { my ($self, @rest) = @_; return $self->{node}->append_conf('postgresql.conf', @rest) }
 
