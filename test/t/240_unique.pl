@@ -279,6 +279,33 @@ is( $riga->sql(q{SELECT relation, key, "row" ->> 'v', center, displaced_by, vers
 	$session->quit;
 }
 
+# Two receivers apply the same values at the same time, in opposite order.
+{
+	foreach my $round (1 .. 3)
+	{
+		my $base = 20000 + 1000 * $round;
+		pause_all();
+		$lisbon->sql("INSERT INTO item SELECT $base + i, $base + i, NULL, 'lisbon' FROM generate_series(1, 300) i ORDER BY i");
+		$oslo->sql("INSERT INTO item SELECT $base + 300 + i, $base + i, NULL, 'oslo' FROM generate_series(1, 300) i ORDER BY i DESC");
+		$riga->sql("SELECT multicenter.link_resume('$_->{name}')") foreach ($lisbon, $oslo);
+		resume_all();
+		foreach my $center (@centers)
+		{
+			is( $center->sql("SELECT v, count(*), count(DISTINCT u) FROM item WHERE id BETWEEN $base AND $base + 999 GROUP BY v"),
+				'oslo|300|300', "two receivers at once, round $round: rows at $center->{name}");
+			is( $center->sql("SELECT \"row\" ->> 'v', count(*) FROM multicenter.displaced WHERE (key ->> 'id')::int BETWEEN $base AND $base + 999 GROUP BY 1"),
+				'lisbon|300', "and their losers");
+		}
+		$riga->sql("DELETE FROM item WHERE id BETWEEN $base AND $base + 999");
+		foreach my $center (@centers)
+		{
+			settled("and all come back at $center->{name}",
+				sub { $center->sql("SELECT v, count(*) FROM item WHERE id BETWEEN $base AND $base + 999 GROUP BY v") }, 'lisbon|300');
+		}
+	}
+	no_duplicates('two receivers at once');
+}
+
 # A value that a local transaction frees at the only center that knows it: the
 # other row comes back everywhere, and nobody replicates that.
 {
