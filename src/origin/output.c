@@ -196,6 +196,9 @@ start_output(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_
 
 	mc_shared_require();
 	mc_handshake(ctx, &peer);
+
+	/* What was stamped must not pass for a peer's after a start. */
+	mc_clock_wait_ready();
 	pin_settings();
 
 	state = MemoryContextAllocZero(ctx->context, sizeof(OutputState));

@@ -65,9 +65,9 @@ typedef struct ClockShared
 	pg_atomic_uint64 stamped;
 	pg_atomic_uint64 waits;
 	ConditionVariable changed;	/* an origin became free, or ready */
-	int			norigins;
+	int			norigins;		/* of them, how many are claimed */
 	uint16		floor_origin;
-	uint16		origins[MC_MAX_STAMP_ORIGINS];
+	uint16		origins[MC_MAX_STAMP_ORIGINS];	/* 0: does not exist */
 	pg_atomic_uint32 owners[MC_MAX_STAMP_ORIGINS];	/* pid; 0: free */
 	int			nprocs;
 	pg_atomic_uint32 committing[FLEXIBLE_ARRAY_MEMBER]; /* xid; 0: does not */
@@ -165,7 +165,9 @@ mc_clock_is_stamp_origin(uint16 origin)
 {
 	if (shared == NULL || origin == 0)
 		return false;
-	for (int i = 0; i < shared->norigins; i++)
+
+	/* Also those that a larger pool of an earlier start has left in WAL. */
+	for (int i = 0; i < MC_MAX_STAMP_ORIGINS && shared->origins[i] != 0; i++)
 		if (shared->origins[i] == origin)
 			return true;
 	return false;
@@ -206,12 +208,14 @@ set_committing(TransactionId xid)
 	pg_memory_barrier();
 }
 
-/* Wait until the floor was rebuilt. */
-static void
-wait_until_ready(void)
+void
+mc_clock_wait_ready(void)
 {
 	if (pg_atomic_read_u32(&shared->ready) != 0)
+	{
+		pg_read_barrier();
 		return;
+	}
 	ConditionVariablePrepareToSleep(&shared->changed);
 	while (pg_atomic_read_u32(&shared->ready) == 0)
 		ConditionVariableSleep(&shared->changed, PG_WAIT_EXTENSION);
@@ -336,10 +340,16 @@ begin_commit(void)
 	if (!TransactionIdIsValid(xid) || !is_concerned())
 		return;
 
-	/* Apply, or a session with an origin of its own, brings its timestamp. */
+	/*
+	 * Apply, or a session with an origin of its own, brings its timestamp.
+	 * What others do after they have seen it is later.
+	 */
 	if (mc_session_origin(&ts) != InvalidRepOriginId)
+	{
+		mc_clock_raise(ts);
 		return;
-	wait_until_ready();
+	}
+	mc_clock_wait_ready();
 	set_committing(xid);
 	if (!clock_is_past_floor())
 		stamp();
@@ -365,6 +375,7 @@ transaction_ends(XactEvent event, void *arg)
 			end_commit();
 			break;
 		case XACT_EVENT_ABORT:
+			preparing = false;
 			end_commit();
 			break;
 		default:
@@ -379,8 +390,14 @@ mc_clock_begin_prepared(void)
 
 	if (!is_concerned() || mc_session_origin(&ts) != InvalidRepOriginId)
 		return;
-	wait_until_ready();
+	mc_clock_wait_ready();
 	set_committing(COMMITS_PREPARED);
+
+	/*
+	 * Always stamped, because nobody could raise the floor after its commit;
+	 * but not with a time that is long over.
+	 */
+	(void) clock_is_past_floor();
 	stamp();
 }
 
@@ -506,10 +523,11 @@ mc_clock_prepare(void)
 	StartTransactionCommand();
 	LockSharedObject(ReplicationOriginRelationId, InvalidOid, 0,
 					 ShareUpdateExclusiveLock);
-	for (int i = 0; i < shared->norigins; i++)
+	for (int i = 0; i < MC_MAX_STAMP_ORIGINS; i++)
 	{
 		snprintf(name, sizeof(name), "multicenter_stamp_%d", i);
-		shared->origins[i] = make_origin(name);
+		shared->origins[i] = i < shared->norigins ? make_origin(name) :
+			replorigin_by_name(name, true);
 	}
 	shared->floor_origin = make_origin("multicenter_floor");
 	CommitTransactionCommand();
@@ -517,6 +535,9 @@ mc_clock_prepare(void)
 
 	for (int i = 0; i < shared->norigins; i++)
 		take_place(shared->origins[i]);
+	for (int i = shared->norigins; i < MC_MAX_STAMP_ORIGINS; i++)
+		if (shared->origins[i] != 0)
+			mc_clock_raise((TimestampTz) replorigin_get_progress(shared->origins[i], false));
 	take_place(shared->floor_origin);
 	if (track_commit_timestamp)
 		recover_from_commits();

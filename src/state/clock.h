@@ -60,7 +60,16 @@ extern void mc_clock_save(TimestampTz ts);
  */
 extern TimestampTz mc_clock_promise(LocalLsn *since);
 
-/* Is a replication origin one of the stamp pool?  Its commits are local ones. */
+/*
+ * Wait until mc_clock_prepare() has been called since the start of the server.
+ * Before that nobody knows the stamp pool.
+ */
+extern void mc_clock_wait_ready(void);
+
+/*
+ * Is a replication origin one of the stamp pool, or was it ever?  Its commits
+ * are local ones.  Reads shared memory only, once mc_clock_wait_ready().
+ */
 extern bool mc_clock_is_stamp_origin(uint16 origin);
 
 /*
