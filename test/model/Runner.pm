@@ -14,6 +14,7 @@ use warnings;
 use Carp;
 use Links;
 use Model;
+use Multicenter::Clock;
 use Multicenter::Cluster;
 use PostgreSQL::Test::Utils ();
 use Schedule;
@@ -51,14 +52,20 @@ sub group
 	$self->{groups}++;
 	$groups_made++;
 	my @names = map { "$_$groups_made" } qw(lisbon oslo tokyo);
-	my @centers = make_group(\@names, databases => $self->{databases},
-		conf => "multicenter.heartbeat_interval = '100ms'\ndeadlock_timeout = '200ms'\nautovacuum_naptime = '5s'\n");
+	my @clocks = map { Multicenter::Clock->new } 1 .. 3;
+	my $conf = "multicenter.heartbeat_interval = '100ms'\ndeadlock_timeout = '200ms'\nautovacuum_naptime = '5s'\n";
+	my @centers = new_center($names[0], clock => $clocks[0], conf => $conf);
+	push(@centers, $self->{databases} ? $centers[0]->add_database($names[$_])
+		: new_center($names[$_], clock => $clocks[$_], conf => $conf)) foreach 1, 2;
+	group_create($centers[0]);
+	group_join($_, $centers[0]) foreach @centers[ 1, 2 ];
+	wait_ready(@centers);
 	my $prefix = PostgreSQL::Test::Utils::tempdir() . '/session';
 	my @members;
 	foreach my $center (@centers)
 	{
 		push(@members, { center => $center, name => $center->name, index => scalar @members, id => $center->id,
-				commits => 0 });
+				commits => 0, clock => $clocks[ $self->{databases} ? 0 : @members ] });
 		connect_to($members[-1], $prefix);
 		$center->sql('CREATE EXTENSION IF NOT EXISTS amcheck');
 	}
@@ -123,6 +130,7 @@ sub run_batch
 		}
 		push(@trouble, $self->check_group($entries)) unless @trouble;
 		$self->everywhere(map { "DROP TABLE $_->{table};\n" } @$entries) unless @trouble;
+		$_->{clock}->set(0) foreach @{ $group->{members} };
 		1;
 	};
 	push(@trouble, "the run has failed: $@") unless $fine;
@@ -189,6 +197,7 @@ sub play
 			$members[ $event->{center} ]{session}->run(
 				join('', map { "$event->{command} $_->{table};\n" } @$entries));
 		}
+		elsif ($kind eq 'clock')   { $members[ $event->{center} ]{clock}->set($event->{seconds}) }
 		elsif ($kind eq 'restart') { $self->restart($event->{center}) }
 		elsif ($kind eq 'check')
 		{
@@ -587,7 +596,7 @@ sub story
 		}
 		elsif (defined $event->{center})
 		{
-			push(@lines, "event $event->{id}: " . ($event->{command} || $event->{kind}) . " at $names[ $event->{center} ]");
+			push(@lines, "event $event->{id}: " . ($event->{command} || join(' ', grep { defined } @$event{qw(kind seconds)})) . " at $names[ $event->{center} ]");
 			next;
 		}
 		elsif ($event->{kind} eq 'check')

@@ -12,6 +12,7 @@
 #   { id, kind => 'race', center, from, rollback }   one transaction for all
 #       seeds stays open at a center while links bring it changes
 #   { id, kind => 'maintain', center, command }   VACUUM and the like
+#   { id, kind => 'clock', center, seconds }   its clock is wrong from now on
 #   { id, kind => 'check' }   everything flows until all is quiet, and what
 #       the centers hold then is compared, as it is at the end
 #   { id, kind => 'restart', center }   a crash of its server (--restarts)
@@ -24,7 +25,7 @@ use strict;
 use warnings;
 
 # What --without can switch off.
-our @features = qw(delete key truncate toast unique exclusion free race);
+our @features = qw(delete key truncate toast unique exclusion free race clock);
 
 #
 # Random numbers: a stream per purpose, independent of Perl's own.
@@ -101,8 +102,9 @@ sub pattern
 	my %weight = $storm ? (write => 20, all => 50, deliver => 0, free => 20, hold => 4)
 	  : (write => 40, all => 6, deliver => 50, free => $option{without}{free} ? 0 : 3, hold => 4);
 	%weight = (%weight, race => $option{without}{race} ? 0 : 3, maintain => 3, check => 2,
+		clock => $option{without}{clock} ? 0 : 2,
 		restart => $option{restarts} || 0);
-	my $end = @events + int($option{events} * $random->one_of(25, 50, 100) / 100);
+	my $end = @events + int($option{events} * $random->one_of(40, 70, 100) / 100);
 	while (@events < $end)
 	{
 		my $what = $random->weighted(%weight);
@@ -117,6 +119,12 @@ sub pattern
 		{
 			$add->(kind => 'maintain', center => $random->below(3), command => $random->weighted(
 					VACUUM => 6, 'VACUUM FREEZE' => 3, 'VACUUM FULL' => 2, 'REINDEX TABLE' => 2));
+			next;
+		}
+		if ($what eq 'clock')
+		{
+			$add->(kind => 'clock', center => $random->below(3),
+				seconds => $random->one_of(-3, -1, -0.05, 0, 0, 0.05, 1, 3, 20));
 			next;
 		}
 		if ($what eq 'check')
@@ -258,7 +266,7 @@ sub transactions
 	delete @weight{qw(claim swap)} if $without{unique};
 	delete @weight{qw(big clear both)} if $without{toast};
 
-	my $busy = 20 + $random->below(60);
+	my $busy = 30 + $random->below(60);
 	my @transactions;
 	foreach my $event (grep { $_->{centers} } @$pattern)
 	{
