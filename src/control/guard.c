@@ -44,6 +44,7 @@
 #include "origin/routing.h"
 #include "parser/parsetree.h"
 #include "state/clock.h"
+#include "state/recent.h"
 #include "state/registry.h"
 #include "state/shared.h"
 #include "target/truncate.h"
@@ -442,6 +443,7 @@ run_utility(PlannedStmt *pstmt, const char *query_string,
 		mc_clock_begin_prepared();
 		next(pstmt, query_string, read_only_tree, context, params, query_env,
 			 dest, completion);
+		mc_recent_commit_prepared();
 	}
 	PG_FINALLY();
 	{

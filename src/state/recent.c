@@ -162,11 +162,19 @@ mc_recent_find(CenterId author, TimestampTz commit_ts, CenterId of)
 }
 
 /*
- * Remember a local commit in a database that is a center.  What has an origin
- * came from elsewhere, unless it was stamped.
+ * Remember a local commit, unless what has this origin came from elsewhere:
+ * that is not so if it was stamped.
  */
 static void
-remember_commit(XactEvent event, void *arg)
+remember_commit(uint16 origin, TimestampTz commit_ts, XLogRecPtr end_lsn)
+{
+	if (origin == InvalidRepOriginId || mc_clock_is_stamp_origin(origin))
+		mc_recent_add(MC_RECENT_LOCAL, commit_ts, MC_RECENT_LOCAL, end_lsn);
+}
+
+/* A transaction of this session ends; remember it in a center's database. */
+static void
+transaction_ends(XactEvent event, void *arg)
 {
 	TimestampTz commit_ts;
 	uint16		origin;
@@ -178,9 +186,18 @@ remember_commit(XactEvent event, void *arg)
 	origin = mc_session_origin(&commit_ts);
 	if (origin == InvalidRepOriginId)
 		commit_ts = GetCurrentTransactionStopTimestamp();
-	else if (!mc_clock_is_stamp_origin(origin))
-		return;
-	mc_recent_add(MC_RECENT_LOCAL, commit_ts, MC_RECENT_LOCAL, XactLastCommitEnd);
+	remember_commit(origin, commit_ts, XactLastCommitEnd);
+}
+
+void
+mc_recent_commit_prepared(void)
+{
+	TimestampTz commit_ts;
+	uint16		origin = mc_session_origin(&commit_ts);
+
+	/* PostgreSQL has left the timestamp there, with or without an origin. */
+	if (mc_gate() != GATE_NO_GROUP)
+		remember_commit(origin, commit_ts, XactLastRecEnd);
 }
 
 void
@@ -190,5 +207,5 @@ mc_recent_init(void)
 	shmem_request_hook = recent_request;
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = recent_startup;
-	RegisterXactCallback(remember_commit, NULL);
+	RegisterXactCallback(transaction_ends, NULL);
 }

@@ -13,8 +13,14 @@
 /* In place of an author: this center itself. */
 #define MC_RECENT_LOCAL		MC_NO_CENTER
 
-/* Request the memory and install hooks and callbacks; from _PG_init(). */
+/*
+ * Request the memory and install hooks and callbacks; from _PG_init(), after
+ * mc_clock_init(), whose callback forgets that a transaction was stamped.
+ */
 extern void mc_recent_init(void);
+
+/* A prepared transaction was committed by this session just now. */
+extern void mc_recent_commit_prepared(void);
 
 /*
  * Remember of a commit of author with this timestamp a position in the WAL of

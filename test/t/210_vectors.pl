@@ -13,13 +13,18 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
+use Multicenter::Clock;
 use Multicenter::Cluster;
 use Test::More;
 
-my ($lisbon, $oslo, $riga) = make_group([qw(lisbon oslo riga)], setup => q{
-	CREATE TABLE t (id int PRIMARY KEY, v text);
-});
-my @centers = ($lisbon, $oslo, $riga);
+my $clock = Multicenter::Clock->new;
+my $lisbon = new_center('lisbon', clock => $clock);
+my @centers = ($lisbon, map { new_center($_) } qw(oslo riga));
+my ($oslo, $riga) = @centers[ 1, 2 ];
+$lisbon->sql('CREATE TABLE t (id int PRIMARY KEY, v text)');
+group_create($lisbon);
+group_join($_, $lisbon) foreach $oslo, $riga;
+wait_ready(@centers);
 my $id = 0;
 
 sub name { return Multicenter::Cluster::quote($_[0]->name) }
@@ -99,23 +104,32 @@ my %events = (
 # Rows change hands
 #
 
-foreach my $round (1 .. 30)
+# Each center writes over what the one before has written.
+sub hand_over
 {
-	my $writer = $centers[ $round % 3 ];
-	my $next = $centers[ ($round + 1) % 3 ];
-	$writer->sql("INSERT INTO t VALUES (0, '$round') ON CONFLICT (id) DO UPDATE SET v = excluded.v");
-	wait_row($next, 0, $round);
+	my ($from, $to, $end) = @_;
+	foreach my $round ($from .. $to)
+	{
+		my $writer = $centers[ $round % 3 ];
+		my $next = $centers[ ($round + 1) % 3 ];
+		$writer->sql("BEGIN; INSERT INTO t VALUES (0, '$round') ON CONFLICT (id) DO UPDATE SET v = excluded.v; " .
+			  ($round % 5 ? 'COMMIT' : "PREPARE TRANSACTION 'two'; COMMIT PREPARED 'two'"));
+		wait_row($next, 0, $round);
 
-	# A session that begins at once has to know what the one before knew.
-	if ($round % 6 == 3)
-	{
-		$next->sql(q{SELECT pg_terminate_backend(pid) FROM multicenter.workers WHERE role = 'receiver'});
+		# A session that begins at once has to know what the one before knew.
+		if ($end && $round % 6 == 3)
+		{
+			$next->sql(q{SELECT pg_terminate_backend(pid) FROM multicenter.workers WHERE role = 'receiver'});
+		}
+		elsif ($end && $round % 6 == 0)
+		{
+			$next->sql(q{SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE plugin = 'multicenter' AND active});
+		}
 	}
-	elsif ($round % 6 == 0)
-	{
-		$next->sql(q{SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE plugin = 'multicenter' AND active});
-	}
+	return;
 }
+
+hand_over(1, 30, 1);
 wait_streaming(@centers);
 wait_all_applied(@centers);
 none('a row that changes hands is no conflict, although receivers and walsenders are ended meanwhile');
@@ -284,5 +298,23 @@ cmp_ok($riga->sql("SELECT extract(epoch FROM frontier - '$stopped') FROM multice
 resume($oslo, $riga);
 $riga->wait_for_sql("SELECT frontier > '$stopped'::timestamptz + interval '3 s' FROM multicenter.horizon_status()");
 pass('and goes on when it is back');
+
+#
+# Stamped commits
+#
+
+$clock->set(5);
+hand_over(31, 60);
+wait_all_applied(@centers);
+none('a row that changes hands between centers with different clocks is no conflict either');
+pause($lisbon, $oslo);
+pause($oslo, $lisbon);
+$lisbon->sql("UPDATE t SET v = 'lisbon' WHERE id = 0");
+$oslo->sql("UPDATE t SET v = 'oslo' WHERE id = 0");
+resume($lisbon, $oslo);
+resume($oslo, $lisbon);
+wait_all_applied(@centers);
+like(conflicts($_), qr/^update_origin_differs \{"id": 0\} [^,]+$/, 'concurrent writes are a conflict at ' . $_->name) foreach @centers;
+identical(@centers, 't');
 
 done_testing();
