@@ -32,10 +32,12 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_replication_origin.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
 #include "replication/origin.h"
+#include "replication/slot.h"
 #include "state/clock.h"
 #include "state/settings.h"
 #include "state/shared.h"
@@ -46,6 +48,9 @@
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "storage/shmem.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -326,7 +331,7 @@ clock_is_past_floor(void)
 static bool
 is_concerned(void)
 {
-	return shared != NULL && !preparing && IsUnderPostmaster &&
+	return shared != NULL && !preparing && IsUnderPostmaster && !IsBinaryUpgrade &&
 		mc_gate() != GATE_NO_GROUP;
 }
 
@@ -488,6 +493,41 @@ take_place(uint16 origin)
 	mc_clock_raise((TimestampTz) replorigin_get_progress(origin, false));
 }
 
+/*
+ * Make do with a smaller pool where origins of others leave no place for all
+ * of it: fewer commits can be stamped at once then, but all others go on.
+ */
+static void
+fit_pool(void)
+{
+	const char *limit = GetConfigOption("max_active_replication_origins", true, false);
+	int			places = limit ? pg_strtoint32(limit) : max_replication_slots;
+	int			wanted = shared->norigins;
+	bool		isnull;
+
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_execute("SELECT pg_catalog.count(*)::pg_catalog.int4"
+				" FROM pg_catalog.pg_replication_origin_status o"
+				" LEFT JOIN pg_catalog.pg_replication_origin n ON n.roident OPERATOR(pg_catalog.=) o.local_id"
+				" WHERE (n.roname OPERATOR(pg_catalog.~) '^multicenter_(stamp_[0-9]+|floor)$') IS NOT TRUE",
+				true, 0);
+	places -= DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
+										  SPI_tuptable->tupdesc, 1, &isnull));
+	PopActiveSnapshot();
+	SPI_finish();
+
+	/* One is for what the floor learns from peers. */
+	shared->norigins = Max(1, Min(wanted, places - 1));
+	if (shared->norigins < wanted)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("only %d local commits can be stamped at once, not %d as multicenter.stamp_origins says",
+						shared->norigins, wanted),
+				 errhint("Raise %s in postgresql.conf and restart the server.",
+						 limit ? "max_active_replication_origins" : "max_replication_slots")));
+}
+
 /* Read the newest commit timestamps back. */
 static void
 recover_from_commits(void)
@@ -523,6 +563,7 @@ mc_clock_prepare(void)
 	StartTransactionCommand();
 	LockSharedObject(ReplicationOriginRelationId, InvalidOid, 0,
 					 ShareUpdateExclusiveLock);
+	fit_pool();
 	for (int i = 0; i < MC_MAX_STAMP_ORIGINS; i++)
 	{
 		snprintf(name, sizeof(name), "multicenter_stamp_%d", i);
