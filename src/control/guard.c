@@ -420,20 +420,33 @@ check_drop_statement(const DropStmt *stmt)
 
 /* Call the next hook, or what a utility command does without any. */
 static void
+run_next_utility(PlannedStmt *pstmt, const char *query_string,
+				 bool read_only_tree, ProcessUtilityContext context,
+				 ParamListInfo params, QueryEnvironment *query_env,
+				 DestReceiver *dest, QueryCompletion *completion)
+{
+	if (prev_process_utility)
+		prev_process_utility(pstmt, query_string, read_only_tree, context,
+							 params, query_env, dest, completion);
+	else
+		standard_ProcessUtility(pstmt, query_string, read_only_tree, context,
+								params, query_env, dest, completion);
+}
+
+/* The same; around it what callbacks of transactions do not do. */
+static void
 run_utility(PlannedStmt *pstmt, const char *query_string,
 			bool read_only_tree, ProcessUtilityContext context,
 			ParamListInfo params, QueryEnvironment *query_env,
 			DestReceiver *dest, QueryCompletion *completion)
 {
-	ProcessUtility_hook_type next = prev_process_utility ?
-	prev_process_utility : standard_ProcessUtility;
 	Node	   *stmt = pstmt->utilityStmt;
 
 	if (!IsA(stmt, TransactionStmt) ||
 		((TransactionStmt *) stmt)->kind != TRANS_STMT_COMMIT_PREPARED)
 	{
-		next(pstmt, query_string, read_only_tree, context, params, query_env,
-			 dest, completion);
+		run_next_utility(pstmt, query_string, read_only_tree, context, params,
+						 query_env, dest, completion);
 		return;
 	}
 
@@ -441,8 +454,8 @@ run_utility(PlannedStmt *pstmt, const char *query_string,
 	PG_TRY();
 	{
 		mc_clock_begin_prepared();
-		next(pstmt, query_string, read_only_tree, context, params, query_env,
-			 dest, completion);
+		run_next_utility(pstmt, query_string, read_only_tree, context, params,
+						 query_env, dest, completion);
 		mc_recent_commit_prepared();
 	}
 	PG_FINALLY();
