@@ -89,12 +89,17 @@ mc_vector_set_members(List *centers, CenterId our_id)
 	{
 		const Center *center = lfirst(lc);
 		char		name[NAMEDATALEN];
+		SharedLink *link;
+		uint16		origin;
 
 		if (center->id == our_id)
 			continue;
-		mc_origin_name(name, MyDatabaseId, center->id);
-		mc_vector_set_origin(mc_shared_link(MyDatabaseId, center->id, true),
-							 replorigin_by_name(name, true));
+		link = mc_shared_link(MyDatabaseId, center->id, true);
+		origin = replorigin_by_name(mc_origin_name(name, MyDatabaseId, center->id), true);
+
+		/* The receiver may be making it at this moment. */
+		if (origin != InvalidRepOriginId)
+			mc_vector_set_origin(link, origin);
 	}
 	database = mc_shared_database(MyDatabaseId, false);
 	if (database != NULL)
