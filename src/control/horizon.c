@@ -281,6 +281,13 @@ take_sample(void)
 	sample->at = GetCurrentTimestamp();
 }
 
+/* Is it time for something again?  The clock may have stepped back. */
+static bool
+is_due(TimestampTz last, TimestampTz now, int ms)
+{
+	return now < last || TimestampDifferenceExceeds(last, now, ms);
+}
+
 /* Is a move worth its transaction? */
 static bool
 move_is_due(TransactionId xid, TimestampTz now)
@@ -288,8 +295,7 @@ move_is_due(TransactionId xid, TimestampTz now)
 	int32		distance = (int32) (xid - current_xid);
 
 	return distance > 0 &&
-		(distance >= SMALL_MOVE ||
-		 TimestampDifferenceExceeds(last_move, now, SMALL_MOVE_MS));
+		(distance >= SMALL_MOVE || is_due(last_move, now, SMALL_MOVE_MS));
 }
 
 /* Move the horizon to a sample; given_up: a peer may still need what goes. */
@@ -424,7 +430,7 @@ mc_horizon_work(bool heartbeat, bool alone)
 	follow(frontier, now);
 	pg_atomic_write_u32(&database->slowest_peer, slowest_peer());
 	pg_atomic_write_u64(&database->frontier, (uint64) frontier);
-	if (frontier > 0 && TimestampDifferenceExceeds(last_purge, now, PURGE_MS))
+	if (frontier > 0 && is_due(last_purge, now, PURGE_MS))
 	{
 		purge_notes(frontier);
 		last_purge = now;

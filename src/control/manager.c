@@ -50,6 +50,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "target/connection.h"
 #include "target/displace.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -86,12 +87,13 @@ typedef struct Manager
 	bool		no_extension;	/* dropped while the library was not loaded */
 	bool		fencing;		/* a fence around a table exists */
 
-	TimestampTz next_heartbeat;
-	TimestampTz next_registry_check;
-	TimestampTz next_keep_times;
-	TimestampTz next_purge;
-	TimestampTz next_look;		/* at displaced rows */
-	TimestampTz next_undo;		/* of an operation that did not finish */
+	/* When what is due next; not by the wall clock, which may step. */
+	int64		next_heartbeat_ms;
+	int64		next_registry_check_ms;
+	int64		next_keep_times_ms;
+	int64		next_purge_ms;
+	int64		next_look_ms;	/* at displaced rows */
+	int64		next_undo_ms;	/* of an operation that did not finish */
 
 	HeartbeatEntry heartbeats[MC_HEARTBEATS];
 	int			nheartbeats;	/* ever written by this process */
@@ -148,7 +150,7 @@ is_linked(const Manager *manager, const Center *peer)
 
 /* Has the registry changed, or is it time to look? */
 static bool
-registry_is_due(Manager *manager, TimestampTz now)
+registry_is_due(Manager *manager, int64 now_ms)
 {
 	bool		due;
 
@@ -156,9 +158,9 @@ registry_is_due(Manager *manager, TimestampTz now)
 	due = manager->database->reload;
 	manager->database->reload = false;
 	SpinLockRelease(&manager->database->mutex);
-	if (!due && now < manager->next_registry_check)
+	if (!due && now_ms < manager->next_registry_check_ms)
 		return false;
-	manager->next_registry_check = TimestampTzPlusMilliseconds(now, REGISTRY_CHECK_MS);
+	manager->next_registry_check_ms = now_ms + REGISTRY_CHECK_MS;
 	return true;
 }
 
@@ -179,7 +181,7 @@ read_registry(Manager *manager)
 	manager->state = CENTER_PARTED;
 
 	/* There may be a member whose link nothing was written of yet. */
-	manager->next_keep_times = 0;
+	manager->next_keep_times_ms = 0;
 
 	StartTransactionCommand();
 	old = MemoryContextSwitchTo(manager->registry_context);
@@ -248,18 +250,18 @@ stop_receiver(SharedLink *link)
 static void
 start_receiver(SharedLink *link, const char *peer_name)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		now_ms = mc_monotonic_ms();
 	pid_t		pid;
-	TimestampTz start_after;
+	int64		start_after_ms;
 	OriginLsn	nowhere = {InvalidXLogRecPtr};
 	int			failures;
 
 	SpinLockAcquire(&link->mutex);
 	pid = link->pid;
-	start_after = link->start_after;
+	start_after_ms = link->start_after_ms;
 	failures = ++link->failures;
 	SpinLockRelease(&link->mutex);
-	if (pid != 0 || now < start_after)
+	if (pid != 0 || now_ms < start_after_ms)
 	{
 		SpinLockAcquire(&link->mutex);
 		link->failures--;
@@ -267,9 +269,9 @@ start_receiver(SharedLink *link, const char *peer_name)
 		return;
 	}
 
-	start_after = mc_worker_backoff(failures);
+	start_after_ms = now_ms + mc_worker_backoff_ms(failures);
 	SpinLockAcquire(&link->mutex);
-	link->start_after = start_after;
+	link->start_after_ms = start_after_ms;
 	SpinLockRelease(&link->mutex);
 
 	if (!mc_worker_start("mc_receiver_main", "multicenter receiver", peer_name,
@@ -297,7 +299,7 @@ manage_link(Manager *manager, const Member *member)
 		mc_link_set_state(link, LINK_PAUSED, "paused by link_pause()");
 		SpinLockAcquire(&link->mutex);
 		link->failures = 0;
-		link->start_after = 0;
+		link->start_after_ms = 0;
 		SpinLockRelease(&link->mutex);
 	}
 	else
@@ -405,7 +407,7 @@ undo_operation(Manager *manager)
 {
 	bool		changed;
 
-	if (GetCurrentTimestamp() < manager->next_undo || !mc_shared_claim(MyDatabaseId))
+	if (mc_monotonic_ms() < manager->next_undo_ms || !mc_shared_claim(MyDatabaseId))
 		return;
 	undoing = true;
 
@@ -427,7 +429,7 @@ undo_operation(Manager *manager)
 				(errmsg("the join of this center to group \"%s\" did not finish and is undone",
 						NameStr(manager->identity.group_name))));
 		if (!mc_join_clean_up())
-			manager->next_undo = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), UNDO_MS);
+			manager->next_undo_ms = mc_monotonic_ms() + UNDO_MS;
 	}
 	undoing = false;
 	mc_shared_release(MyDatabaseId);
@@ -498,7 +500,7 @@ write_heartbeat(Manager *manager, TimestampTz now)
 	entry->lsn = lsn;
 	entry->ts = now;
 	manager->nheartbeats++;
-	manager->next_heartbeat = TimestampTzPlusMilliseconds(now, mc_heartbeat_interval_ms);
+	manager->next_heartbeat_ms = mc_monotonic_ms() + mc_heartbeat_interval_ms;
 }
 
 /* Time of the newest heartbeat at or before a position of ours; 0: unknown. */
@@ -608,33 +610,31 @@ keep_times(Manager *manager)
 static void
 do_timed_work(Manager *manager, TimestampTz now)
 {
-	bool		heartbeat = now >= manager->next_heartbeat;
+	int64		now_ms = mc_monotonic_ms();
+	bool		heartbeat = now_ms >= manager->next_heartbeat_ms;
 
 	if (heartbeat)
 		write_heartbeat(manager, now);
 	mc_horizon_work(heartbeat, list_length(manager->members) <= 1);
 	sample_outgoing(manager, now);
-	if (now >= manager->next_keep_times)
-	{
-		int			next_ms = keep_times(manager) ? KEEP_TIMES_MS : FIRST_TIMES_MS;
-
-		manager->next_keep_times = TimestampTzPlusMilliseconds(now, next_ms);
-	}
-	if (now >= manager->next_look)
+	if (now_ms >= manager->next_keep_times_ms)
+		manager->next_keep_times_ms = now_ms +
+			(keep_times(manager) ? KEEP_TIMES_MS : FIRST_TIMES_MS);
+	if (now_ms >= manager->next_look_ms)
 	{
 		bool		done = mc_displace_look(manager->identity.center_id);
-		TimestampTz end = GetCurrentTimestamp();
+		int64		end_ms = mc_monotonic_ms();
 
 		/* Most of the time is for other work, however many rows there are. */
-		manager->next_look = TimestampTzPlusMilliseconds(end, done ? LOOK_MS : FAILED_LOOK_MS) +
-			10 * (end - now);
+		manager->next_look_ms = end_ms + (done ? LOOK_MS : FAILED_LOOK_MS) +
+			10 * (end_ms - now_ms);
 	}
-	if (now >= manager->next_purge)
+	if (now_ms >= manager->next_purge_ms)
 	{
 		StartTransactionCommand();
 		mc_history_purge();
 		CommitTransactionCommand();
-		manager->next_purge = TimestampTzPlusMilliseconds(now, PURGE_MS);
+		manager->next_purge_ms = now_ms + PURGE_MS;
 	}
 }
 
@@ -654,9 +654,9 @@ manage_fences(Manager *manager, bool look)
 static long
 next_round_ms(Manager *manager)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz next = Min(Min(manager->next_heartbeat, manager->next_look),
-						   manager->next_registry_check);
+	int64		now_ms = mc_monotonic_ms();
+	int64		next_ms = Min(Min(manager->next_heartbeat_ms, manager->next_look_ms),
+							  manager->next_registry_check_ms);
 	ListCell   *lc;
 
 	foreach(lc, manager->members)
@@ -664,12 +664,12 @@ next_round_ms(Manager *manager)
 		Center	   *peer = ((Member *) lfirst(lc))->center;
 		SharedLink *link = mc_shared_link(MyDatabaseId, peer->id, false);
 
-		if (link != NULL && link->pid == 0 && link->start_after > now)
-			next = Min(next, link->start_after);
+		if (link != NULL && link->pid == 0 && link->start_after_ms > now_ms)
+			next_ms = Min(next_ms, link->start_after_ms);
 	}
 	if (manager->fencing)
-		next = Min(next, TimestampTzPlusMilliseconds(now, MC_FENCE_POLL_MS));
-	return Max(1, TimestampDifferenceMilliseconds(now, next));
+		next_ms = Min(next_ms, now_ms + MC_FENCE_POLL_MS);
+	return (long) Max(1, next_ms - now_ms);
 }
 
 /* One round; false if this database is no center any more. */
@@ -677,7 +677,8 @@ static bool
 manage(Manager *manager)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	bool		look = registry_is_due(manager, now);
+	int64		now_ms = mc_monotonic_ms();
+	bool		look = registry_is_due(manager, now_ms);
 	ListCell   *lc;
 
 	if (look)
@@ -693,8 +694,8 @@ manage(Manager *manager)
 	if (manager->identity.detached)
 	{
 		tell_detached(manager);
-		manager->next_heartbeat = TimestampTzPlusMilliseconds(now, REGISTRY_CHECK_MS);
-		manager->next_look = manager->next_heartbeat;
+		manager->next_heartbeat_ms = now_ms + REGISTRY_CHECK_MS;
+		manager->next_look_ms = manager->next_heartbeat_ms;
 		return true;
 	}
 	mc_horizon_begin();
@@ -728,7 +729,7 @@ mc_manager_main(Datum arg)
 												   ALLOCSET_SMALL_SIZES);
 	if (!announce(manager))
 		proc_exit(1);
-	manager->next_purge = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 60000);
+	manager->next_purge_ms = mc_monotonic_ms() + 60000;
 
 	MemoryContextSwitchTo(manager->round_context);
 	while (manage(manager))

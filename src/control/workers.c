@@ -43,6 +43,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
+#include "target/connection.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -134,8 +135,8 @@ mc_worker_wait(long timeout_ms)
 	}
 }
 
-TimestampTz
-mc_worker_backoff(int failures)
+int
+mc_worker_backoff_ms(int failures)
 {
 	int			wait_ms = MC_RESTART_MIN_MS;
 
@@ -144,8 +145,7 @@ mc_worker_backoff(int failures)
 	wait_ms = Min(wait_ms, MC_RESTART_MAX_MS);
 
 	/* Jitter of a quarter, so that many links do not retry in step. */
-	wait_ms -= (int) (pg_prng_double(&pg_global_prng_state) * wait_ms / 4);
-	return TimestampTzPlusMilliseconds(GetCurrentTimestamp(), wait_ms);
+	return wait_ms - (int) (pg_prng_double(&pg_global_prng_state) * wait_ms / 4);
 }
 
 void
@@ -267,16 +267,15 @@ start_manager(SharedDatabase *entry)
 {
 	char		label[NAMEDATALEN];
 
-	if (GetCurrentTimestamp() < entry->start_after)
+	if (mc_monotonic_ms() < entry->start_after_ms)
 		return;
-	entry->start_after = mc_worker_backoff(2);
+	entry->start_after_ms = mc_monotonic_ms() + mc_worker_backoff_ms(2);
 	snprintf(label, sizeof(label), "of database %u", entry->dboid);
 	if (!mc_worker_start("mc_manager_main", "multicenter manager", label,
 						 ObjectIdGetDatum(entry->dboid), NULL))
 	{
 		/* Nobody tells when one is free; do not fill the log meanwhile. */
-		entry->start_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														 MC_RESTART_MAX_MS);
+		entry->start_after_ms = mc_monotonic_ms() + MC_RESTART_MAX_MS;
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("could not start the multicenter manager of database %u",
@@ -290,11 +289,11 @@ static void
 start_scanner(void)
 {
 	static Oid	tried = InvalidOid;
-	static TimestampTz start_after = 0;
+	static int64 start_after_ms = 0;
 
-	if (GetCurrentTimestamp() < start_after)
+	if (mc_monotonic_ms() < start_after_ms)
 		return;
-	start_after = mc_worker_backoff(2);
+	start_after_ms = mc_monotonic_ms() + mc_worker_backoff_ms(2);
 	tried = choose_database(tried);
 	if (OidIsValid(tried))
 		mc_worker_start("mc_scanner_main", "multicenter scanner", "",

@@ -43,10 +43,10 @@ extern bool mc_worker_start(const char *function, const char *type,
 extern void mc_worker_wait(long timeout_ms);
 
 /*
- * Time of the next start after the given number of failures in a row: jittered
- * and exponential between the two limits above.
+ * How long to wait after the given number of failures in a row: jittered and
+ * exponential between the two limits above.
  */
-extern TimestampTz mc_worker_backoff(int failures);
+extern int	mc_worker_backoff_ms(int failures);
 
 /* Entry points. */
 extern PGDLLEXPORT void mc_supervisor_main(Datum arg);

@@ -176,7 +176,7 @@ mc_shared_database(Oid dboid, bool create)
 		entry->manager_latch = NULL;
 		entry->reload = true;
 		entry->operation = false;
-		entry->start_after = 0;
+		entry->start_after_ms = 0;
 		pg_atomic_write_u32(&entry->horizon_xid, InvalidTransactionId);
 		pg_atomic_write_u64(&entry->horizon_ts, 0);
 		pg_atomic_write_u64(&entry->forgotten, 0);

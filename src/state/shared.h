@@ -66,7 +66,7 @@ typedef struct SharedDatabase
 	bool		reload;			/* the registry has changed; manager clears */
 	bool		operation;		/* a membership operation is running: see
 								 * mc_shared_claim() */
-	TimestampTz start_after;	/* backoff of the manager; the supervisor's
+	int64		start_after_ms; /* backoff of the manager; the supervisor's
 								 * own */
 	pg_atomic_uint32 horizon_xid;	/* dead rows are kept from here on */
 	pg_atomic_uint64 horizon_ts;	/* no older transaction is newer than this */
@@ -154,7 +154,7 @@ typedef struct SharedLink
 	bool		clock_known;
 
 	/* Restart of the receiver, kept by the manager. */
-	TimestampTz start_after;	/* backoff: not before */
+	int64		start_after_ms; /* backoff: not before */
 	int			failures;		/* in a row */
 
 	/* Last commits, oldest first from ring_next when full. */

@@ -142,7 +142,8 @@ sub kinds_of
 {
 	my ($entry) = @_;
 	my $text = join("\n", @{ $entry->{problems} });
-	return map { $text =~ /$_/ ? $_ : () } 'unexpected error', 'should have', 'index check', 'the run has failed', 'two rows';
+	return map { $text =~ /$_/ ? $_ : () } 'unexpected error', 'key \d+: has', 'view displaced',
+	  'index check', 'the run has failed', 'two rows';
 }
 
 # Which of these variants of an entry fail?  All run at once, each of them

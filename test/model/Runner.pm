@@ -442,7 +442,7 @@ sub settle
 	return @trouble;
 }
 
-# Read the tables of entries at each center.
+# Read the tables of entries at each center, and what is displaced there.
 sub look
 {
 	my ($self, @entries) = @_;
@@ -451,13 +451,21 @@ sub look
 			"SELECT $_, " . sprintf($row_of, 't')
 			  . ", (extract(epoch FROM pg_xact_commit_timestamp(t.xmin)) * 1000000)::bigint"
 			  . " FROM $entries[$_]{table} t ORDER BY 2;\n" } 0 .. $#entries);
-	$_->{rows} = [ map { {} } @members ] foreach @entries;
+	$script .= "SELECT 'displaced', relation::regclass, key ->> 'id', row ->> 'v' FROM multicenter.displaced;\n";
+	@$_{qw(rows shown)} = ([ map { {} } @members ], [ map { {} } @members ]) foreach @entries;
+	my %by_table = map { ($_->{table} => $_) } @entries;
 	$_->{session}->start($script) foreach @members;
 	foreach my $member (@members)
 	{
 		foreach my $line ($member->{session}->finish)
 		{
 			my ($i, $id, @values) = split(/\|/, $line, -1);
+			if ($i eq 'displaced')
+			{
+				my $entry = $by_table{$id};
+				$entry->{shown}[ $member->{index} ]{ $values[0] } = $values[1] if $entry;
+				next;
+			}
 			my $time = pop(@values);
 			my $rows = $entries[$i]{rows}[ $member->{index} ];
 			push(@{ $entries[$i]{problems} }, "$member->{name} has two rows with the key $id") if $rows->{$id};
@@ -467,13 +475,18 @@ sub look
 	return;
 }
 
-# Lines that say where the centers differ from the model.
+# Lines that say where the centers differ from the model: rows, and those that
+# the view shows as displaced.
 sub differences
 {
 	my ($entry, @members) = @_;
 	my @lines;
+	my %displaced = map { ($_ => $entry->{displaced}{$_}{v}) } keys %{ $entry->{displaced} };
 	foreach my $member (@members)
 	{
+		my ($is, $should) = map { my $of = $_; join(', ', map { "$_ $of->{$_}" } sort keys %$of) }
+		  $entry->{shown}[ $member->{index} ], \%displaced;
+		push(@lines, "$member->{name}: the view displaced has ($is), should have ($should)") if $is ne $should;
 		my $rows = $entry->{rows}[ $member->{index} ];
 		my %keys = (%$rows, %{ $entry->{visible} });
 		foreach my $key (sort { $a <=> $b } keys %keys)
@@ -503,8 +516,6 @@ sub check_group
 		push(@trouble, map { "$member->{name}: in quarantine: $_" } $session->run("SELECT * FROM multicenter.quarantine;\n"))
 		  if $session->value("SELECT to_regclass('multicenter.quarantine')") ne '~';
 		check_indexes($member, $entries);
-		check_displaced($member, $entries)
-		  if $session->value("SELECT to_regclass('multicenter.displaced')") ne '~';
 	}
 	return @trouble;
 }
@@ -549,28 +560,6 @@ sub check_indexes
 	{
 		my ($i, $state, $message) = split(/\|/, $line);
 		push(@{ $entries->[$i]{problems} }, "$member->{name}: index check: $message") if $state ne '00000';
-	}
-	return;
-}
-
-# The view shows the rows that the model has displaced, and no others.
-sub check_displaced
-{
-	my ($member, $entries) = @_;
-	my %shown;
-	foreach my $line ($member->{session}->run(
-			"SELECT relation::regclass, key ->> 'id', row ->> 'v' FROM multicenter.displaced;\n"))
-	{
-		my ($table, $key, $v) = split(/\|/, $line);
-		$shown{$table}{$key} = $v;
-	}
-	foreach my $entry (@$entries)
-	{
-		my %displaced = map { ($_ => $entry->{displaced}{$_}{v}) } keys %{ $entry->{displaced} };
-		my ($is, $should) = map { my $of = $_; join(', ', map { "$_ $of->{$_}" } sort keys %$of) }
-		  $shown{ $entry->{table} } || {}, \%displaced;
-		push(@{ $entry->{problems} }, "$member->{name}: the view displaced has ($is), should have ($should)")
-		  if $is ne $should;
 	}
 	return;
 }
