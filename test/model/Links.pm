@@ -111,7 +111,7 @@ sub deliver
 	$self->set_limit($from, $to, $round);
 	$self->resume($from, $to);
 	my $id = $self->{members}[$from]{id};
-	$self->wait_link($from, $to, "(SELECT max(n) FROM model_passed WHERE center = $id) >= $count",
+	$self->wait_link($from, $to, "coalesce((SELECT max(n) FROM model_passed WHERE center = $id), 0) >= $count",
 		"transaction $count in round $round");
 	$self->hold($from, $to);
 	return;
