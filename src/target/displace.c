@@ -340,9 +340,19 @@ decide_displaced(Settlement *settlement, ClashRow *row)
 		return true;
 	}
 	load_displaced(table, row);
-	if (mc_clash_find(&settlement->search, table->write_row, NULL, &clashes) == CLASH_BUSY ||
-		mc_clash_winner(clashes, row) != NULL ||
-		!still_displaced(settlement, row))
+	if (mc_clash_find(&settlement->search, table->write_row, NULL, &clashes) == CLASH_BUSY)
+		return true;
+	if (mc_clash_winner(clashes, row) != NULL)
+	{
+		/*
+		 * A local transaction may have put the key and deleted it again.  The
+		 * note must go while the dead row still says so.
+		 */
+		if (settlement->local)
+			(void) still_displaced(settlement, row);
+		return true;
+	}
+	if (!still_displaced(settlement, row))
 		return true;
 	if (!displace_losers(settlement, clashes, row))
 		return false;
