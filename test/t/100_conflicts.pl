@@ -22,28 +22,7 @@ my ($lisbon, $riga) = make_group([qw(lisbon riga)], setup => q{
 	CREATE TABLE "odd ""name""" ("the key" uuid PRIMARY KEY, "the value" jsonb);
 });
 
-# Shut or open both directions.
-sub pause
-{
-	foreach my $pair ([ $lisbon, $riga ], [ $riga, $lisbon ])
-	{
-		my ($center, $peer) = @$pair;
-		$center->sql(sprintf('SELECT multicenter.link_pause(peer => %s)', Multicenter::Cluster::quote($peer->name)));
-		$center->wait_for_sql(qq{SELECT state = 'paused' AND NOT EXISTS
-			(SELECT FROM multicenter.workers WHERE role = 'receiver') FROM multicenter.lag
-			WHERE direction = 'in' AND peer = '} . $peer->name . q{'});
-	}
-	return;
-}
-
-sub resume
-{
-	$lisbon->sql(q{SELECT multicenter.link_resume(peer => 'riga')});
-	$riga->sql(q{SELECT multicenter.link_resume(peer => 'lisbon', direction => 'in')});
-	wait_streaming($lisbon, $riga);
-	wait_all_applied($lisbon, $riga);
-	return;
-}
+my @links = links_between($lisbon, $riga);
 
 # What a center has recorded since it was last asked.
 my %seen;
@@ -84,10 +63,10 @@ sub conflict
 
 		$first->sql($fill->($case{before})) if $case{before};
 		wait_all_applied($lisbon, $riga);
-		pause();
+		hold_links(@links);
 		$first->sql($fill->($case{first}));
 		$second->sql($fill->($case{second}));
-		resume();
+		release_links(@links);
 
 		foreach my $side ([ $first, 'at_first' ], [ $second, 'at_second' ])
 		{
@@ -230,13 +209,13 @@ identical($lisbon, $riga, 'item');
 $lisbon->sql(q{INSERT INTO two_keys VALUES (1, 'b', 'old');
 	INSERT INTO "odd ""name""" VALUES ('a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '{"a": 1}')});
 wait_applied($lisbon, $riga);
-pause();
+hold_links(@links);
 my $started = $lisbon->sql('SELECT clock_timestamp()');
 $lisbon->sql(q{UPDATE two_keys SET v = 'lisbon'; UPDATE "odd ""name""" SET "the value" = '{"l": [1, null]}'});
 my $xid = $riga->sql(q{BEGIN; UPDATE two_keys SET v = 'riga'; SELECT txid_current(); COMMIT});
 $riga->sql(q{UPDATE "odd ""name""" SET "the value" = NULL});
 my $lsn = $riga->sql('SELECT pg_current_wal_insert_lsn()');
-resume();
+release_links(@links);
 is( $lisbon->sql(
 		qq{SELECT center, peer, conflict_type, resolver, resolution, relation, schema_name, table_name, index_name IS NULL,
 			key, local_row, remote_row, result_row, local_center, remote_center, remote_xid,
@@ -268,10 +247,10 @@ identical($lisbon, $riga, 'item', 'two_keys', '"odd ""name"""');
 # Values that the update did not touch and did not send are the local ones.
 $lisbon->sql(q{INSERT INTO item SELECT 2, 'old', 0, string_agg(md5(i::text), '') FROM generate_series(1, 1000) i});
 wait_applied($lisbon, $riga);
-pause();
+hold_links(@links);
 $lisbon->sql(q{UPDATE item SET v = 'lisbon' WHERE id = 2});
 $riga->sql(q{UPDATE item SET v = 'riga' WHERE id = 2});
-resume();
+release_links(@links);
 identical($lisbon, $riga, 'item');
 is($lisbon->sql('SELECT v, length(big) FROM item WHERE id = 2'), 'riga|32000', 'an unchanged large value stays');
 is($riga->sql(q{SELECT length(remote_row ->> 'big') FROM multicenter.conflicts WHERE key = '{"id": 2}'}), 32000,

@@ -27,27 +27,6 @@ group_join($_, $lisbon) foreach $oslo, $riga;
 wait_ready(@centers);
 my $id = 0;
 
-sub name { return Multicenter::Cluster::quote($_[0]->name) }
-
-# Shut and open the link from one center to another.
-sub pause
-{
-	my ($from, $to) = @_;
-	$to->sql('SELECT multicenter.link_pause(peer => ' . name($from) . ')');
-	$to->wait_for_sql(q{SELECT state = 'paused' AND NOT EXISTS (SELECT FROM multicenter.workers
-		WHERE role = 'receiver' AND peer = } . name($from) . q{) FROM multicenter.lag
-		WHERE direction = 'in' AND peer = } . name($from));
-	return;
-}
-
-sub resume
-{
-	my ($from, $to) = @_;
-	$to->sql('SELECT multicenter.link_resume(peer => ' . name($from) . ')');
-	$to->wait_for_sql(q{SELECT state = 'streaming' FROM multicenter.lag WHERE direction = 'in' AND peer = } . name($from));
-	return;
-}
-
 # Wait until a row has this value.
 sub wait_row
 {
@@ -142,13 +121,12 @@ identical(@centers, 't');
 $id++;
 $lisbon->sql("INSERT INTO t VALUES ($id, 'first')");
 wait_all_applied(@centers);
-pause($lisbon, $oslo);
-pause($oslo, $lisbon);
+hold_links([ $lisbon, $oslo ], [ $oslo, $lisbon ]);
 $lisbon->sql("UPDATE t SET v = 'lisbon' WHERE id = $id");
 $oslo->sql("UPDATE t SET v = 'oslo' WHERE id = $id");
 wait_row($riga, $id, 'oslo');
-resume($lisbon, $oslo);
-resume($oslo, $lisbon);
+release_links([ $lisbon, $oslo ]);
+release_links([ $oslo, $lisbon ]);
 wait_all_applied(@centers);
 is(conflicts($lisbon), qq(update_origin_differs {"id": $id} oslo->lisbon apply_remote), 'concurrent updates conflict at the one writer');
 is(conflicts($oslo), qq(update_origin_differs {"id": $id} lisbon->oslo keep_local), 'and at the other');
@@ -165,7 +143,7 @@ none('a write that has seen both is no conflict');
 # A change overtakes its cause
 #
 
-pause($oslo, $riga);
+hold_links([ $oslo, $riga ]);
 $id++;
 my ($updated, $deleted, $again) = ($id++, $id++, $id);
 $oslo->sql("INSERT INTO t SELECT i, 'oslo' FROM generate_series($updated, $again) i");
@@ -178,22 +156,21 @@ wait_applied($lisbon, $riga);
 is($riga->sql("SELECT id, v FROM t WHERE id BETWEEN $updated AND $again ORDER BY id"), "$updated|lisbon\n$again|again",
 	'changes are applied before their causes');
 none('which is no conflict');
-resume($oslo, $riga);
+release_links([ $oslo, $riga ]);
 wait_all_applied(@centers);
 none('nor is it when the causes arrive');
 identical(@centers, 't');
 
 # A cause that the one which overtook had not seen is a conflict all the same.
-pause($oslo, $riga);
-pause($oslo, $lisbon);
+hold_links([ $oslo, $riga ], [ $oslo, $lisbon ]);
 $id++;
 $oslo->sql("INSERT INTO t VALUES ($id, 'oslo')");
-pause($lisbon, $oslo);
+hold_links([ $lisbon, $oslo ]);
 $lisbon->sql("INSERT INTO t VALUES ($id, 'lisbon')");
 wait_row($riga, $id, 'lisbon');
-resume($oslo, $lisbon);
-resume($lisbon, $oslo);
-resume($oslo, $riga);
+release_links([ $oslo, $lisbon ]);
+release_links([ $lisbon, $oslo ]);
+release_links([ $oslo, $riga ]);
 wait_all_applied(@centers);
 is(conflicts($riga), qq(insert_exists {"id": $id} oslo->lisbon keep_local), 'what was not seen is a conflict');
 conflicts($_) foreach $lisbon, $oslo;
@@ -215,7 +192,7 @@ foreach my $event (sort keys %events)
 	$lisbon->sql("INSERT INTO t VALUES ($mark, 'mark')");
 	wait_row($riga, $mark, 'mark');
 	settle() if $event =~ /target/;
-	pause($lisbon, $riga);
+	hold_links([ $lisbon, $riga ]);
 	$lisbon->sql("UPDATE t SET v = 'lisbon' WHERE id = $before");
 
 	# Seen, and applied behind its start.
@@ -224,26 +201,24 @@ foreach my $event (sort keys %events)
 	wait_row($riga, $within, 'oslo');
 	$lisbon->sql("UPDATE t SET v = 'lisbon' WHERE id = $within") if $event !~ /target/;
 	$events{$event}->($lisbon, $riga);
-	resume($lisbon, $riga);
+	release_links([ $lisbon, $riga ]);
 	wait_streaming(@centers);
 	wait_all_applied(@centers);
 	none("what was seen is no conflict after $event");
 
 	# Not seen, but applied at the origin before the session starts.
-	pause($lisbon, $oslo);
-	pause($oslo, $lisbon);
-	pause($lisbon, $riga);
+	hold_links([ $lisbon, $oslo ], [ $oslo, $lisbon ], [ $lisbon, $riga ]);
 	my $row = $id++;
 	$lisbon->sql("INSERT INTO t VALUES ($row, 'lisbon')");
 	$oslo->sql("INSERT INTO t VALUES ($row, 'oslo')");
 	wait_row($riga, $row, 'oslo');
-	resume($oslo, $lisbon);
+	release_links([ $oslo, $lisbon ]);
 	wait_row($lisbon, $row, 'oslo');
 	my $now = $lisbon->sql('SELECT clock_timestamp()');
 	$lisbon->wait_for_sql("SELECT frontier > '$now' FROM multicenter.horizon_status()");
 	$events{$event}->($lisbon, $riga);
-	resume($lisbon, $oslo);
-	resume($lisbon, $riga);
+	release_links([ $lisbon, $oslo ]);
+	release_links([ $lisbon, $riga ]);
 	wait_streaming(@centers);
 	wait_all_applied(@centers);
 	is(conflicts($riga), qq(insert_exists {"id": $row} lisbon->oslo keep_local), "what was not seen is a conflict after $event");
@@ -257,7 +232,7 @@ foreach my $event (sort keys %events)
 
 my ($low, $high) = ($id + 1, $id + 300);
 $id = $high;
-pause($lisbon, $riga);
+hold_links([ $lisbon, $riga ]);
 $oslo->sql("INSERT INTO t SELECT i, 'oslo' FROM generate_series($low, $high) i");
 wait_row($lisbon, $high, 'oslo');
 $lisbon->sql("DO \$\$ BEGIN FOR i IN $low .. $high LOOP UPDATE t SET v = 'lisbon' WHERE id = i; COMMIT; END LOOP; END \$\$");
@@ -265,7 +240,7 @@ wait_row($oslo, $high, 'lisbon');
 $oslo->sql("DO \$\$ BEGIN FOR i IN $low .. $high LOOP UPDATE t SET v = 'back' WHERE id = i; COMMIT; END LOOP; END \$\$");
 wait_row($riga, $high, 'back');
 promises_of_two();
-resume($lisbon, $riga);
+release_links([ $lisbon, $riga ]);
 wait_all_applied(@centers);
 none('a backlog of rows that have changed hands has no conflict');
 identical(@centers, 't');
@@ -288,14 +263,14 @@ foreach my $center (@centers)
 	my $took = $center->wait_for_sql("SELECT frontier >= '$now' FROM multicenter.horizon_status()");
 	cmp_ok($took, '<', 4, 'the frontier of ' . $center->name . ' passes now within a few heartbeats');
 }
-pause($oslo, $riga);
+hold_links([ $oslo, $riga ]);
 my $stopped = $riga->sql('SELECT frontier FROM multicenter.horizon_status()');
 $lisbon->wait_for_sql("SELECT frontier > '$stopped'::timestamptz + interval '3 s' FROM multicenter.horizon_status()");
 my $later = $riga->sql('SELECT frontier FROM multicenter.horizon_status()');
 $riga->wait_for_sql("SELECT frontier >= '$later' FROM multicenter.horizon_status()");
 cmp_ok($riga->sql("SELECT extract(epoch FROM frontier - '$stopped') FROM multicenter.horizon_status()"), '<', 1.5,
 	'the frontier does not pass a peer that is cut off');
-resume($oslo, $riga);
+release_links([ $oslo, $riga ]);
 $riga->wait_for_sql("SELECT frontier > '$stopped'::timestamptz + interval '3 s' FROM multicenter.horizon_status()");
 pass('and goes on when it is back');
 
@@ -307,12 +282,11 @@ $clock->set(5);
 hand_over(31, 60);
 wait_all_applied(@centers);
 none('a row that changes hands between centers with different clocks is no conflict either');
-pause($lisbon, $oslo);
-pause($oslo, $lisbon);
+hold_links([ $lisbon, $oslo ], [ $oslo, $lisbon ]);
 $lisbon->sql("UPDATE t SET v = 'lisbon' WHERE id = 0");
 $oslo->sql("UPDATE t SET v = 'oslo' WHERE id = 0");
-resume($lisbon, $oslo);
-resume($oslo, $lisbon);
+release_links([ $lisbon, $oslo ]);
+release_links([ $oslo, $lisbon ]);
 wait_all_applied(@centers);
 like(conflicts($_), qr/^update_origin_differs \{"id": 0\} [^,]+$/, 'concurrent writes are a conflict at ' . $_->name) foreach @centers;
 identical(@centers, 't');

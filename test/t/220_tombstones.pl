@@ -25,25 +25,6 @@ my @centers = make_group([qw(lisbon oslo riga)], databases => 1, setup => q{
 my ($lisbon, $oslo, $riga) = @centers;
 my %center = (a => $lisbon, b => $oslo, c => $riga);
 
-# Shut or open the link from one center to another.
-sub pause
-{
-	my ($from, $to) = @_;
-	$to->sql("SELECT multicenter.link_pause('$from->{name}')");
-	$to->wait_for_sql("SELECT state = 'paused' AND NOT EXISTS (SELECT FROM multicenter.workers
-		WHERE role = 'receiver' AND peer = '$from->{name}') FROM multicenter.lag
-		WHERE direction = 'in' AND peer = '$from->{name}'");
-	return;
-}
-
-sub resume
-{
-	my ($from, $to) = @_;
-	$to->sql("SELECT multicenter.link_resume('$from->{name}')");
-	wait_applied($from, $to);
-	return;
-}
-
 # Every schedule: steps in the order of time, each at one center, and what is
 # left in the end.  :k is its key, and there are rows with 'old' before.  With
 # "seen", what a writes has arrived at b when b writes, but not at c, and the
@@ -104,7 +85,7 @@ sub run_schedules
 
 	my @shut = ([ $lisbon, $riga ], [ $oslo, $riga ]);
 	push(@shut, [ $lisbon, $oslo ], [ $oslo, $lisbon ], [ $riga, $lisbon ], [ $riga, $oslo ]) unless $seen;
-	pause(@$_) foreach @shut;
+	hold_links(@shut);
 
 	# Step by step: of all schedules the first, then of all the second, ...
 	while (grep { @$_ } values %rest)
@@ -121,10 +102,10 @@ sub run_schedules
 		wait_all_applied($lisbon, $oslo) if $seen;
 	}
 
-	resume($_, $riga) foreach @order;
+	release_links([ $_, $riga ]) foreach @order;
 	foreach my $link (@shut)
 	{
-		resume(@$link) unless $link->[1] == $riga;
+		release_links($link) unless $link->[1] == $riga;
 	}
 	wait_all_applied(@centers);
 	my $how = join(' before ', map { $_->name } @order);
@@ -153,16 +134,15 @@ is($riga->sql(q{SELECT count(*) > 0 FROM multicenter.conflicts WHERE conflict_ty
 #
 # Keys that are equal but do not look so, and keys of several columns.
 #
-pause($lisbon, $riga);
-pause($oslo, $riga);
+hold_links([ $lisbon, $riga ], [ $oslo, $riga ]);
 $lisbon->sql(q{INSERT INTO odd VALUES (1.50, 'x', 'late'), (2, 'x', 'late'), (1.5, 'y', 'late')});
 wait_applied($lisbon, $oslo);
 $oslo->sql(q{UPDATE odd SET a = 1.5000 WHERE b = 'x' AND a = 1.5; DELETE FROM odd WHERE b = 'x'});
 wait_applied($oslo, $lisbon);
-resume($oslo, $riga);
+release_links([ $oslo, $riga ]);
 is( $riga->sql(q{SELECT kind, key ->> 'a', key ->> 'b' FROM multicenter.key_note WHERE relation = 'odd'::regclass}),
 	't|2|x', 'a delete of a row that was never here is noted, one of a row that is here is not');
-resume($lisbon, $riga);
+release_links([ $lisbon, $riga ]);
 identical(@centers, 'odd');
 is($riga->sql('SELECT a, b FROM odd'), '1.5|y', 'equal keys are one key');
 
@@ -174,8 +154,7 @@ is($riga->sql('SELECT a, b FROM odd'), '1.5|y', 'equal keys are one key');
 #
 $lisbon->sql('INSERT INTO hot SELECT i, 0, 0 FROM generate_series(1, 8) i');
 wait_all_applied(@centers);
-pause($lisbon, $riga);
-pause($riga, $lisbon);
+hold_links([ $lisbon, $riga ], [ $riga, $lisbon ]);
 $lisbon->sql('UPDATE hot SET v = 1');
 $riga->sql('UPDATE hot SET w = w + 1 WHERE id IN (5, 6)') foreach 1 .. 5;
 
@@ -197,41 +176,11 @@ foreach my $database ($riga->sql('SELECT datname FROM pg_database WHERE datallow
 }
 $riga->sql('CHECKPOINT');
 $lisbon->sql(q{INSERT INTO hot VALUES (9, 9, 9)});
-resume($lisbon, $riga);
+release_links([ $lisbon, $riga ]);
 is($riga->sql(q{SELECT string_agg(id::text, ' ' ORDER BY id) FROM hot}), '9 80', 'nothing makes riga forget a delete');
-resume($riga, $lisbon);
+release_links([ $riga, $lisbon ]);
 wait_all_applied(@centers);
 identical(@centers, 'hot');
-
-#
-# A hot row: four sessions update it at oslo while updates of it arrive from
-# lisbon.  A lookup that misses the row for a moment would lose one of them.
-#
-$lisbon->sql(q{
-	CREATE TABLE counter (id int PRIMARY KEY, n bigint NOT NULL, filler text) WITH (fillfactor = 50);
-	INSERT INTO counter VALUES (1, 0, '');
-	CREATE INDEX ON counter (filler)});
-$_->sql(q{CREATE TABLE counter (id int PRIMARY KEY, n bigint NOT NULL, filler text) WITH (fillfactor = 50);
-	CREATE INDEX ON counter (filler)}) foreach ($oslo, $riga);
-wait_all_applied(@centers);
-my %before = map { $_->name => $_->sql(q{SELECT count(*) FROM multicenter.conflicts
-	WHERE conflict_type IN ('update_missing', 'update_deleted', 'insert_exists')}) } @centers;
-# Some of the updates are not HOT, so that the row moves in the index too.
-my @loads = (
-	start_load($oslo, "UPDATE counter SET n = n + 1, filler = CASE WHEN n % 4 = 0 THEN n::text ELSE filler END WHERE id = 1;\n" x 20,
-		clients => 4, transactions => 625),
-	start_load($lisbon, "UPDATE counter SET n = n + 1, filler = CASE WHEN n % 4 = 0 THEN n::text ELSE filler END WHERE id = 1;\n" x 20,
-		clients => 1, transactions => 2500));
-like(finish_load($_), qr{actually processed: (\d+)/\1\s}, 'a load of the hot row has run to its end') foreach @loads;
-wait_all_applied(@centers);
-identical(@centers, 'counter');
-foreach my $center (@centers)
-{
-	is( $center->sql(q{SELECT count(*) FROM multicenter.conflicts
-			WHERE conflict_type IN ('update_missing', 'update_deleted', 'insert_exists')}),
-		$before{ $center->name }, "the hot row was there for every update: $center->{name}");
-}
-is($lisbon->sql('SELECT count(*) FROM counter'), 1, 'and is one row');
 
 #
 # The horizon follows the frontier: with healthy peers it is never older than
@@ -271,7 +220,7 @@ pass('but not for long');
 #
 $riga->append_conf("multicenter.dead_row_retention = '3s'");
 $riga->reload;
-pause($lisbon, $riga);
+hold_links([ $lisbon, $riga ]);
 $riga->sql('DELETE FROM item WHERE id = 10; UPDATE item SET v = v');
 $riga->wait_for_sql(q{SELECT forgotten_until IS NOT NULL AND retention_ended FROM multicenter.horizon});
 is($riga->sql(q{SELECT frontier < clock_timestamp() - interval '2 s' FROM multicenter.horizon}), 't',
@@ -284,7 +233,7 @@ my $forgotten = $riga->sql('SELECT forgotten_until FROM multicenter.horizon');
 $riga->restart;
 $riga->wait_for_sql(qq{SELECT forgotten_until >= '$forgotten' FROM multicenter.horizon});
 pass('what may be forgotten is known after a restart');
-resume($lisbon, $riga);
+release_links([ $lisbon, $riga ]);
 wait_streaming(@centers);
 wait_all_applied(@centers);
 $riga->wait_for_sql('SELECT NOT retention_ended AND waits_for IS NULL FROM multicenter.horizon');

@@ -27,31 +27,7 @@ my ($lisbon, $oslo, $riga) = make_group([qw(lisbon oslo riga)], databases => 1, 
 });
 my @centers = ($lisbon, $oslo, $riga);
 my %by_name = map { $_->name => $_ } @centers;
-my @links = map { my $to = $_; map { [ $_, $to ] } grep { $_ != $to } @centers } @centers;
-
-# Shut the links [from, to], or open them.
-sub pause
-{
-	my (@pairs) = @_;
-	$_->[1]->sql(sprintf(q{SELECT multicenter.link_pause(peer => %s, direction => 'in')},
-		Multicenter::Cluster::quote($_->[0]->name)))
-	  foreach @pairs;
-	$_->[1]->wait_for_sql(qq{SELECT state = 'paused' AND NOT EXISTS
-		(SELECT FROM multicenter.workers WHERE role = 'receiver' AND peer = '} . $_->[0]->name . q{')
-		FROM multicenter.lag WHERE direction = 'in' AND peer = '} . $_->[0]->name . q{'})
-	  foreach @pairs;
-	return;
-}
-
-sub resume
-{
-	my (@pairs) = @_;
-	$_->[1]->sql(sprintf(q{SELECT multicenter.link_resume(peer => %s, direction => 'in')},
-		Multicenter::Cluster::quote($_->[0]->name)))
-	  foreach @pairs;
-	wait_applied(@$_) foreach @pairs;
-	return;
-}
+my @links = links_between(@centers);
 
 # All rows of a table, in one line.
 sub rows
@@ -74,22 +50,22 @@ sub converges
 
 		$lisbon->sql($case{setup});
 		wait_all_applied(@centers);
-		pause(@links);
+		hold_links(@links);
 		foreach my $step (@{ $case{steps} })
 		{
 			my ($from, $what) = @$step;
 			if ($by_name{$what})
 			{
 				my $pair = [ $by_name{$from}, $by_name{$what} ];
-				resume($pair);
-				pause($pair);
+				release_links($pair);
+				hold_links($pair);
 			}
 			else
 			{
 				$by_name{$from}->sql($what);
 			}
 		}
-		resume($_) foreach @order;
+		release_links($_) foreach @order;
 		wait_all_applied(@centers);
 		foreach my $table (sort keys %{ $case{left} })
 		{
@@ -276,10 +252,10 @@ foreach my $sql ('SELECT * FROM multicenter.truncation', 'DELETE FROM multicente
 $lisbon->sql("INSERT INTO counted (v) SELECT 'old' FROM generate_series(1, 5)");
 wait_all_applied(@centers);
 $riga->sql("SELECT setval('counted_id_seq', 100)");
-pause(@links);
+hold_links(@links);
 $lisbon->sql('TRUNCATE counted RESTART IDENTITY');
 $riga->sql("INSERT INTO counted (v) VALUES ('newer')");
-resume(@links);
+release_links(@links);
 wait_all_applied(@centers);
 is(rows($_, 'counted'), '101|newer', 'the newer row is left in ' . $_->name) foreach @centers;
 is($riga->sql("SELECT nextval('counted_id_seq')"), 1, 'the sequence has restarted, although a row has stayed');

@@ -34,29 +34,7 @@ my @centers = make_group([qw(lisbon oslo riga)], databases => 1, setup => q{
 my ($lisbon, $oslo, $riga) = @centers;
 my %center = (a => $lisbon, b => $oslo, c => $riga);
 
-# Shut or open the link from one center to another.
-sub pause
-{
-	my ($from, $to) = @_;
-	$to->sql("SELECT multicenter.link_pause('$from->{name}')");
-	$to->wait_for_sql("SELECT state = 'paused' AND NOT EXISTS (SELECT FROM multicenter.workers
-		WHERE role = 'receiver' AND peer = '$from->{name}') FROM multicenter.lag
-		WHERE direction = 'in' AND peer = '$from->{name}'");
-	return;
-}
-
-sub resume
-{
-	my ($from, $to) = @_;
-	$to->sql("SELECT multicenter.link_resume('$from->{name}')");
-	wait_applied($from, $to);
-	return;
-}
-
-my @links = map { my $from = $_; map { [ $from, $_ ] } grep { $_ != $from } @centers } @centers;
-
-sub pause_all  { pause(@$_) foreach @links; return }
-sub resume_all { resume(@$_) foreach @_ ? @_ : @links; return }
+my @links = links_between(@centers);
 
 # No index may hold a value twice, whatever it says itself.
 sub no_duplicates
@@ -211,7 +189,7 @@ sub run_schedules
 		$left{$name} = [ @{ $schedule{$name}[0] } ];
 		$next_base += 100;
 	}
-	pause_all();
+	hold_links(@links);
 	while (grep { @$_ } values %left)
 	{
 		foreach my $name (sort keys %left)
@@ -226,8 +204,8 @@ sub run_schedules
 				$center{$at}->sql("BEGIN; $sql; COMMIT");
 			}
 		}
-		resume_all(@opening);
-		pause_all() if grep { @$_ } values %left;
+		release_links($_) foreach @opening;
+		hold_links(@links) if grep { @$_ } values %left;
 	}
 	foreach my $name (sort keys %schedule)
 	{
@@ -284,11 +262,11 @@ is( $riga->sql(q{SELECT relation, key, "row" ->> 'v', center, displaced_by, vers
 	foreach my $round (1 .. 3)
 	{
 		my $base = 20000 + 1000 * $round;
-		pause_all();
+		hold_links(@links);
 		$lisbon->sql("INSERT INTO item SELECT $base + i, $base + i, NULL, 'lisbon' FROM generate_series(1, 300) i ORDER BY i");
 		$oslo->sql("INSERT INTO item SELECT $base + 300 + i, $base + i, NULL, 'oslo' FROM generate_series(1, 300) i ORDER BY i DESC");
-		$riga->sql("SELECT multicenter.link_resume('$_->{name}')") foreach ($lisbon, $oslo);
-		resume_all();
+		release_links([ $lisbon, $riga ], [ $oslo, $riga ]);
+		release_links(@links);
 		foreach my $center (@centers)
 		{
 			is( $center->sql("SELECT v, count(*), count(DISTINCT u) FROM item WHERE id BETWEEN $base AND $base + 999 GROUP BY v"),
@@ -346,7 +324,7 @@ sub oracle
 my $seeds = $ENV{MULTICENTER_UNIQUE_SEEDS} || 20;
 my $first_seed = $ENV{MULTICENTER_UNIQUE_FIRST} || 1;
 my $wrong = 0;
-pause_all();
+hold_links(@links);
 my %open = map { ("@$_[0]->{name}-@$_[1]->{name}" => 0) } @links;
 my @log;
 my @story;
@@ -369,12 +347,12 @@ foreach my $seed ($first_seed .. $first_seed + $seeds - 1)
 		push(@log, map { [ split(/\|/, $_, -1) ] } grep { length } split(/\n/, $out)) if $rc == 0;
 		next if rand() > 0.25;
 		my $link = $links[ int rand @links ];
-		resume(@$link);
-		pause(@$link);
+		release_links($link);
+		hold_links($link);
 		push(@story, "$seed: $link->[0]->{name} -> $link->[1]->{name}");
 	}
 }
-resume_all(sort { rand() <=> 0.5 } @links);
+release_links($_) foreach sort { rand() <=> 0.5 } @links;
 my $expected = oracle(\@log);
 foreach my $center (@centers)
 {

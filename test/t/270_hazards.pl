@@ -43,25 +43,6 @@ my @centers = make_group([qw(lisbon oslo riga)], databases => 1, setup => q{
 my ($lisbon, $oslo, $riga) = @centers;
 my %center = (a => $lisbon, b => $oslo, c => $riga);
 
-# Shut or open the link from one center to another.
-sub pause
-{
-	my ($from, $to) = @_;
-	$to->sql("SELECT multicenter.link_pause('$from->{name}')");
-	$to->wait_for_sql("SELECT state = 'paused' AND NOT EXISTS (SELECT FROM multicenter.workers
-		WHERE role = 'receiver' AND peer = '$from->{name}') FROM multicenter.lag
-		WHERE direction = 'in' AND peer = '$from->{name}'");
-	return;
-}
-
-sub resume
-{
-	my ($from, $to) = @_;
-	$to->sql("SELECT multicenter.link_resume('$from->{name}')");
-	wait_applied($from, $to);
-	return;
-}
-
 # Every schedule: what is there before, the writes in the order of time, each
 # at one center, what is left, of which rows that lost the history must tell,
 # and which keys are displaced.  KEY + n is written :kn, values are made from
@@ -242,7 +223,7 @@ sub check_schedule
 
 # Run all schedules of a kind.  Links are opened in this order: if it is
 # turned round, every center gets the two others in the other order.
-my @links = map { my $from = $_; map { [ $from, $_ ] } grep { $_ != $from } @centers } @centers;
+my @links = links_between(@centers);
 my $base = 1000;
 sub run_schedules
 {
@@ -258,7 +239,7 @@ sub run_schedules
 	}
 	$lisbon->sql(join(';', map { filled($schedule{$_}{before} // '', $base{$_}) } @names));
 	wait_all_applied(@centers);
-	pause(@$_) foreach @shut;
+	hold_links(@shut);
 
 	# Step by step: of all schedules the first, then of all the second, ...
 	while (grep { @$_ } values %rest)
@@ -271,7 +252,7 @@ sub run_schedules
 		wait_all_applied($lisbon, $oslo) if $seen;
 	}
 
-	resume(@$_) foreach @shut;
+	release_links($_) foreach @shut;
 	wait_all_applied(@centers);
 	foreach my $name (@names)
 	{

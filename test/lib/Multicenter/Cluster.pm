@@ -32,6 +32,7 @@ use Time::HiRes qw(time usleep);
 
 our @EXPORT = qw(
   new_center make_group group_create group_join
+  links_between hold_links release_links
   poll wait_applied wait_all_applied wait_streaming wait_ready wait_conflicts
   identical table_state start_load finish_load free_port signal_pid
 );
@@ -321,6 +322,37 @@ sub link_state
 {
 	my ($self, $peer) = @_;
 	return $self->sql("SELECT state FROM multicenter.lag WHERE direction = 'in' AND peer = '" . $peer->name . "'");
+}
+
+# All links between these centers.  A link is a pair: [ from, to ].
+sub links_between
+{
+	my (@centers) = @_;
+	return map { my $from = $_; map { [ $from, $_ ] } grep { $_ != $from } @centers } @centers;
+}
+
+# Hold links: when this returns nothing comes through them any more.
+sub hold_links
+{
+	my (@links) = @_;
+	$_->[1]->sql(sprintf('SELECT multicenter.link_pause(peer => %s)', quote($_->[0]->name))) foreach @links;
+	foreach my $link (@links)
+	{
+		my $peer = quote($link->[0]->name);
+		$link->[1]->wait_for_sql("SELECT state = 'paused' AND NOT EXISTS (SELECT FROM multicenter.workers
+			WHERE role = 'receiver' AND peer = $peer) FROM multicenter.lag WHERE direction = 'in' AND peer = $peer");
+	}
+	return;
+}
+
+# Release links, all at once, and wait for what they have held back.  Whoever
+# wants to say what arrives first releases one after the other.
+sub release_links
+{
+	my (@links) = @_;
+	$_->[1]->sql(sprintf('SELECT multicenter.link_resume(peer => %s)', quote($_->[0]->name))) foreach @links;
+	wait_applied(@$_) foreach @links;
+	return;
 }
 
 # All that is known of the links, for a failure's diagnosis.
