@@ -298,6 +298,14 @@ move_is_due(TransactionId xid, TimestampTz now)
 		(distance >= SMALL_MOVE || is_due(last_move, now, SMALL_MOVE_MS));
 }
 
+/* Forget samples up to this one. */
+static void
+drop_samples(int number)
+{
+	nsamples -= number + 1;
+	memmove(samples, samples + number + 1, sizeof(Sample) * nsamples);
+}
+
 /* Move the horizon to a sample; given_up: a peer may still need what goes. */
 static void
 move_to(int number, bool given_up, TimestampTz now)
@@ -313,8 +321,7 @@ move_to(int number, bool given_up, TimestampTz now)
 	publish(sample.xid, sample.floor, forgotten, sample.at);
 	current_xid = sample.xid;
 	last_move = now;
-	nsamples -= number + 1;
-	memmove(samples, samples + number + 1, sizeof(Sample) * nsamples);
+	drop_samples(number);
 }
 
 /*
@@ -343,12 +350,18 @@ follow(TimestampTz frontier, TimestampTz now)
 	int64		retention = (int64) mc_dead_row_retention_s * USECS_PER_SEC;
 	int			number = newest_sample(frontier, 0);
 
+	/* A sample that moves nothing must not keep the retention from ending. */
+	if (number >= 0 && !TransactionIdPrecedes(current_xid, samples[number].xid))
+	{
+		pg_atomic_write_u64(&database->horizon_at, (uint64) samples[number].at);
+		drop_samples(number);
+		number = -1;
+	}
+
 	if (number >= 0)
 	{
 		if (move_is_due(samples[number].xid, now))
 			move_to(number, false, now);
-		else if (!TransactionIdPrecedes(current_xid, samples[number].xid))
-			pg_atomic_write_u64(&database->horizon_at, (uint64) samples[number].at);
 	}
 	else if (nsamples > 0 && samples[0].at < now - retention)
 	{
