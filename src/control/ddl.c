@@ -551,11 +551,21 @@ try_command(const SchemaChange *change)
 	}
 	PG_CATCH();
 	{
-		if (!OidIsValid(wants_rewrite))
-			PG_RE_THROW();
+		ErrorData  *error;
+
+		/*
+		 * Our caller may catch it too, and would then roll back this
+		 * subtransaction instead of its own.
+		 */
 		MemoryContextSwitchTo(caller_context);
+		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller_context);
+		CurrentResourceOwner = caller_owner;
+		if (!OidIsValid(wants_rewrite))
+			ReThrowError(error);
+		FreeErrorData(error);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller_context);
