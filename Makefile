@@ -19,10 +19,12 @@ SHLIB_LINK_INTERNAL = $(libpq)
 SHLIB_LINK = -lpq
 
 REGRESS      = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
-REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_regress --temp-config=$(srcdir)/test/test.conf
+TEST_CONF    = --temp-config=$(srcdir)/test/test.conf \
+	$(if $(filter 15 16 17,$(MAJORVERSION)),,--temp-config=$(srcdir)/test/test-18.conf)
+REGRESS_OPTS = --temp-instance=$(CURDIR)/tmp_regress $(TEST_CONF)
 ISOLATION      = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --outputdir=$(CURDIR)/tmp_isolation \
-	--temp-instance=$(CURDIR)/tmp_isolation/instance --temp-config=$(srcdir)/test/test.conf
+	--temp-instance=$(CURDIR)/tmp_isolation/instance $(TEST_CONF)
 # The isolation tester makes no more than one level of directories.
 REGRESS_PREP = tmp_isolation
 TAP_TESTS    = 1

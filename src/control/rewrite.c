@@ -28,7 +28,9 @@
  *	  when the coordinator is parted by force.
  *
  *	  Apply is not kept from writing.  A session that meets the fence gets an
- *	  error and does not wait: it may have locks that the draining needs.
+ *	  error and does not wait: it may have locks that the draining needs.  Only
+ *	  the session that has rewritten the table waits for the end, which needs
+ *	  nothing any more than the manager.
  *
  *-------------------------------------------------------------------------
  */
@@ -65,6 +67,10 @@
 
 #include "compat.h"
 
+/* How long a session that has rewritten a table waits for its fence to go. */
+#define RELEASE_MS			5000
+#define RELEASE_POLL_MS		5
+
 /* What a message says; see above. */
 typedef enum FenceStep
 {
@@ -99,6 +105,13 @@ static List *standing = NIL;
 
 /* Has the current transaction asked for a fence? */
 static bool has_request = false;
+
+/*
+ * The table of the fence that the last such transaction of this session had,
+ * and until when that may still stand.
+ */
+static Oid	released = InvalidOid;
+static TimestampTz released_until = 0;
 
 /* ---- messages ---- */
 
@@ -247,6 +260,15 @@ read_fences(void)
 	return fences;
 }
 
+/* The table of a fence; InvalidOid: there is none of that name here. */
+static Oid
+fenced_table(const Fence *fence)
+{
+	Oid			schema = get_namespace_oid(fence->schema, true);
+
+	return OidIsValid(schema) ? get_relname_relid(fence->table, schema) : InvalidOid;
+}
+
 /* Called by the applier: a peer has sent a step. */
 static void
 apply_step(RemoteTransaction *transaction, const char *content, uint32 len)
@@ -268,34 +290,43 @@ apply_step(RemoteTransaction *transaction, const char *content, uint32 len)
 
 /* ---- the gate of the fence ---- */
 
+/* All fences, in a session whose user may not look at them. */
+static List *
+read_fences_as_owner(void)
+{
+	List	   *fences;
+	Oid			userid;
+	int			sec_context;
+
+	GetUserIdAndSecContext(&userid, &sec_context);
+	SetUserIdAndSecContext(mc_registry_owner(),
+						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	fences = read_fences();
+	SetUserIdAndSecContext(userid, sec_context);
+	return fences;
+}
+
 /* Is the table, or one that it is a partition of, in the table of fences? */
 static bool
 is_in_table(Oid relid)
 {
 	List	   *relids = list_make1_oid(relid);
-	bool		found = false;
-	Oid			userid;
-	int			sec_context;
 	ListCell   *lc;
 
 	if (get_rel_relispartition(relid))
 		relids = list_concat(relids, get_partition_ancestors(relid));
-	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(mc_registry_owner(),
-						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	foreach(lc, read_fences())
+	foreach(lc, read_fences_as_owner())
 	{
-		Fence	   *fence = lfirst(lc);
-		Oid			schema = get_namespace_oid(fence->schema, true);
-
-		found |= OidIsValid(schema) &&
-			list_member_oid(relids, get_relname_relid(fence->table, schema));
+		if (list_member_oid(relids, fenced_table(lfirst(lc))))
+			return true;
 	}
-	SetUserIdAndSecContext(userid, sec_context);
-	return found;
+	return false;
 }
 
-/* Is the table fenced here?  As the manager has put it up, or is about to. */
+/*
+ * Is the table fenced here?  As the manager has put it up, or is about to; but
+ * not if it is only about to take down the last one.
+ */
 static bool
 is_fenced(Oid relid)
 {
@@ -304,23 +335,11 @@ is_fenced(Oid relid)
 		case FENCE_NONE:
 			return false;
 		case FENCE_STANDS:
-			return true;
+			return read_fences_as_owner() != NIL;
 		case FENCE_UNKNOWN:
 			break;
 	}
 	return is_in_table(relid);
-}
-
-void
-mc_rewrite_check_write(Oid relid)
-{
-	if (!is_fenced(relid))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-			 errmsg("cannot write to table \"%s\" while it is being rewritten on all centers",
-					get_rel_name(relid)),
-			 errhint("Run the transaction again when multicenter.replicate_ddl() has finished.")));
 }
 
 /* The table by which a fence is known: the root of a partition. */
@@ -330,6 +349,41 @@ fenced_as(Oid relid)
 	if (!get_rel_relispartition(relid))
 		return relid;
 	return llast_oid(get_partition_ancestors(relid));
+}
+
+/*
+ * This session has rewritten the table just now: wait until the manager has
+ * taken down the fence, for which it needs nothing that we could have.  Returns
+ * false if the table is fenced for another reason.
+ */
+static bool
+wait_for_release(Oid relid)
+{
+	if (!OidIsValid(released) || fenced_as(relid) != released)
+		return false;
+	while (is_fenced(relid))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (GetCurrentTimestamp() > released_until)
+			return false;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 RELEASE_POLL_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+	}
+	released = InvalidOid;
+	return true;
+}
+
+void
+mc_rewrite_check_write(Oid relid)
+{
+	if (!is_fenced(relid) || wait_for_release(relid))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("cannot write to table \"%s\" while it is being rewritten on all centers",
+					get_rel_name(relid)),
+			 errhint("Run the transaction again when multicenter.replicate_ddl() has finished.")));
 }
 
 /* Has this transaction got a fence around the table?  Not somebody else. */
@@ -347,15 +401,17 @@ void
 mc_rewrite_check(Oid relid, int reason)
 {
 	/* A value that each center computes for itself may differ. */
-	if (!mc_ddl_is_running() ||
-		(reason & ~(AT_REWRITE_COLUMN_REWRITE | AT_REWRITE_ACCESS_METHOD)) != 0)
+	bool		can_travel =
+	(reason & ~(AT_REWRITE_COLUMN_REWRITE | AT_REWRITE_ACCESS_METHOD)) == 0;
+
+	if (!mc_ddl_is_running() || !can_travel)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot rewrite table \"%s\"", get_rel_name(relid)),
 				 errdetail("A rewrite would give all its rows a new version, which would win over newer changes of other centers."),
-				 mc_ddl_is_running() ?
-				 errhint("Add a new column without a volatile default, fill it in batches, and then drop the old one.") :
-				 errhint("Change the type of a column with multicenter.replicate_ddl(), which rewrites the table on all centers at once.")));
+				 can_travel ?
+				 errhint("Change the type of a column with multicenter.replicate_ddl(), which rewrites the table on all centers at once.") :
+				 errhint("Add a new column without a volatile default, fill it in batches, and then drop the old one.")));
 	if (mc_ddl_is_applied() ? is_fenced(relid) : is_granted(relid))
 		return;
 	mc_ddl_want_rewrite(relid);
@@ -371,6 +427,8 @@ mc_rewrite_check(Oid relid, int reason)
 static void
 transaction_ends(XactEvent event, void *arg)
 {
+	FenceRequest request;
+
 	if (!has_request ||
 		(event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
 		 event != XACT_EVENT_PRE_PREPARE))
@@ -379,6 +437,9 @@ transaction_ends(XactEvent event, void *arg)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot PREPARE a transaction that has rewritten a replicated table")));
+	mc_fence_requested(MyDatabaseId, &request);
+	released = request.relid;
+	released_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RELEASE_MS);
 	has_request = false;
 	mc_fence_request(MyDatabaseId, 0, InvalidOid);
 }
@@ -490,6 +551,7 @@ publish_fences(void)
 										find_all_inheritors(fence->relid, NoLock, NULL));
 	}
 	mc_fence_publish(MyDatabaseId, relids);
+	list_free(relids);
 }
 
 /* Who has written to the table, or to a partition of it, and may do so again? */
@@ -497,7 +559,8 @@ static VirtualTransactionId *
 find_writers(Oid relid, CenterId coordinator, CenterId our_id)
 {
 	FenceRequest request;
-	VirtualTransactionId *all = palloc(sizeof(VirtualTransactionId));
+	VirtualTransactionId *all = MemoryContextAlloc(TopMemoryContext,
+												   sizeof(VirtualTransactionId));
 	int			nall = 0;
 	ListCell   *lc;
 
@@ -521,30 +584,55 @@ find_writers(Oid relid, CenterId coordinator, CenterId our_id)
 				!VirtualTransactionIdEquals(some[i], request.session))
 				all[nall++] = some[i];
 		}
+		pfree(some);			/* has room for all sessions */
 	}
 	SetInvalidVirtualTransactionId(all[nall]);
 	return all;
 }
 
-/* Put up a fence; only then see who is inside. */
+/*
+ * Put up the fences that do not stand yet; only then see who is inside.  All
+ * at once, because those of a manager before us stand already, for sessions.
+ */
 static void
-put_up(const Fence *fence, Oid relid, CenterId our_id)
+put_up(List *fences, CenterId our_id)
 {
-	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-	StandingFence *entry = palloc0(sizeof(StandingFence));
+	bool		changed = false;
+	ListCell   *lc;
 
-	entry->coordinator = fence->coordinator;
-	entry->token = fence->token;
-	entry->relid = relid;
-	standing = lappend(standing, entry);
+	foreach(lc, fences)
+	{
+		const Fence *fence = lfirst(lc);
+		Oid			relid = fenced_table(fence);
+		MemoryContext caller;
+		StandingFence *entry;
+
+		if (!OidIsValid(relid) || find_standing(fence) != NULL)
+			continue;
+		caller = MemoryContextSwitchTo(TopMemoryContext);
+		entry = palloc0(sizeof(StandingFence));
+		entry->coordinator = fence->coordinator;
+		entry->token = fence->token;
+		entry->relid = relid;
+		standing = lappend(standing, entry);
+		MemoryContextSwitchTo(caller);
+		changed = true;
+	}
+	if (!changed)
+		return;
 	publish_fences();
 
 	/*
-	 * A session that has passed the fence before it stood holds its lock on
-	 * the table since before it looked.
+	 * A session that has passed a fence before it stood holds its lock on the
+	 * table since before it looked.
 	 */
-	entry->writers = find_writers(relid, fence->coordinator, our_id);
-	MemoryContextSwitchTo(caller);
+	foreach(lc, standing)
+	{
+		StandingFence *entry = lfirst(lc);
+
+		if (entry->writers == NULL)
+			entry->writers = find_writers(entry->relid, entry->coordinator, our_id);
+	}
 }
 
 /* Take down fences whose rows are gone. */
@@ -552,7 +640,7 @@ static void
 take_down(List *fences)
 {
 	List	   *kept = NIL;
-	bool		changed = false;
+	int			before = list_length(standing);
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 	ListCell   *lc;
 
@@ -575,14 +663,13 @@ take_down(List *fences)
 		{
 			pfree(entry->writers);
 			pfree(entry);
-			changed = true;
 		}
 	}
 	list_free(standing);
 	standing = kept;
-	if (changed)
-		publish_fences();
 	MemoryContextSwitchTo(caller);
+	if (list_length(kept) != before)
+		publish_fences();
 }
 
 /* Have all transactions ended that had written before the fence stood? */
@@ -648,10 +735,6 @@ static void
 advance(Fence *fence, List *fences, CenterId our_id, List *centers)
 {
 	StandingFence *entry = find_standing(fence);
-	Oid			schema = get_namespace_oid(fence->schema, true);
-	Oid			relid = OidIsValid(schema) ?
-	get_relname_relid(fence->table, schema) : InvalidOid;
-
 	FenceRequest request;
 
 	mc_fence_requested(MyDatabaseId, &request);
@@ -666,9 +749,7 @@ advance(Fence *fence, List *fences, CenterId our_id, List *centers)
 		record_step(STEP_END, fence, our_id);
 		return;
 	}
-	if (entry == NULL && OidIsValid(relid))
-		put_up(fence, relid, our_id);
-	else if (!list_member_int(fence->fenced, our_id))
+	if (!list_member_int(fence->fenced, our_id))
 	{
 		if (entry == NULL || writers_have_ended(entry))
 			take_step(STEP_FENCED, fence, our_id);
@@ -722,6 +803,7 @@ mc_rewrite_work(CenterId our_id, List *centers, bool look)
 		announced = request.token;
 	}
 	take_down(fences);
+	put_up(fences, our_id);
 	foreach(lc, fences)
 		advance(lfirst(lc), fences, our_id, centers);
 	if (fences == NIL)

@@ -14,11 +14,31 @@
 
 #include "compat.h"
 
+/* Is a table in the array, as it is at one moment? */
+static bool
+is_listed(SharedFences *fences, Oid relid)
+{
+	uint32		changes = pg_atomic_read_u32(&fences->changes);
+	uint32		count;
+
+	pg_read_barrier();
+	count = pg_atomic_read_u32(&fences->count);
+	if (count > MC_MAX_FENCED)
+		return true;
+	pg_read_barrier();
+	for (uint32 i = 0; i < count; i++)
+		if (fences->relids[i] == relid)
+			return true;
+
+	/* While the array is changed, all tables count as fenced. */
+	pg_read_barrier();
+	return pg_atomic_read_u32(&fences->changes) != changes;
+}
+
 FenceAnswer
 mc_fence(Oid relid)
 {
 	SharedDatabase *database;
-	uint32		count;
 
 	if (mc_gate() == GATE_NO_GROUP)
 		return FENCE_NONE;
@@ -28,14 +48,7 @@ mc_fence(Oid relid)
 
 	/* The caller's lock on the table comes first; see control/rewrite.c. */
 	pg_memory_barrier();
-	count = pg_atomic_read_u32(&database->fences.count);
-	if (count > MC_MAX_FENCED)
-		return FENCE_STANDS;
-	pg_read_barrier();
-	for (uint32 i = 0; i < count; i++)
-		if (database->fences.relids[i] == relid)
-			return FENCE_STANDS;
-	return FENCE_NONE;
+	return is_listed(&database->fences, relid) ? FENCE_STANDS : FENCE_NONE;
 }
 
 void
@@ -44,9 +57,11 @@ mc_fence_publish(Oid dboid, List *relids)
 	SharedFences *fences = &mc_shared_database(dboid, true)->fences;
 	int			count = list_length(relids);
 
-	/* While the array is changed, all tables count as fenced. */
 	if (count > 0 || pg_atomic_read_u32(&fences->count) > 0)
+	{
 		pg_atomic_write_u32(&fences->count, PG_UINT32_MAX);
+		pg_atomic_fetch_add_u32(&fences->changes, 1);
+	}
 	pg_memory_barrier();
 	for (int i = 0; i < Min(count, MC_MAX_FENCED); i++)
 		fences->relids[i] = list_nth_oid(relids, i);

@@ -40,6 +40,7 @@ typedef struct SharedFences
 {
 	pg_atomic_uint32 known;		/* the manager has published, see below */
 	pg_atomic_uint32 count;		/* above MC_MAX_FENCED: all tables */
+	pg_atomic_uint32 changes;	/* of the array, so that readers notice */
 	Oid			relids[MC_MAX_FENCED];
 	FenceRequest request;		/* guarded by the database's mutex */
 } SharedFences;

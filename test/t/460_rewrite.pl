@@ -110,6 +110,10 @@ for my $round (1 .. 5)
 identical(@centers, 'item');
 clean('two coordinators');
 $lisbon->sql(ddl('ALTER TABLE item ALTER amount TYPE int'));
+clean('one after them');
+$lisbon->sql(ddl('ALTER TABLE item ALTER amount TYPE bigint') . '; UPDATE item SET amount = amount + 1 WHERE id = 1; ' . ddl('ALTER TABLE item ALTER amount TYPE int'));
+pass('who has rewritten a table can write to it at once');
+clean('three in a session');
 
 # ---- what is refused ----
 
