@@ -167,6 +167,11 @@ meet_sponsor(GroupJoin *join)
 				 errdetail("The schema is dumped by pg_dump of this server, which must not be older."),
 				 errhint("Join through a center with an older release, or copy the tables by other means and use copy => 'none'.")));
 	check_compatible(hello, hello->center_name);
+
+	/* Once it counts us as a member, it waits for our promises, too. */
+	join->frontier = mc_peer_query(join->entrance,
+								   "SELECT coalesce(multicenter.peer_frontier(), '-infinity')",
+								   0, NULL, ANSWER_MS)->rows[0][0];
 }
 
 /* Read the list of members from the sponsor. */

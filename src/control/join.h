@@ -49,6 +49,7 @@ typedef struct GroupJoin
 	List	   *members;		/* of Member *, by id */
 	PeerConnection *snapshot_holder;	/* idle while its snapshot is used */
 	const char *snapshot;		/* as exported by the sponsor */
+	const char *frontier;		/* of the sponsor, before we were a member */
 } GroupJoin;
 
 /* The tables of the sponsor, as the given session of it sees them: JoinTable. */

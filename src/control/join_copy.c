@@ -19,7 +19,8 @@
  *	  sequences are copied.
  *
  *	  The transaction runs under the copy origin.  So the rows have the base
- *	  version, and our own slots, made later, would not send them anyway.
+ *	  version, and our own slots, made later, would not send them anyway; see
+ *	  join_state.c for rows that changes in flight can compete with.
  *
  *	  The sponsor's superuser can make us run anything by the schema that it
  *	  sends: joining a group is to trust its superusers.
@@ -38,6 +39,7 @@
 #include "catalog/namespace.h"
 #include "commands/copy.h"
 #include "control/join.h"
+#include "control/join_state.h"
 #include "executor/spi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -732,6 +734,7 @@ mc_join_copy_data(GroupJoin *join)
 	copy_centers(join);
 	if (post_data != NULL)
 		make_schema(join, post_data);
+	mc_join_copy_state(join, tables);
 	copy_sequences(join);
 	mc_step_end();
 	remember_copied(tables);

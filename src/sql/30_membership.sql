@@ -456,6 +456,53 @@ $$;
 COMMENT ON FUNCTION multicenter.peer_tables() IS
 'For other centers: the tables with replicated rows. columns: those to copy, quoted and comma-separated; readable: whether the role of this session may; filtered: whether row-level security hides rows from it.';
 
+CREATE FUNCTION multicenter.internal_key_state(
+	relation oid, frontier timestamptz, OUT kind "char", OUT key jsonb, OUT version timestamptz, OUT center_id integer, OUT xid xid)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mc_sql_internal_key_state' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION multicenter.internal_key_state(oid, timestamptz) IS
+'Versions of the rows (v) and of removed rows (t) of a table that changes in flight can still compete with, and the transactions that wrote or removed them; under the snapshot of the caller.';
+
+CREATE FUNCTION multicenter.peer_frontier() RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'mc_sql_peer_frontier' LANGUAGE C VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION multicenter.peer_frontier() IS
+'For other centers: no transaction of any center that is not applied here has this or a smaller commit timestamp. Null: not known.';
+
+CREATE FUNCTION multicenter.peer_key_state(
+	schema_name name, table_name name, frontier timestamptz,
+	OUT kind "char", OUT key jsonb, OUT version timestamptz, OUT center_id integer, OUT row_values jsonb)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET extra_float_digits = 3 SET bytea_output = 'hex' SET lc_monetary = 'C' AS $$
+	WITH relation AS MATERIALIZED (
+		SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		WHERE n.nspname = schema_name AND c.relname = table_name
+	), note AS MATERIALIZED (
+		SELECT k.* FROM multicenter.key_note AS k JOIN relation AS r ON k.relation = r.oid
+	), tuple AS MATERIALIZED (
+		SELECT s.* FROM relation AS r, multicenter.internal_key_state(r.oid, frontier) AS s
+	)
+	-- A version that a note has put in the place of the transaction's.
+	SELECT t.kind, t.key, coalesce(n.version, t.version), coalesce(n.center_id, t.center_id), NULL::jsonb
+	FROM tuple AS t LEFT JOIN note AS n ON n.kind = 'v' AND n.xid = t.xid AND n.key = t.key
+	WHERE t.kind = 'v'
+	UNION ALL
+	-- What was displaced was not deleted.
+	SELECT t.kind, t.key, t.version, t.center_id, NULL
+	FROM tuple AS t
+	WHERE t.kind = 't' AND NOT EXISTS (SELECT FROM note AS n WHERE n.kind = 'x' AND n.xid = t.xid AND n.key = t.key)
+	UNION ALL
+	SELECT n.kind, n.key, n.version, n.center_id, n.row_values FROM note AS n WHERE n.kind IN ('t', 'd')
+	UNION ALL
+	SELECT 'T', NULL, coalesce(t.version, x."timestamp"),
+		coalesce(t.center_id, (SELECT i.center_id FROM multicenter.identity AS i)), NULL
+	FROM multicenter.truncation AS t JOIN relation AS r ON t.relation = r.oid,
+		pg_xact_commit_timestamp_origin(t.xmin) AS x
+	WHERE coalesce(t.version, x."timestamp") IS NOT NULL;
+$$;
+COMMENT ON FUNCTION multicenter.peer_key_state(name, name, timestamptz) IS
+'For other centers: what this center knows of the keys of a table besides its rows, as of the snapshot, and later than a frontier of before the snapshot: versions of rows (v), tombstones (t), displaced rows (d), the newest TRUNCATE (T, without a key).';
+
 CREATE FUNCTION multicenter.peer_sequences(OUT sequence_name text, OUT last_value bigint, OUT is_called boolean)
 RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -43,14 +43,13 @@
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
-#include "origin/encode.h"
 #include "replication/origin.h"
 #include "state/claim.h"
 #include "storage/lmgr.h"
 #include "target/clash.h"
 #include "target/displace.h"
+#include "target/local_map.h"
 #include "target/lookup.h"
 #include "target/write.h"
 #include "utils/guc.h"
@@ -82,10 +81,6 @@ typedef struct Settlement
 	ClashSearch search;
 	List	   *history;		/* ConflictRecord * */
 } Settlement;
-
-/* The maps of local tables: what a peer would tell us if it had our tables. */
-static RelationCache *local_maps = NULL;
-static RowEncoder *describer = NULL;
 
 bool
 mc_displace_possible(TargetTable *table)
@@ -484,43 +479,6 @@ wait_for_other(Settlement *settlement)
 
 /* ---- tables ---- */
 
-/* Describe a table as a peer would; NULL if it is not replicated. */
-static RelationMap *
-find_local_map(Relation rel)
-{
-	StringInfoData buffer;
-	WireBytes	bytes;
-	WireCursor	cursor;
-	WireRecord	record;
-	const char *problem = NULL;
-
-	if (rel->rd_rel->relkind != RELKIND_RELATION ||
-		mc_route_table(rel) == ROUTE_NONE)
-		return NULL;
-	if (local_maps == NULL)
-	{
-		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
-
-		describer = mc_encoder_create(AllocSetContextCreate(TopMemoryContext,
-															"multicenter descriptions",
-															ALLOCSET_DEFAULT_SIZES),
-									  GetDatabaseEncoding(), false);
-		local_maps = mc_relation_cache_create();
-		MemoryContextSwitchTo(old_context);
-	}
-	initStringInfo(&buffer);
-	mc_encode_relation(describer, &buffer, rel);
-	bytes.data = buffer.data;
-	bytes.len = buffer.len;
-	cursor = mc_wire_cursor(bytes);
-	while (mc_wire_next_record(&cursor, &record, &problem) == WIRE_OK)
-		mc_relation_store(local_maps, &record.relation);
-	if (problem)
-		elog(ERROR, "could not describe table \"%s\": %s",
-			 RelationGetRelationName(rel), problem);
-	return mc_relation_find(local_maps, RelationGetRelid(rel));
-}
-
 /* Open a table of ours by its OID; NULL if nothing can be displaced there. */
 static TargetTable *
 open_table(RemoteTransaction *transaction, Oid relid, bool local)
@@ -534,7 +492,7 @@ open_table(RemoteTransaction *transaction, Oid relid, bool local)
 	rel = try_relation_open(relid, local ? NoLock : RowExclusiveLock);
 	if (rel == NULL)
 		return NULL;
-	map = find_local_map(rel);
+	map = mc_local_map(rel);
 	relation_close(rel, NoLock);
 	if (map == NULL)
 		return NULL;
