@@ -38,6 +38,7 @@
 #include "port/atomics.h"
 #include "replication/origin.h"
 #include "replication/slot.h"
+#include "replication/syncrep.h"
 #include "state/clock.h"
 #include "state/settings.h"
 #include "state/shared.h"
@@ -62,6 +63,12 @@
 #define COMMITS_PREPARED	FrozenTransactionId
 
 #define POLL_US				200
+
+/*
+ * How often to look for a free origin of the pool: who was told of one may
+ * have been cancelled, and tells nobody.
+ */
+#define CLAIM_RETRY_MS		100
 
 typedef struct ClockShared
 {
@@ -259,7 +266,8 @@ claim_origin(void)
 	pg_atomic_fetch_add_u64(&shared->waits, 1);
 	ConditionVariablePrepareToSleep(&shared->changed);
 	while (!try_claim())
-		ConditionVariableSleep(&shared->changed, PG_WAIT_EXTENSION);
+		(void) ConditionVariableTimedSleep(&shared->changed, CLAIM_RETRY_MS,
+										   PG_WAIT_EXTENSION);
 	ConditionVariableCancelSleep();
 }
 
@@ -415,6 +423,18 @@ mc_clock_end_prepared(void)
 /* ---- promises ---- */
 
 /*
+ * Is the commit record of a process in WAL?  Of a prepared transaction it is if
+ * a synchronous standby is waited for already, which may take for ever.
+ */
+static bool
+is_in_wal(int number, TransactionId xid)
+{
+	if (TransactionIdIsNormal(xid))
+		return TransactionIdDidCommit(xid);
+	return ProcGlobal->allProcs[number].syncRepState == SYNC_REP_WAITING;
+}
+
+/*
  * Wait for who has begun to commit, perhaps with a timestamp up to the floor
  * as it was, until its commit record is in WAL.  Who begins later reads the
  * floor as it is now.
@@ -429,7 +449,7 @@ wait_for_commits(void)
 
 		while (TransactionIdIsValid(xid) &&
 			   pg_atomic_read_u32(&shared->committing[i]) == xid &&
-			   !(TransactionIdIsNormal(xid) && TransactionIdDidCommit(xid)))
+			   !is_in_wal(i, xid))
 		{
 			CHECK_FOR_INTERRUPTS();
 			pg_usleep(POLL_US);
@@ -539,6 +559,7 @@ recover_from_commits(void)
 	{
 		TimestampTz ts;
 
+		CHECK_FOR_INTERRUPTS();
 		TransactionIdRetreat(xid);
 		if (xid == next || !TransactionIdIsNormal(xid) ||
 			TransactionIdPrecedes(xid, mc_oldest_commit_ts_xid()))

@@ -126,6 +126,21 @@ wait_all_applied(@centers);
 identical(@centers, 'item');
 is($riga->sql('SELECT string_agg(id::text, $$ $$ ORDER BY id) FROM item WHERE id BETWEEN 10 AND 19'), '10 12 14 15 16 17 19', 'what was committed has arrived, and nothing else');
 
+# What waits for a synchronous standby keeps nobody from promising.
+$oslo->sql(q{BEGIN; INSERT INTO item VALUES (20, 'prepared'); PREPARE TRANSACTION 'waits'});
+$oslo->append_conf("synchronous_standby_names = 'nobody'");
+$oslo->reload;
+my $waiting = $oslo->background_psql;
+$waiting->query_until(qr/started/, "\\echo started\nCOMMIT PREPARED 'waits';\n");
+$oslo->wait_for_sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'}, '1');
+$oslo->sql(q{SELECT pg_create_restore_point('only a heartbeat tells that it is applied')});
+ok(eval { wait_applied($oslo, $_) foreach $lisbon, $riga; 1 }, 'heartbeats go on while a COMMIT PREPARED waits for a standby') or diag($@);
+$oslo->append_conf("synchronous_standby_names = ''");
+$oslo->reload;
+$waiting->quit;
+wait_all_applied(@centers);
+identical(@centers, 'item');
+
 # A session that brings an origin and a time of its own, which is not
 # replicated: what comes later is later.
 $oslo->sql(q{
