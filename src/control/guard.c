@@ -465,6 +465,37 @@ run_utility(PlannedStmt *pstmt, const char *query_string,
 	PG_END_TRY();
 }
 
+/* Run a TRUNCATE and remember which tables it has emptied. */
+static void
+run_truncate(PlannedStmt *pstmt, const char *query_string,
+			 bool read_only_tree, ProcessUtilityContext context,
+			 ParamListInfo params, QueryEnvironment *query_env,
+			 DestReceiver *dest, QueryCompletion *completion)
+{
+	List	   *outer = truncated;
+	List	   *volatile ours = NIL;
+
+	/*
+	 * A trigger of one TRUNCATE may run another one, and may catch its error.
+	 * Ours must not end up with the tables of that.
+	 */
+	PG_TRY();
+	{
+		truncated = NIL;
+		run_next_utility(pstmt, query_string, read_only_tree, context, params,
+						 query_env, dest, completion);
+		ours = truncated;
+	}
+	PG_FINALLY();
+	{
+		truncated = outer;
+	}
+	PG_END_TRY();
+
+	/* Now the tables are locked, with those that CASCADE has found. */
+	mc_truncate_remember(ours);
+}
+
 /* Hook: a utility command begins. */
 static void
 process_utility(PlannedStmt *pstmt, const char *query_string,
@@ -473,33 +504,25 @@ process_utility(PlannedStmt *pstmt, const char *query_string,
 				DestReceiver *dest, QueryCompletion *completion)
 {
 	Node	   *stmt = pstmt->utilityStmt;
-	List	   *outer = truncated;
-	bool		remember = false;
+	WriteGate	gate = GATE_NO_GROUP;
 
 	if (!exempt)
 	{
-		WriteGate	gate = IsA(stmt, TransactionStmt) ? GATE_NO_GROUP : mc_gate();
-
+		if (!IsA(stmt, TransactionStmt))
+			gate = mc_gate();
 		if (IsA(stmt, DropdbStmt))
 			check_drop_database((DropdbStmt *) stmt);
 		else if (IsA(stmt, DropStmt))
 			check_drop_statement((DropStmt *) stmt);
 		if (gate != GATE_NO_GROUP)
 			check_utility(gate, stmt);
-		remember = gate != GATE_NO_GROUP && IsA(stmt, TruncateStmt);
 	}
-
-	/* A trigger of one TRUNCATE may run another one. */
-	if (remember)
-		truncated = NIL;
-	run_utility(pstmt, query_string, read_only_tree, context, params,
-				query_env, dest, completion);
-	if (!remember)
-		return;
-
-	/* Now the tables are locked, with those that CASCADE has found. */
-	mc_truncate_remember(truncated);
-	truncated = outer;
+	if (gate != GATE_NO_GROUP && IsA(stmt, TruncateStmt))
+		run_truncate(pstmt, query_string, read_only_tree, context, params,
+					 query_env, dest, completion);
+	else
+		run_utility(pstmt, query_string, read_only_tree, context, params,
+					query_env, dest, completion);
 }
 
 /* A TRUNCATE reaches a table, which it may not have locked yet. */
@@ -525,8 +548,11 @@ object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 		check_drop_extension(object_id);
 	else if (access == OAT_TRUNCATE && class_id == RelationRelationId)
 	{
-		check_gate(mc_gate(), object_id);
-		note_truncated(object_id);
+		WriteGate	gate = mc_gate();
+
+		check_gate(gate, object_id);
+		if (gate != GATE_NO_GROUP)
+			note_truncated(object_id);
 	}
 }
 

@@ -14,6 +14,15 @@
 
 #include "compat.h"
 
+void
+mc_fence_init(SharedFences *fences)
+{
+	pg_atomic_init_u32(&fences->known, 0);
+	pg_atomic_init_u32(&fences->count, 0);
+	pg_atomic_init_u32(&fences->changes, 0);
+	memset(&fences->request, 0, sizeof(fences->request));
+}
+
 /* Is a table in the array, as it is at one moment? */
 static bool
 is_listed(SharedFences *fences, Oid relid)

@@ -52,6 +52,9 @@ typedef enum FenceAnswer
 	FENCE_UNKNOWN,				/* the manager has not looked since the start */
 } FenceAnswer;
 
+/* Nothing is known of a database yet. */
+extern void mc_fence_init(SharedFences *fences);
+
 /* Is a table of this session's database fenced?  Cheap; in any database. */
 extern FenceAnswer mc_fence(Oid relid);
 

@@ -97,6 +97,7 @@ shared_lay_out(void)
 		pg_atomic_init_u32(&mc_shared->databases[i].members_known, 0);
 		pg_atomic_init_u32(&mc_shared->databases[i].gate, GATE_NO_GROUP);
 		pg_atomic_init_u32(&mc_shared->databases[i].sealed, 0);
+		mc_fence_init(&mc_shared->databases[i].fences);
 	}
 	for (int i = 0; i < mc_shared->nlinks; i++)
 		SpinLockInit(&mc_shared->links[i].mutex);
@@ -187,6 +188,10 @@ mc_shared_database(Oid dboid, bool create)
 		pg_atomic_write_u32(&entry->members_known, 0);
 		pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
 		pg_atomic_write_u32(&entry->sealed, 0);
+		mc_fence_init(&entry->fences);
+
+		/* Sessions look without the lock, see mc_gate(). */
+		pg_write_barrier();
 		entry->dboid = dboid;
 	}
 	LWLockRelease(mc_shared->lock);
@@ -325,8 +330,11 @@ mc_shared_release(Oid dboid)
 
 	if (entry == NULL)
 		return;
+
+	/* Since we have looked it may have been freed, and used again. */
 	SpinLockAcquire(&entry->mutex);
-	entry->operation = false;
+	if (entry->dboid == dboid)
+		entry->operation = false;
 	SpinLockRelease(&entry->mutex);
 }
 
@@ -418,6 +426,7 @@ mc_gate(void)
 			if (mc_shared->databases[i].dboid == MyDatabaseId &&
 				OidIsValid(MyDatabaseId))
 				my_database = &mc_shared->databases[i];
+		pg_read_barrier();
 	}
 	if (my_database == NULL)
 	{

@@ -280,4 +280,16 @@ identical($lisbon, $oslo, 't');
 identical($lisbon, $riga, 't');
 is($lisbon->sql('SELECT count(*) FROM t WHERE id = 1000'), 0, 'no row is left from before a TRUNCATE of its own transaction');
 
+# A trigger of TRUNCATE may run another one that fails: each is remembered, or
+# not, for itself.
+$lisbon->sql(q{
+	CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no, thank you'; END $$;
+	CREATE TRIGGER no BEFORE TRUNCATE ON counted FOR EACH STATEMENT EXECUTE FUNCTION no();
+	CREATE FUNCTION too() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN TRUNCATE counted; RETURN NULL; EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$;
+	CREATE TRIGGER too BEFORE TRUNCATE ON t FOR EACH STATEMENT EXECUTE FUNCTION too();
+	DELETE FROM multicenter.truncation;
+	TRUNCATE t;
+});
+is($lisbon->sql('SELECT string_agg(relation::regclass::text, $$ $$) FROM multicenter.truncation'), 't', 'the TRUNCATE whose trigger catches the error of another one is remembered');
+
 done_testing();
