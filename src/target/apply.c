@@ -96,6 +96,8 @@ struct Applier
 	CommitEntry queue[COMMIT_QUEUE_SIZE];
 	int			queue_first;
 	int			queue_count;
+
+	const ApplyObserver *observer;	/* NULL: this is no test */
 };
 
 /* Who carries out which messages. */
@@ -196,6 +198,7 @@ mc_apply_create(SharedLink *link, CenterId our_id, const char *peer_name)
 	applier->progress.value = replorigin_session_get_progress(true);
 	applier->flushed = applier->progress;
 	set_ring_floor(applier);
+	applier->observer = *find_rendezvous_variable(MC_APPLY_OBSERVER);
 	mc_vector_set_origin(link, applier->origin);
 	MemoryContextSwitchTo(context);
 	return applier;
@@ -349,6 +352,8 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	if (applier->passing_over)
 		return;
 
+	if (applier->observer)
+		applier->observer->before(applier->peer_name);
 	wait_for_clock(applier, header->commit_ts);
 	memset(transaction, 0, sizeof(RemoteTransaction));
 	transaction->our_id = applier->our_id;
@@ -457,6 +462,8 @@ commit_transaction(Applier *applier)
 		mc_shared_reload(MyDatabaseId);
 	MemoryContextReset(applier->transaction_context);
 	(void) pgstat_report_stat(false);
+	if (applier->observer)
+		applier->observer->committed(applier->peer_name);
 }
 
 /* End the transaction whose last chunk was read. */

@@ -82,6 +82,20 @@ typedef void (*MessageApplyFunction) (struct RemoteTransaction *transaction,
 extern void mc_apply_register_message(const char *prefix,
 									  MessageApplyFunction function);
 
+/*
+ * For tests (test/modules/step): a library that is preloaded besides us puts
+ * the address of such a struct into the rendezvous variable of this name, and
+ * hears of each remote transaction that is applied here: before it begins,
+ * outside a local transaction, where it may wait; and after its commit.
+ */
+#define MC_APPLY_OBSERVER	"multicenter_apply_observer"
+
+typedef struct ApplyObserver
+{
+	void		(*before) (const char *peer_name);
+	void		(*committed) (const char *peer_name);
+} ApplyObserver;
+
 /* Where the applier is, for reports. */
 extern const ApplyPosition *mc_apply_position(const Applier *applier);
 

@@ -1,0 +1,76 @@
+# Multicenter::Step: links that apply exactly so many transactions.
+#
+#   my @centers = make_group(3, databases => 1, conf => step_conf());
+#   step_install(@centers);
+#   step_pause($lisbon, $riga);     # riga applies nothing more of lisbon
+#   step($lisbon, $riga, 2);        # but the next two transactions
+#   step_drain($lisbon, $riga);     # and now everything, as it comes
+#
+# hold_links() of Multicenter::Cluster stops links as a whole.  With this one a
+# test can say what comes between two transactions of one link.
+package Multicenter::Step;
+
+use strict;
+use warnings;
+
+use Carp;
+use Exporter 'import';
+use FindBin;
+use Multicenter::Cluster;
+use PostgreSQL::Test::Utils ();
+
+our @EXPORT = qw(step_conf step_install step_pause step step_drain);
+
+my $library;
+
+# Build the library that test servers preload, once.
+sub library
+{
+	return $library if $library;
+	my $test = "$FindBin::RealBin/..";
+	my $target = PostgreSQL::Test::Utils::tempdir() . '/step.so';
+	chomp(my $headers = `pg_config --includedir-server`);
+	system('cc', '-O2', '-Wall', '-shared', '-fPIC', '-D_GNU_SOURCE', "-I$test/../src", "-I$headers",
+		'-o', $target, "$test/modules/step/step.c") == 0
+	  or croak 'could not build test/modules/step/step.c';
+	return $library = $target;
+}
+
+# Configuration of a server with such links.
+sub step_conf
+{
+	return "shared_preload_libraries = 'multicenter, " . library() . "'\n";
+}
+
+# Make the functions in these centers.
+sub step_install
+{
+	my (@centers) = @_;
+	my $file = library();
+	$_->sql(qq{CREATE SCHEMA step;
+		CREATE FUNCTION step.pause(text) RETURNS void AS '$file', 'step_pause' LANGUAGE c STRICT;
+		CREATE FUNCTION step.step(text, int) RETURNS void AS '$file', 'step_pass' LANGUAGE c STRICT;
+		CREATE FUNCTION step.drain(text) RETURNS void AS '$file', 'step_drain' LANGUAGE c STRICT})
+	  foreach @centers;
+	return;
+}
+
+sub step_pause
+{
+	my ($from, $to) = @_;
+	return $to->sql("SELECT step.pause('$from->{name}')");
+}
+
+sub step
+{
+	my ($from, $to, $n) = @_;
+	return $to->sql(sprintf("SELECT step.step('$from->{name}', %d)", defined $n ? $n : 1));
+}
+
+sub step_drain
+{
+	my ($from, $to) = @_;
+	return $to->sql("SELECT step.drain('$from->{name}')");
+}
+
+1;
