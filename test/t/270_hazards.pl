@@ -9,9 +9,9 @@
 # other.  What peers of ours are known to fail on, and what three centers do to
 # one row, runs in all orders of all links; whatever two centers can do, with
 # two of them first.  All schedules of a kind run at once, each in a table of
-# its own, or on keys of its own.  What needs wrong clocks is in 200 and 205, frozen rows
-# are in 221, columns and types that differ between centers in 002 to 004, and
-# 220 to 240 go on with deletes, TRUNCATE and unique keys.  Orders
+# its own, or on keys of its own.  What needs wrong clocks is in 200 and 205,
+# frozen rows are in 221, columns and types that differ between centers in 002
+# to 004, and 220 to 240 go on with deletes, TRUNCATE and unique keys.  Orders
 # within one link are in 275.  Not covered yet: s20 and s21, rows with an
 # unchanged TOAST value.
 
