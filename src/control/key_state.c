@@ -9,7 +9,9 @@
  *	  Nothing older than the frontier is in flight, so only what is newer is
  *	  told; on a healthy group that is the work of the last seconds.  It must
  *	  be the frontier of a moment before the snapshot: what was applied here
- *	  since then comes to the new center by its streams.  One pass
+ *	  since then comes to the new center by its streams.  Where rows of the
+ *	  table are displaced it is what is newer than the oldest of them, because
+ *	  the rows in their places would lose against them otherwise.  One pass
  *	  over all tuples of the table, dead ones included, finds
  *
  *	  'v'	a row that the snapshot sees, with its version and its xmin

@@ -479,8 +479,11 @@ SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET ex
 		WHERE n.nspname = schema_name AND c.relname = table_name
 	), note AS MATERIALIZED (
 		SELECT k.* FROM multicenter.key_note AS k JOIN relation AS r ON k.relation = r.oid
+	), needed AS MATERIALIZED (
+		-- What stands in the place of a displaced row must be newer there, too.
+		SELECT least(frontier, min(n.version) - interval '1 us') AS after FROM note AS n WHERE n.kind = 'd'
 	), tuple AS MATERIALIZED (
-		SELECT s.* FROM relation AS r, multicenter.internal_key_state(r.oid, frontier) AS s
+		SELECT s.* FROM relation AS r, needed AS m, multicenter.internal_key_state(r.oid, m.after) AS s
 	)
 	-- A version that a note has put in the place of the transaction's.
 	SELECT t.kind, t.key, coalesce(n.version, t.version), coalesce(n.center_id, t.center_id), NULL::jsonb

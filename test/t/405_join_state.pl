@@ -19,10 +19,17 @@ my $joins = $ENV{MC_JOINS} || 3;
 my ($lisbon, $oslo) = make_group([qw(lisbon oslo)], setup => q{
 	CREATE TABLE item (id int PRIMARY KEY, n int NOT NULL, v text);
 	CREATE TABLE emptied (id numeric PRIMARY KEY, v text);
+	CREATE TABLE uniq (id int PRIMARY KEY, u int UNIQUE);
 	CREATE TABLE still (id int PRIMARY KEY);
 	INSERT INTO still SELECT generate_series(1, 5000);
 });
+# A row that is displaced for long: nothing about it is in flight any more.
+hold_links(links_between($lisbon, $oslo));
+$lisbon->sql('INSERT INTO uniq VALUES (1, 1)');
+$oslo->sql('INSERT INTO uniq VALUES (2, 1)');
+release_links($_) foreach links_between($lisbon, $oslo);
 wait_all_applied($lisbon, $oslo);
+$lisbon->wait_for_sql(q{SELECT h.frontier > max(k.version) FROM multicenter.horizon AS h, multicenter.key_note AS k WHERE k.kind = 'd' GROUP BY h.frontier});
 
 # The sponsor's snapshot waits for this transaction.
 my $open = $lisbon->background_psql;
@@ -48,6 +55,10 @@ identical($lisbon, $oslo, $tokyo, qw(item emptied));
 is($tokyo->sql(q{SELECT string_agg(id || ' ' || v, ', ' ORDER BY id) FROM item WHERE id BETWEEN 200 AND 310}),
 	'201 lisbon, 204 lisbon, 205 lisbon, 303 lisbon', 'what was older and on its way has lost at the new center too');
 is($tokyo->sql('SELECT count(*) FROM emptied'), '0', 'also against a TRUNCATE');
+is($_->sql('SELECT id FROM uniq'), '2', 'a displaced row stays where it is: ' . $_->name) foreach $lisbon, $oslo, $tokyo;
+$oslo->sql('DELETE FROM uniq WHERE id = 2');
+$_->wait_for_sql('SELECT string_agg(id::text, $$ $$) FROM uniq', '1') foreach $lisbon, $oslo, $tokyo;
+$oslo->sql('DELETE FROM uniq');
 $tokyo->sql(q{SELECT multicenter.center_part(center_name => 'tokyo')});
 $_->wait_for_sql(q{SELECT state = 'parted' FROM multicenter.centers WHERE center_name = 'tokyo'}) foreach $lisbon, $oslo;
 
