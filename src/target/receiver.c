@@ -17,17 +17,6 @@
  *	  where the last transaction was committed, so nothing is skipped and
  *	  nothing is applied twice.
  *
- *	  What we tell the peer decides which WAL it throws away.  So there are
- *	  three positions, each at most the one before:
- *
- *	  received		some bytes of it have arrived: for views only
- *	  done			everything before it is applied, or changes nothing here
- *	  durable		everything before it survives a crash here
- *
- *	  Only "durable" is reported as flushed.  "done" moves at the end of a
- *	  transaction, and by heartbeats and keepalives between transactions:
- *	  the peer has sent everything that precedes them.
- *
  *	  The peer is not trusted: the length of a message is checked before a
  *	  byte of it is read, and a frame is taken apart by core/wire.c only.
  *
@@ -54,6 +43,7 @@
 #include "state/shared.h"
 #include "target/apply.h"
 #include "target/connection.h"
+#include "target/feedback.h"
 #include "target/receiver.h"
 #include "target/stream.h"
 
@@ -63,17 +53,8 @@
 #define BATCH_MESSAGES			64
 #define BATCH_BYTES				(256 * 1024)
 
-/* When to report: idle, busy, and for each so many transactions. */
-#define REPORT_IDLE_MS			1000
-#define REPORT_BUSY_MS			200
-#define REPORT_TRANSACTIONS		1000
-
-/*
- * When idle, what is applied is made durable after this time: long enough for
- * the WAL writer or the next transaction to save the flush, short enough for
- * the committers of a synchronous peer.
- */
-#define SETTLE_MS				10
+/* When statistics are forced out. */
+#define STATS_MS				1000
 
 /* Silence of the peer, which writes a heartbeat each second. */
 #define SILENCE_ASK_MS			3000	/* ask for an answer */
@@ -91,10 +72,9 @@
 /* A heartbeat that was older than this when it was sent: we are behind. */
 #define BEHIND_US				(2 * USECS_PER_SEC)
 
-/* Layout of messages: XLogData, keepalive, and our standby status update. */
+/* Layout of messages: XLogData and keepalive. */
 #define DATA_HEADER_BYTES		25	/* type, start, end, time */
 #define KEEPALIVE_BYTES			18	/* type, end, time, reply requested */
-#define STATUS_BYTES			34	/* type, 3 positions, time, reply wanted */
 
 typedef struct Receiver
 {
@@ -110,20 +90,11 @@ typedef struct Receiver
 	WaitEventSet *wait_set;
 	LinkState	state;			/* as last set in the link */
 
-	/* Positions in the peer's WAL; see above. */
-	OriginLsn	received;
-	OriginLsn	done;
-	OriginLsn	durable;
-	OriginLsn	sent;			/* as the peer says */
+	/* Positions in the peer's WAL. */
+	Feedback	feedback;
 	OriginLsn	end_at_start;	/* of the peer's WAL, when we connected */
 	OriginLsn	previous_end;	/* of the last transaction of this session */
 	OriginLsn	malformed_at;	/* of the message that ended it; 0: none did */
-
-	/* Reports to the peer. */
-	int64		reported_ms;	/* when the last one was sent */
-	int64		pending_since_ms;	/* done is beyond durable; 0: is not */
-	int			unreported;		/* transactions applied since the last */
-	bool		reply_requested;
 
 	/* What was heard. */
 	int64		heard_ms;		/* bytes have arrived last */
@@ -267,10 +238,10 @@ announce_stream(Receiver *receiver)
 	SpinLockAcquire(&link->mutex);
 	link->counters.connects++;
 	link->last_message_at = now;
-	link->sent_lsn = receiver->sent;
-	link->received_lsn = receiver->received;
-	link->applied_lsn = receiver->done;
-	link->flush_lsn = receiver->durable;
+	link->sent_lsn = receiver->feedback.sent;
+	link->received_lsn = receiver->feedback.received;
+	link->applied_lsn = receiver->feedback.done;
+	link->flush_lsn = receiver->feedback.durable;
 	link->peer_insert_lsn = receiver->end_at_start;
 	link->heard_by_heartbeat = false;
 	SpinLockRelease(&link->mutex);
@@ -308,6 +279,7 @@ static void
 connect_to_peer(Receiver *receiver)
 {
 	PeerStream *stream = palloc0(sizeof(PeerStream));
+	OriginLsn	done;
 
 	/* What an earlier receiver applied may not be durable yet. */
 	(void) mc_apply_flushed(receiver->applier, true);
@@ -321,11 +293,9 @@ connect_to_peer(Receiver *receiver)
 
 	/* What was confirmed once must not be taken back by a report. */
 	receiver->connection = stream->connection;
-	receiver->durable = stream->confirmed;
-	receiver->done.value = Max(stream->progress.value,
-							   stream->confirmed.value);
-	receiver->received = receiver->done;
-	receiver->sent = receiver->done;
+	done.value = Max(stream->progress.value, stream->confirmed.value);
+	mc_feedback_begin(&receiver->feedback, receiver->applier,
+					  stream->connection, done, stream->confirmed);
 	receiver->end_at_start = stream->wal_end;
 
 	receiver->wait_set = CreateWaitEventSet_compat(NULL, 3);
@@ -364,21 +334,6 @@ raise_malformed(Receiver *receiver, XLogRecPtr lsn, const char *problem)
 			 errmsg("malformed message from center \"%s\" at %X/%X: %s",
 					NameStr(receiver->peer.name), LSN_FORMAT_ARGS(lsn),
 					problem)));
-}
-
-/*
- * Everything of the peer before lsn is applied here, or changes nothing.
- */
-static void
-advance_done(Receiver *receiver, XLogRecPtr lsn)
-{
-	if (lsn <= receiver->done.value)
-		return;
-	receiver->done.value = lsn;
-	if (receiver->received.value < lsn)
-		receiver->received.value = lsn;
-	if (receiver->pending_since_ms == 0)
-		receiver->pending_since_ms = mc_monotonic_ms();
 }
 
 /*
@@ -421,7 +376,7 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 		mc_apply_heartbeat(receiver->applier, &header, &body);
 		receiver->heard_heartbeat = true;
 		note_time(receiver, header.commit_ts, sent_at);
-		advance_done(receiver, header.end_lsn);
+		mc_feedback_done(&receiver->feedback, header.end_lsn);
 		return;
 	}
 
@@ -430,8 +385,7 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 		note_time(receiver, header.commit_ts, sent_at);
 		receiver->last_commit_ts = header.commit_ts;
 		receiver->previous_end.value = header.end_lsn;
-		advance_done(receiver, header.end_lsn);
-		receiver->unreported++;
+		mc_feedback_committed(&receiver->feedback, header.end_lsn);
 	}
 	else
 		receiver->behind = sent_at > header.commit_ts &&
@@ -450,33 +404,29 @@ take_message(Receiver *receiver, const char *message, int len)
 	{
 		case 'w':
 			if (len <= DATA_HEADER_BYTES)
-				raise_malformed(receiver, receiver->received.value,
+				raise_malformed(receiver, receiver->feedback.received.value,
 								"data message is too short");
 			lsn = get_uint64(message + 1);
-			if (receiver->received.value < lsn)
-				receiver->received.value = lsn;
-			if (receiver->sent.value < lsn)
-				receiver->sent.value = lsn;
+			mc_feedback_heard(&receiver->feedback, lsn, true);
 			take_frame(receiver, lsn, (TimestampTz) get_uint64(message + 17),
 					   message + DATA_HEADER_BYTES,
 					   (uint32) (len - DATA_HEADER_BYTES));
 			break;
 		case 'k':
 			if (len != KEEPALIVE_BYTES)
-				raise_malformed(receiver, receiver->received.value,
+				raise_malformed(receiver, receiver->feedback.received.value,
 								"keepalive has a wrong length");
 			lsn = get_uint64(message + 1);
-			if (receiver->sent.value < lsn)
-				receiver->sent.value = lsn;
+			mc_feedback_heard(&receiver->feedback, lsn, false);
 
 			/* All transactions that end before it have been sent before. */
 			if (!mc_apply_in_transaction(receiver->applier))
-				advance_done(receiver, lsn);
+				mc_feedback_done(&receiver->feedback, lsn);
 			if (message[17] != 0)
-				receiver->reply_requested = true;
+				receiver->feedback.reply_requested = true;
 			break;
 		default:
-			raise_malformed(receiver, receiver->received.value,
+			raise_malformed(receiver, receiver->feedback.received.value,
 							"unknown type of message");
 	}
 }
@@ -514,73 +464,7 @@ take_batch(Receiver *receiver)
 	return false;
 }
 
-/* ---- reporting ---- */
-
-/*
- * Find out what is durable here.  What was confirmed once stays confirmed,
- * although a transaction that was applied since is not durable yet.
- */
-static void
-update_durable(Receiver *receiver, bool flush)
-{
-	OriginLsn	flushed = mc_apply_flushed(receiver->applier, flush);
-	OriginLsn	durable = receiver->done;
-
-	/*
-	 * Where all transactions are durable so is what follows the last of them
-	 * and changes nothing here.
-	 */
-	if (flushed.value < mc_apply_progress(receiver->applier).value)
-		durable.value = Min(flushed.value, receiver->done.value);
-	if (receiver->durable.value < durable.value)
-		receiver->durable = durable;
-}
-
-/*
- * Tell the peer how far we are.
- */
-static void
-send_status(Receiver *receiver, int64 now_ms, bool flush)
-{
-	char		status[STATUS_BYTES];
-	uint64		fields[4];
-
-	update_durable(receiver, flush);
-	fields[0] = pg_hton64(receiver->done.value);	/* written */
-	fields[1] = pg_hton64(receiver->durable.value); /* flushed */
-	fields[2] = pg_hton64(receiver->done.value);	/* applied */
-	fields[3] = pg_hton64((uint64) GetCurrentTimestamp());
-	status[0] = 'r';
-	memcpy(status + 1, fields, sizeof(fields));
-
-	/* The peer does not speak by itself as long as it hears us. */
-	status[STATUS_BYTES - 1] = now_ms - receiver->heard_ms >= SILENCE_ASK_MS;
-	mc_peer_send(receiver->connection, status, sizeof(status));
-
-	receiver->reported_ms = now_ms;
-	receiver->reply_requested = false;
-	receiver->unreported = 0;
-	receiver->pending_since_ms =
-		receiver->durable.value < receiver->done.value ? now_ms : 0;
-}
-
-/*
- * Tell the peer how far we are, if it is time to.  Its committers may wait
- * for it; but in the middle of a burst they can wait for its end.
- */
-static void
-report(Receiver *receiver, int64 now_ms, bool drained)
-{
-	int64		interval_ms = drained ? REPORT_IDLE_MS : REPORT_BUSY_MS;
-	bool		settle = drained && receiver->pending_since_ms != 0 &&
-	now_ms - receiver->pending_since_ms >= SETTLE_MS;
-
-	if (settle || receiver->reply_requested ||
-		(drained && receiver->unreported > 0) ||
-		receiver->unreported >= REPORT_TRANSACTIONS ||
-		now_ms - receiver->reported_ms >= interval_ms)
-		send_status(receiver, now_ms, settle);
-}
+/* ---- the state of the link ---- */
 
 /*
  * This receiver got further than those before it that failed: the manager
@@ -615,7 +499,7 @@ update_state(Receiver *receiver, int64 now_ms)
 	 */
 	if (!receiver->proven &&
 		(receiver->previous_end.value != InvalidXLogRecPtr ||
-		 receiver->done.value >= receiver->end_at_start.value))
+		 receiver->feedback.done.value >= receiver->end_at_start.value))
 		note_success(receiver);
 
 	if (now_ms - receiver->heard_ms >= SILENCE_STALLED_MS)
@@ -644,12 +528,12 @@ publish(Receiver *receiver)
 	TimestampTz now = GetCurrentTimestamp();
 
 	SpinLockAcquire(&link->mutex);
-	link->sent_lsn = receiver->sent;
-	link->received_lsn = receiver->received;
-	link->applied_lsn = receiver->done;
-	link->flush_lsn = receiver->durable;
-	if (link->peer_insert_lsn.value < receiver->sent.value)
-		link->peer_insert_lsn = receiver->sent;
+	link->sent_lsn = receiver->feedback.sent;
+	link->received_lsn = receiver->feedback.received;
+	link->applied_lsn = receiver->feedback.done;
+	link->flush_lsn = receiver->feedback.durable;
+	if (link->peer_insert_lsn.value < receiver->feedback.sent.value)
+		link->peer_insert_lsn = receiver->feedback.sent;
 	if (receiver->bytes > 0)
 		link->last_message_at = now;
 	link->counters.bytes += receiver->bytes;
@@ -682,7 +566,7 @@ do_idle_work(Receiver *receiver, int64 now_ms)
 		IsTransactionOrTransactionBlock())
 		return;
 	AcceptInvalidationMessages();
-	if (now_ms - receiver->stats_ms >= REPORT_IDLE_MS)
+	if (now_ms - receiver->stats_ms >= STATS_MS)
 	{
 		pgstat_report_stat(true);
 		receiver->stats_ms = now_ms;
@@ -697,11 +581,8 @@ static void
 wait_for_input(Receiver *receiver, int64 now_ms)
 {
 	WaitEvent	events[3];
-	int64		until_ms = receiver->reported_ms + REPORT_IDLE_MS;
+	int64		until_ms = mc_feedback_due_ms(&receiver->feedback);
 	int			nevents;
-
-	if (receiver->pending_since_ms != 0)
-		until_ms = Min(until_ms, receiver->pending_since_ms + SETTLE_MS);
 
 	pgstat_report_activity(IsTransactionOrTransactionBlock() ?
 						   STATE_IDLEINTRANSACTION : STATE_IDLE, NULL);
@@ -782,7 +663,9 @@ stream(Receiver *receiver)
 		if (receiver->bytes > 0)
 			receiver->heard_ms = receiver->complete_ms = now_ms;
 
-		report(receiver, now_ms, drained);
+		/* The peer does not speak by itself as long as it hears us. */
+		mc_feedback_report(&receiver->feedback, now_ms, drained,
+						   now_ms - receiver->heard_ms >= SILENCE_ASK_MS);
 		publish(receiver);
 		update_state(receiver, now_ms);
 		if (!mc_apply_in_transaction(receiver->applier))
