@@ -51,6 +51,7 @@
 #include "state/fence.h"
 #include "state/registry.h"
 #include "state/shared.h"
+#include "state/vector.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
@@ -178,37 +179,51 @@ write_fence(const char *sql, const Fence *fence, CenterId center)
 	SPI_finish();
 }
 
-/* Write down that a center has taken a step. */
+/*
+ * Write down that a center has taken a step.  early: the fence may not be
+ * announced here yet.
+ */
 static void
-record_step(FenceStep step, const Fence *fence, CenterId center)
+record_step(FenceStep step, const Fence *fence, CenterId center, bool early)
 {
 	static const char key[] =
 	" WHERE coordinator OPERATOR(pg_catalog.=) $1 AND token OPERATOR(pg_catalog.=) $2"
 	" AND $3 IS NOT NULL AND $4 IS NOT NULL AND $5 IS NOT NULL";
-	const char *action = NULL;
+	const char *column = step == STEP_FENCED ? "fenced" : "drained";
 
 	switch (step)
 	{
 		case STEP_FENCE:
 			write_fence("INSERT INTO multicenter.table_fence"
-						" (coordinator, token, schema_name, table_name)"
-						" SELECT $1, $2, $4, $5 WHERE $3 IS NOT NULL"
-						" ON CONFLICT DO NOTHING", fence, center);
-			return;
-		case STEP_FENCED:
-			action = "UPDATE multicenter.table_fence SET fenced ="
-				" pg_catalog.array_append(fenced, $3)";
+						" (coordinator, token, schema_name, table_name, announced)"
+						" SELECT $1, $2, $4, $5, true WHERE $3 IS NOT NULL"
+						" ON CONFLICT (coordinator, token) DO UPDATE SET announced = true",
+						fence, center);
+
+			/* Of what has ended before it was announced here. */
+			write_fence("DELETE FROM multicenter.table_fence"
+						" WHERE coordinator OPERATOR(pg_catalog.=) $1 AND token OPERATOR(pg_catalog.<) $2"
+						" AND NOT announced AND $3 IS NOT NULL AND $4 IS NOT NULL AND $5 IS NOT NULL",
+						fence, center);
 			break;
+		case STEP_FENCED:
 		case STEP_DRAINED:
-			action = "UPDATE multicenter.table_fence SET drained ="
-				" pg_catalog.array_append(drained, $3)";
+			if (early)
+				write_fence(psprintf("INSERT INTO multicenter.table_fence AS f"
+									 " (coordinator, token, schema_name, table_name, %s)"
+									 " VALUES ($1, $2, $4, $5, ARRAY[$3]) ON CONFLICT (coordinator, token)"
+									 " DO UPDATE SET %s = pg_catalog.array_append(f.%s, $3)",
+									 column, column, column), fence, center);
+			else
+				write_fence(psprintf("UPDATE multicenter.table_fence SET %s ="
+									 " pg_catalog.array_append(%s, $3)%s",
+									 column, column, key), fence, center);
 			break;
 		case STEP_END:
-			action = "DELETE FROM multicenter.table_fence";
+			write_fence(psprintf("DELETE FROM multicenter.table_fence%s", key),
+						fence, center);
 			break;
 	}
-	if (action != NULL)
-		write_fence(psprintf("%s%s", action, key), fence, center);
 }
 
 /* Numbers of centers in an int4 array, as a list. */
@@ -237,7 +252,7 @@ read_fences(void)
 	SPI_connect();
 	PushActiveSnapshot(GetLatestSnapshot());
 	SPI_execute("SELECT coordinator, token, schema_name, table_name, fenced, drained"
-				" FROM multicenter.table_fence", true, 0);
+				" FROM multicenter.table_fence WHERE announced", true, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
@@ -269,6 +284,27 @@ fenced_table(const Fence *fence)
 	return OidIsValid(schema) ? get_relname_relid(fence->table, schema) : InvalidOid;
 }
 
+/*
+ * Has the peer known of the fence before we do?  Streams of two centers are in
+ * no order, so what it says of the fence may come before the coordinator's
+ * announcement, or when the fence has gone; only the vector tells which.
+ */
+static bool
+is_early(const RemoteTransaction *transaction, const Fence *fence)
+{
+	const VectorDelta *known = mc_vector_entry(transaction->vector, fence->coordinator);
+	DependencyVector *announcement;
+	CenterId	missing;
+
+	if (known == NULL || fence->coordinator == transaction->our_id)
+		return false;
+	announcement = palloc0(sizeof(DependencyVector));
+	announcement->nentries = 1;
+	announcement->entries[0] = *known;
+	return !mc_vector_covered(announcement, transaction->peer,
+							  transaction->our_id, &missing);
+}
+
 /* Called by the applier: a peer has sent a step. */
 static void
 apply_step(RemoteTransaction *transaction, const char *content, uint32 len)
@@ -282,7 +318,7 @@ apply_step(RemoteTransaction *transaction, const char *content, uint32 len)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("a message about a table's fence from a peer is malformed")));
-	record_step(step, &fence, transaction->peer);
+	record_step(step, &fence, transaction->peer, is_early(transaction, &fence));
 
 	/* The manager looks at it once this is committed. */
 	transaction->catalog_changed = true;
@@ -704,7 +740,7 @@ all_in(List *centers, List *list)
 static void
 take_step(FenceStep step, const Fence *fence, CenterId our_id)
 {
-	record_step(step, fence, our_id);
+	record_step(step, fence, our_id, false);
 	send_step(step, fence);
 }
 
@@ -746,7 +782,7 @@ advance(Fence *fence, List *fences, CenterId our_id, List *centers)
 	if (!list_member_int(centers, fence->coordinator))
 	{
 		/* It has been removed from the group: nothing comes from it any more. */
-		record_step(STEP_END, fence, our_id);
+		record_step(STEP_END, fence, our_id, false);
 		return;
 	}
 	if (!list_member_int(fence->fenced, our_id))

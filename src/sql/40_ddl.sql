@@ -15,6 +15,7 @@ CREATE TABLE multicenter.table_fence (
 	table_name text NOT NULL,
 	fenced integer[] NOT NULL DEFAULT '{}',
 	drained integer[] NOT NULL DEFAULT '{}',
+	announced boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (coordinator, token)
 );
 COMMENT ON TABLE multicenter.table_fence IS 'Tables that no session may write to, because a rewrite is about to run on all centers; local.';

@@ -115,6 +115,21 @@ $lisbon->sql(ddl('ALTER TABLE item ALTER amount TYPE bigint') . '; UPDATE item S
 pass('who has rewritten a table can write to it at once');
 clean('three in a session');
 
+# What a center says of a fence may arrive before the fence: streams of two
+# centers are in no order.
+$riga->sql(q{SELECT multicenter.link_pause('oslo')});
+$riga->wait_for_sql(q{SELECT count(*) FROM multicenter.workers WHERE role = 'receiver' AND peer = 'oslo'}, '0');
+my $early = IPC::Run::start([ 'psql', '-X', '-q', '-d', $oslo->dsn, '-c', "SET lock_timeout = '30s'", '-c', ddl('ALTER TABLE item ALTER amount TYPE bigint') ], '<', \'', '>&', \my $early_output);
+$riga->wait_for_sql(q{SELECT fenced = '{1}' AND NOT announced FROM multicenter.table_fence});
+$riga->sql(q{UPDATE item SET amount = 6 WHERE id = 6});
+$riga->sql(q{SELECT multicenter.link_resume('oslo')});
+ok($early->finish, 'a rewrite whose fence is announced late') or diag($early_output);
+wait_all_applied(@centers);
+identical(@centers, 'item');
+clean('announced late');
+$oslo->sql(ddl('ALTER TABLE item ALTER amount TYPE int'));
+clean('and back');
+
 # ---- what is refused ----
 
 $lisbon->fails(q{BEGIN; INSERT INTO refused VALUES ('x'); } . ddl('ALTER TABLE item ALTER amount TYPE bigint'), '25001', qr/has written before/, qr/transaction of its own/, 'a transaction that has written cannot rewrite');
