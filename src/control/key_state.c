@@ -103,10 +103,9 @@ version_of(const KeyScan *scan, TransactionId xid)
 static Datum
 key_of(const KeyScan *scan, TupleTableSlot *slot)
 {
-	JsonbParseState *state = NULL;
-	JsonbValue *object;
+	JsonbInState state = {0};
 
-	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	pushJsonbValue_compat(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < scan->nkeys; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(slot->tts_tupleDescriptor,
@@ -120,15 +119,15 @@ key_of(const KeyScan *scan, TupleTableSlot *slot)
 		item.type = jbvString;
 		item.val.string.val = NameStr(attribute->attname);
 		item.val.string.len = strlen(item.val.string.val);
-		(void) pushJsonbValue(&state, WJB_KEY, &item);
+		pushJsonbValue_compat(&state, WJB_KEY, &item);
 		getTypeOutputInfo(attribute->atttypid, &output, &is_varlena);
 		item.val.string.val = isnull ? pstrdup("") :
 			OidOutputFunctionCall(output, value);
 		item.val.string.len = strlen(item.val.string.val);
-		(void) pushJsonbValue(&state, WJB_VALUE, &item);
+		pushJsonbValue_compat(&state, WJB_VALUE, &item);
 	}
-	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbPGetDatum(JsonbValueToJsonb(object));
+	pushJsonbValue_compat(&state, WJB_END_OBJECT, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(state.result));
 }
 
 /* Tell about one tuple. */
