@@ -72,6 +72,10 @@
 #define RELEASE_MS			5000
 #define RELEASE_POLL_MS		5
 
+/* The lock of multicenter.peer_lock(). */
+#define JOIN_LOCK_CLASS		1296254513
+#define JOIN_LOCK_KEY		1
+
 /* What a message says; see above. */
 typedef enum FenceStep
 {
@@ -499,6 +503,18 @@ request_fence(Oid relid)
 		before_shmem_exit(process_ends, (Datum) 0);
 		registered = true;
 	}
+
+	/*
+	 * A center that joins takes this lock on all centers.  It would get the
+	 * command without the fence, or the fence without what precedes it.
+	 */
+	if (!DatumGetBool(DirectFunctionCall2(pg_try_advisory_xact_lock_int4,
+										  Int32GetDatum(JOIN_LOCK_CLASS),
+										  Int32GetDatum(JOIN_LOCK_KEY))))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("cannot rewrite a table while a center joins the group"),
+				 errhint("Try again when it has joined.")));
 	if (!mc_fence_request(MyDatabaseId, GetCurrentTimestamp(), relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),

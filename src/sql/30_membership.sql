@@ -340,8 +340,8 @@ SET search_path = pg_catalog, pg_temp SET lock_timeout = '10s' AS $$
 BEGIN
 	PERFORM pg_advisory_lock(1296254513, 1);
 EXCEPTION WHEN lock_not_available THEN
-	RAISE EXCEPTION 'another center is joining the group'
-		USING ERRCODE = 'lock_not_available', HINT = 'Try again when it has joined.';
+	RAISE EXCEPTION 'another center is joining the group, or a table is being rewritten'
+		USING ERRCODE = 'lock_not_available', HINT = 'Try again when that has finished.';
 END $$;
 COMMENT ON FUNCTION multicenter.peer_lock() IS
 'For other centers: keeps others from joining until peer_unlock() or the end of the session. Errors: 55P03 another center has held it for 10 s.';

@@ -137,6 +137,11 @@ $lisbon->fails(q{BEGIN; INSERT INTO refused VALUES ('x'); } . ddl('ALTER TABLE i
 $lisbon->fails(ddl('ALTER TABLE item ALTER amount TYPE float USING random()'), '0A000', qr/not immutable/, qr/immutable functions/, 'a volatile conversion is refused');
 $lisbon->fails('ALTER TABLE item ALTER amount TYPE bigint', '0A000', qr/cannot rewrite/, qr/replicate_ddl/, 'outside of replicate_ddl() it is refused');
 
+my $join = $lisbon->background_psql;
+$join->query_safe('SELECT multicenter.peer_lock()');
+$lisbon->fails(ddl('ALTER TABLE item ALTER amount TYPE bigint'), '55006', qr/while a center joins/, qr/again/, 'a center that joins gets a rewrite as a whole or not at all');
+$join->quit;
+
 # ---- a session that meets the fence ----
 
 my $writer = $oslo->background_psql;
