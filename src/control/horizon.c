@@ -16,7 +16,8 @@
  *	  For a peer that is away this stops after multicenter.dead_row_retention:
  *	  the horizon moves nevertheless, and up to which time deletes may be
  *	  forgotten then is written down.  Changes that are as old and whose key
- *	  is not known here cannot be decided.
+ *	  is not known here cannot be decided, unless target/rebuild.c reads the
+ *	  deletes back from WAL (kept.c) before.
  *
  *	  The row of multicenter.dead_row_horizon is written before the horizon
  *	  moves.  So whatever VACUUM removes because of the move comes behind it
@@ -33,6 +34,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "control/horizon.h"
+#include "control/kept.h"
 #include "core/merge.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -258,6 +260,7 @@ mc_horizon_begin(void)
 	}
 	current_xid = slot_xmin(name);
 	last_move = GetCurrentTimestamp();
+	mc_kept_begin();
 	begun = true;
 }
 
@@ -441,6 +444,7 @@ mc_horizon_work(bool heartbeat, bool alone)
 	frontier = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
 	take_sample();
 	follow(frontier, now);
+	mc_kept_work(frontier, alone);
 	pg_atomic_write_u32(&database->slowest_peer, slowest_peer());
 	pg_atomic_write_u64(&database->frontier, (uint64) frontier);
 	if (frontier > 0 && is_due(last_purge, now, PURGE_MS))

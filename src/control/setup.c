@@ -423,7 +423,7 @@ count_used(Capacity *capacity, int limit, const char *sql)
 #define OURS(column, suffix) \
 	column " ~ ('^multicenter_' || (SELECT d.oid FROM pg_catalog.pg_database d" \
 	" WHERE d.datname = current_database()) || '_" suffix "$')"
-#define OUR_SLOT(column) OURS(column, "([0-9]+|xmin)")
+#define OUR_SLOT(column) OURS(column, "([0-9]+|xmin|kept_[a-z]|rebuild)")
 
 /*
  * Types of process that are no background worker.  A parallel worker is one,
@@ -449,9 +449,9 @@ check_capacities(SetupReport *report)
 	count_used(&capacity, max_replication_slots,
 			   "SELECT count(*), count(*) FILTER (WHERE " OUR_SLOT("s.slot_name") ")"
 			   " FROM pg_catalog.pg_replication_slots s");
-	/* One more keeps dead rows. */
+	/* One keeps dead rows, two keep WAL with deletes, one reads that. */
 	check_capacity(report, "max_replication_slots", "max_replication_slots",
-				   &capacity, 1);
+				   &capacity, 4);
 
 	/*
 	 * One origin for each peer and one for rows that a join has copied.  What

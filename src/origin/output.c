@@ -27,6 +27,7 @@
 #include "origin/encode.h"
 #include "origin/handshake.h"
 #include "origin/message.h"
+#include "origin/recall.h"
 #include "origin/vector.h"
 #include "replication/logical.h"
 #include "replication/output_plugin.h"
@@ -195,6 +196,8 @@ start_output(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_
 		return;
 
 	mc_shared_require();
+	if (mc_recall_start(ctx))
+		return;
 	mc_handshake(ctx, &peer);
 
 	/* What was stamped must not pass for a peer's after a start. */

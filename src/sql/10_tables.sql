@@ -103,4 +103,11 @@ CREATE TABLE multicenter.dead_row_horizon (
 );
 COMMENT ON TABLE multicenter.dead_row_horizon IS 'From which transaction on dead rows are kept, the time that none before it exceeds, and up to when deletes may be forgotten too early; local to this center.';
 
+-- Slots that keep WAL in which deletes stand; see src/control/kept.c.
+CREATE TABLE multicenter.kept_wal (
+	slot_name name PRIMARY KEY,
+	floor timestamptz NOT NULL
+);
+COMMENT ON TABLE multicenter.kept_wal IS 'Slots that keep WAL from which deletes newer than this time can be remembered again; local to this center.';
+
 REVOKE ALL ON ALL TABLES IN SCHEMA multicenter FROM PUBLIC;

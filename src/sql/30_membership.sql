@@ -107,6 +107,7 @@ RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	DELETE FROM multicenter.key_note;
 	DELETE FROM multicenter.truncation;
 	DELETE FROM multicenter.dead_row_horizon;
+	DELETE FROM multicenter.kept_wal;
 $$;
 COMMENT ON FUNCTION multicenter.internal_forget_group() IS
 'Internal. Deletes what makes this database a center.';
@@ -152,6 +153,35 @@ RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION multicenter.internal_drop_slots() IS
 'Internal. Drops the slots of this database that use our plugin, and the one that keeps dead rows; returns how many are left, because they are in use.';
+
+-- A copy of the slot of the peer that is the furthest; null if there is none, or
+-- no room for it.
+CREATE FUNCTION multicenter.internal_kept_make(slot name, spare integer)
+RETURNS name LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT p.slot_name
+	FROM (SELECT s.slot_name AS source
+		  FROM pg_replication_slots AS s
+		  WHERE s.slot_name IN (SELECT multicenter.internal_slot_name(c.center_id)
+								FROM multicenter.center AS c WHERE c.state <> 'parted')
+			  AND s.wal_status <> 'lost' AND s.confirmed_flush_lsn IS NOT NULL
+			  AND (SELECT count(*) FROM pg_replication_slots) + spare < current_setting('max_replication_slots')::integer
+		  ORDER BY s.confirmed_flush_lsn DESC
+		  LIMIT 1) AS f,
+		pg_copy_logical_replication_slot(f.source, slot, false) AS p;
+$$;
+COMMENT ON FUNCTION multicenter.internal_kept_make(name, integer) IS
+'Internal. Makes a slot that keeps WAL from about now on; returns its name, null if that is not possible or fewer than so many slots would stay free.';
+
+CREATE FUNCTION multicenter.internal_kept_drop_unknown()
+RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce(sum(multicenter.internal_drop_slot(s.slot_name)), 0)
+	FROM pg_replication_slots AS s
+	WHERE s.database = current_database() AND s.plugin = 'multicenter'
+		AND s.slot_name ~ '^multicenter_[0-9]+_kept_[a-z]$'
+		AND NOT EXISTS (SELECT FROM multicenter.kept_wal AS k WHERE k.slot_name = s.slot_name);
+$$;
+COMMENT ON FUNCTION multicenter.internal_kept_drop_unknown() IS
+'Internal. Drops slots that keep WAL of which nobody knows what is in it; returns how many are left, because they are in use.';
 
 CREATE FUNCTION multicenter.internal_departed_drop_slots()
 RETURNS bigint LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -366,6 +366,7 @@ SELECT here.center_name AS center,
 	END AS reason,
 	h.forgotten_until,
 	coalesce(h.forgotten_until > h.frontier OR (h.forgotten_until IS NOT NULL AND h.frontier IS NULL), false) AS retention_ended,
+	(SELECT min(k.floor) FROM multicenter.kept_wal k) AS deletes_kept_from,
 	(SELECT sum(s.n_dead_tup)::bigint FROM pg_stat_user_tables s) AS dead_rows,
 	(SELECT count(*) FROM multicenter.key_note) AS notes
 FROM multicenter.identity i

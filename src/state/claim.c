@@ -23,6 +23,7 @@
 #include "state/claim.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/memutils.h"
@@ -328,4 +329,29 @@ mc_claim_init(void)
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = claim_startup;
 	RegisterXactCallback(end_transaction, NULL);
+}
+
+/* Advisory locks of users have 1 or 2 in the last field. */
+static void
+set_rebuild_tag(LOCKTAG *tag)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, 0, 771);
+}
+
+bool
+mc_rebuild_lock(bool wait)
+{
+	LOCKTAG		tag;
+
+	set_rebuild_tag(&tag);
+	return LockAcquire(&tag, ExclusiveLock, true, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+mc_rebuild_unlock(void)
+{
+	LOCKTAG		tag;
+
+	set_rebuild_tag(&tag);
+	LockRelease(&tag, ExclusiveLock, true);
 }

@@ -50,4 +50,12 @@ extern bool mc_notes_unchanged(uint64 *generation);
 extern void mc_claim_count_late(void);
 extern uint64 mc_claim_late_count(void);
 
+/*
+ * One process of the database at a time reads deletes back from our WAL, or
+ * changes which WAL is kept for that.  With wait false returns false if another
+ * one does.  Held until it is given back or the process ends.
+ */
+extern bool mc_rebuild_lock(bool wait);
+extern void mc_rebuild_unlock(void);
+
 #endif							/* MC_CLAIM_H */

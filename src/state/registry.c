@@ -332,6 +332,20 @@ mc_horizon_slot_name(char *buf, Oid dboid)
 }
 
 char *
+mc_kept_slot_name(char *buf, Oid dboid, char suffix)
+{
+	snprintf(buf, NAMEDATALEN, "multicenter_%u_kept_%c", dboid, suffix);
+	return buf;
+}
+
+char *
+mc_rebuild_slot_name(char *buf, Oid dboid)
+{
+	snprintf(buf, NAMEDATALEN, "multicenter_%u_rebuild", dboid);
+	return buf;
+}
+
+char *
 mc_marker_origin_name(char *buf, Oid dboid)
 {
 	snprintf(buf, NAMEDATALEN, "multicenter_%u_center", dboid);

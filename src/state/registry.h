@@ -106,6 +106,10 @@ extern char *mc_origin_name(char *buf, Oid dboid, CenterId peer);
 /* The slot that keeps dead rows; it has no position in WAL. */
 extern char *mc_horizon_slot_name(char *buf, Oid dboid);
 
+/* The slots that keep WAL for target/rebuild.c, and the one that it reads. */
+extern char *mc_kept_slot_name(char *buf, Oid dboid, char suffix);
+extern char *mc_rebuild_slot_name(char *buf, Oid dboid);
+
 /* Marks the database as a center; found by the supervisor and by hooks. */
 extern char *mc_marker_origin_name(char *buf, Oid dboid);
 

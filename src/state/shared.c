@@ -91,6 +91,8 @@ shared_lay_out(void)
 		pg_atomic_init_u32(&mc_shared->databases[i].horizon_xid, InvalidTransactionId);
 		pg_atomic_init_u64(&mc_shared->databases[i].horizon_ts, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].forgotten, 0);
+		pg_atomic_init_u64(&mc_shared->databases[i].kept_floor, 0);
+		pg_atomic_init_u64(&mc_shared->databases[i].rebuilds, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].horizon_at, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].frontier, 0);
 		pg_atomic_init_u32(&mc_shared->databases[i].slowest_peer, MC_NO_CENTER);
@@ -181,6 +183,7 @@ mc_shared_database(Oid dboid, bool create)
 		pg_atomic_write_u32(&entry->horizon_xid, InvalidTransactionId);
 		pg_atomic_write_u64(&entry->horizon_ts, 0);
 		pg_atomic_write_u64(&entry->forgotten, 0);
+		pg_atomic_write_u64(&entry->kept_floor, 0);
 		pg_atomic_write_u64(&entry->horizon_at, 0);
 		pg_atomic_write_u64(&entry->frontier, 0);
 		pg_atomic_write_u32(&entry->slowest_peer, MC_NO_CENTER);
@@ -484,4 +487,41 @@ mc_shared_forgotten(void)
 	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
 		return 0;
 	return (TimestampTz) pg_atomic_read_u64(&my_database->forgotten);
+}
+
+TimestampTz
+mc_shared_kept_floor(void)
+{
+	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+		return 0;
+	return (TimestampTz) pg_atomic_read_u64(&my_database->kept_floor);
+}
+
+void
+mc_shared_set_kept_floor(TimestampTz floor)
+{
+	if (mc_gate() != GATE_NO_GROUP && my_database != NULL)
+		pg_atomic_write_u64(&my_database->kept_floor, (uint64) floor);
+}
+
+bool
+mc_shared_remembered(TimestampTz forgotten, TimestampTz kept)
+{
+	uint64		expected = (uint64) forgotten;
+
+	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+		return false;
+
+	/* Counted first: whoever reads the lower time then sees the number. */
+	pg_atomic_fetch_add_u64(&my_database->rebuilds, 1);
+	return pg_atomic_compare_exchange_u64(&my_database->forgotten, &expected,
+										  (uint64) kept);
+}
+
+uint64
+mc_shared_rebuilds(void)
+{
+	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+		return 0;
+	return pg_atomic_read_u64(&my_database->rebuilds);
 }

@@ -71,6 +71,8 @@ typedef struct SharedDatabase
 	pg_atomic_uint32 horizon_xid;	/* dead rows are kept from here on */
 	pg_atomic_uint64 horizon_ts;	/* no older transaction is newer than this */
 	pg_atomic_uint64 forgotten; /* deletes up to here may be forgotten */
+	pg_atomic_uint64 kept_floor;	/* newer deletes are in kept WAL; 0: none */
+	pg_atomic_uint64 rebuilds;	/* forgotten was lowered so often */
 	pg_atomic_uint64 horizon_at;	/* when the horizon was the present */
 	pg_atomic_uint64 frontier;	/* of all peers' promises; 0: unknown */
 	pg_atomic_uint32 slowest_peer;	/* the one to wait for */
@@ -246,6 +248,22 @@ extern TimestampTz mc_shared_horizon(TransactionId *xid);
  * still arrive; 0: none.
  */
 extern TimestampTz mc_shared_forgotten(void);
+
+/*
+ * Deletes that are newer than this stand in WAL that is kept, or are remembered
+ * in notes; 0: no WAL is kept for that.
+ */
+extern TimestampTz mc_shared_kept_floor(void);
+extern void mc_shared_set_kept_floor(TimestampTz floor);
+
+/*
+ * Deletes up to "forgotten" are remembered again, but for those up to kept:
+ * lower what mc_shared_forgotten() returns, unless it has been raised.  Notes
+ * of them are visible already.  Whoever looks for deletes reads the number of
+ * such calls before and afterwards, and looks again if it has changed.
+ */
+extern bool mc_shared_remembered(TimestampTz forgotten, TimestampTz kept);
+extern uint64 mc_shared_rebuilds(void);
 
 /* Wake the manager of a database and make it read the registry again. */
 extern void mc_shared_reload(Oid dboid);

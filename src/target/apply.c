@@ -44,6 +44,7 @@
 #include "target/apply_row.h"
 #include "target/displace.h"
 #include "target/lookup.h"
+#include "target/rebuild.h"
 #include "target/truncate.h"
 #include "target/write.h"
 #include "utils/memutils.h"
@@ -354,6 +355,7 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 
 	if (applier->observer)
 		applier->observer->before(applier->peer_name);
+	mc_rebuild_before(applier->link, applier->our_id, header->commit_ts);
 	wait_for_clock(applier, header->commit_ts);
 	memset(transaction, 0, sizeof(RemoteTransaction));
 	transaction->our_id = applier->our_id;

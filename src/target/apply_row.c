@@ -29,6 +29,7 @@
 #include "target/apply_row.h"
 #include "target/conflict.h"
 #include "target/lookup.h"
+#include "target/rebuild.h"
 #include "target/tuple.h"
 #include "target/write.h"
 #include "utils/datum.h"
@@ -72,8 +73,11 @@ decide(RemoteTransaction *transaction, MergeOp op, const LocalRow *local)
 	input.later = local->later;
 	input.concurrent = true;
 	if (local->state.knowledge == LOCAL_NOTHING)
-		input.forgotten = mc_shared_forgotten();
+		input.forgotten = local->forgotten;
 	decision = mc_merge_decide(&input);
+	if (decision.verdict == VERDICT_QUARANTINE &&
+		local->state.knowledge == LOCAL_NOTHING)
+		mc_rebuild_check(input.remote.commit_ts);
 	if (decision.conflict == CONFLICT_NONE || is_concurrent(transaction, local))
 		return decision;
 	input.concurrent = false;

@@ -442,14 +442,29 @@ mc_lookup(RemoteTransaction *transaction, TargetTable *table,
 		  const RemoteRow *row, TupleTableSlot *slot, bool thorough,
 		  LocalRow *local)
 {
+	uint64		rebuilds;
+	TimestampTz forgotten;
+	bool		done;
+
 	if (row == NULL)
 	{
 		memset(local, 0, sizeof(LocalRow));
 		local->slot = slot;
+		local->forgotten = mc_shared_forgotten();
 		return;
 	}
-	while (!look_once(transaction, table, row, slot, thorough, local))
+	do
+	{
 		CHECK_FOR_INTERRUPTS();
+		rebuilds = mc_shared_rebuilds();
+		pg_read_barrier();
+		forgotten = mc_shared_forgotten();
+		done = look_once(transaction, table, row, slot, thorough, local);
+
+		/* Deletes may be forgotten, and remembered again, while we look. */
+		local->forgotten = Max(forgotten, mc_shared_forgotten());
+		pg_read_barrier();
+	} while (!done || mc_shared_rebuilds() != rebuilds);
 }
 
 void

@@ -20,6 +20,7 @@ typedef struct LocalRow
 	RowKey		key;			/* values is NULL where no note was looked for */
 	List	   *notes;			/* KeyNote *, of this key */
 	KeyNote    *displaced;		/* the row, where it is displaced */
+	TimestampTz forgotten;		/* deletes up to here may have been missed */
 } LocalRow;
 
 /* Prepare lookups; when a remote transaction begins, before its first row. */

@@ -33,7 +33,7 @@ sub unbroken
 		{
 			$center->wait_for_sql("SELECT count(*) FROM event WHERE n = $count", '2', 15);
 			$center->wait_for_sql("SELECT count(*) FROM multicenter.centers WHERE state <> 'parted'", '2', 15);
-			$center->wait_for_sql('SELECT count(*) FROM pg_replication_slots WHERE database = current_database()', '1', 15);
+			$center->wait_for_sql(q{SELECT count(*) FROM pg_replication_slots WHERE database = current_database() AND slot_name !~ '_kept_'}, '1', 15);
 		}
 		1;
 	};
