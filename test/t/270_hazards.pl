@@ -283,6 +283,7 @@ group_join($riga, $lisbon);
 push(@centers, $riga);
 wait_ready(@centers);
 $center{c} = $riga;
+identical(@centers);
 @links = links_between(@centers);
 foreach my $kind ([ 'concurrent', @concurrent ], [ 'seen', grep { /^seen/ } sort keys %schedule ])
 {
@@ -324,7 +325,12 @@ is( $riga->sql(q{
 	'0|t|t', 'who reads sees whole transactions, but for rows that have lost');
 finish_load($_) foreach @loads;
 wait_all_applied(@centers);
-identical(@centers);
+foreach my $center (identical(@centers) ? () : @centers)
+{
+	diag("what $center->{name} knows of uniq, and its rows with their transactions:");
+	diag($center->sql(q{SELECT kind, key, version, center_id, xid, since FROM multicenter.key_note WHERE relation = 'uniq'::regclass ORDER BY note_id;
+		SELECT id, u, v, xmin, pg_xact_commit_timestamp(xmin) FROM uniq ORDER BY id}));
+}
 is( $riga->sql(q{SELECT count(*) > 0 FROM (SELECT FROM multicenter.conflicts WHERE table_name = 'multi' AND resolution = 'keep_local'
 		AND remote_center = 'lisbon' GROUP BY remote_xid HAVING count(*) BETWEEN 1 AND 20) t}),
 	't', 'some rows have lost, never a whole transaction');
