@@ -442,9 +442,9 @@ mc_horizon_work(bool heartbeat, bool alone)
 	if (!begun || !heartbeat)
 		return;
 	frontier = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
+	mc_kept_work(frontier, alone);
 	take_sample();
 	follow(frontier, now);
-	mc_kept_work(frontier, alone);
 	pg_atomic_write_u32(&database->slowest_peer, slowest_peer());
 	pg_atomic_write_u64(&database->frontier, (uint64) frontier);
 	if (frontier > 0 && is_due(last_purge, now, PURGE_MS))

@@ -298,8 +298,8 @@ take_batch(Rebuild *rebuild)
 	return nrows >= BATCH_CHANGES;
 }
 
-/* Which slot has the WAL?  False if there is none. */
-static bool
+/* Which slot has the WAL?  One that is lost is no help to anybody. */
+static void
 find_kept_slot(Rebuild *rebuild)
 {
 	bool		found;
@@ -323,7 +323,7 @@ find_kept_slot(Rebuild *rebuild)
 		rebuild->kept_floor = DatumGetTimestampTz(value);
 	}
 	end_step(rebuild);
-	return found;
+	mc_shared_set_kept_floor(found ? rebuild->kept_floor : 0);
 }
 
 /* Run a command about slots whose arguments are these two names, or one. */
@@ -487,10 +487,9 @@ mc_rebuild_before(SharedLink *link, CenterId our_id, TimestampTz commit_ts)
 	/* Another one may have done it meanwhile. */
 	if (is_needed(commit_ts))
 	{
-		if (find_kept_slot(rebuild))
+		find_kept_slot(rebuild);
+		if (is_needed(commit_ts))
 			run(rebuild);
-		else
-			mc_shared_set_kept_floor(0);
 	}
 	mc_rebuild_unlock();
 	mc_link_set_state(link, state, NULL);
