@@ -49,6 +49,7 @@
 #include "state/vector.h"
 #include "storage/lwlock.h"
 #include "storage/procarray.h"
+#include "target/quarantine.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -414,6 +415,7 @@ purge_notes(TimestampTz frontier)
 						  " n.kind OPERATOR(pg_catalog.=) 't' AND n.version OPERATOR(pg_catalog.<=) $1"
 						  " OR n.kind OPERATOR(pg_catalog.=) ANY ('{v,x}'::pg_catalog.\"char\"[])"
 						  " AND COALESCE(pg_catalog.pg_xact_commit_timestamp(n.xid), '-infinity') OPERATOR(pg_catalog.<=) $1"
+						  " AND n.version OPERATOR(pg_catalog.<=) $1"
 						  " AND n.since OPERATOR(pg_catalog.<=) $1"
 						  " AND NOT EXISTS (SELECT FROM multicenter.key_note d"
 						  "  WHERE d.relation OPERATOR(pg_catalog.=) n.relation AND d.kind OPERATOR(pg_catalog.=) 'd')"
@@ -433,6 +435,18 @@ purge_notes(TimestampTz frontier)
 	CommitTransactionCommand();
 }
 
+/* What waits in quarantine is still to be decided: all before it is. */
+static TimestampTz
+decided_up_to(void)
+{
+	TimestampTz oldest;
+
+	StartTransactionCommand();
+	oldest = mc_quarantine_oldest();
+	CommitTransactionCommand();
+	return oldest == 0 ? DT_NOEND : oldest - 1;
+}
+
 void
 mc_horizon_work(bool heartbeat, bool alone)
 {
@@ -442,6 +456,7 @@ mc_horizon_work(bool heartbeat, bool alone)
 	if (!begun || !heartbeat)
 		return;
 	frontier = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
+	frontier = Min(frontier, decided_up_to());
 	mc_kept_work(frontier, alone);
 	take_sample();
 	follow(frontier, now);

@@ -52,6 +52,7 @@
 #include "storage/proc.h"
 #include "target/connection.h"
 #include "target/displace.h"
+#include "target/retry.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -623,7 +624,10 @@ do_timed_work(Manager *manager, TimestampTz now)
 	if (now_ms >= manager->next_look_ms)
 	{
 		bool		done = mc_displace_look(manager->identity.center_id);
-		int64		end_ms = mc_monotonic_ms();
+		int64		end_ms;
+
+		mc_retry_look(manager->identity.center_id);
+		end_ms = mc_monotonic_ms();
 
 		/* Most of the time is for other work, however many rows there are. */
 		manager->next_look_ms = end_ms + (done ? LOOK_MS : FAILED_LOOK_MS) +

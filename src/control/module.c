@@ -18,6 +18,7 @@
 #include "state/recent.h"
 #include "state/settings.h"
 #include "state/shared.h"
+#include "target/refresh.h"
 
 PG_MODULE_MAGIC;
 
@@ -39,6 +40,7 @@ _PG_init(void)
 	mc_guard_init();
 	mc_ddl_init();
 	mc_rewrite_init();
+	mc_refresh_register();
 	mc_recent_init();
 	if (!IsBinaryUpgrade)
 		mc_supervisor_register();

@@ -446,11 +446,12 @@ pass_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 {
 	OutputState *state = ctx->output_plugin_private;
 	bool		heartbeat = !transactional && strcmp(prefix, MC_MESSAGE_PREFIX) == 0;
-	bool		for_apply = transactional &&
+	bool		derived = transactional && strcmp(prefix, MC_DERIVED_PREFIX) == 0;
+	bool		for_apply = transactional && state->is_ours &&
 	(strcmp(prefix, MC_DDL_PREFIX) == 0 || strcmp(prefix, MC_FENCE_PREFIX) == 0);
 	WireBytes	content;
 
-	if (!heartbeat && !for_apply)
+	if (!heartbeat && !derived && !for_apply)
 		return;
 	if (!mc_message_check(prefix, transactional,
 						  transactional ? txn->xid : InvalidTransactionId,

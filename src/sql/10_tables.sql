@@ -110,4 +110,30 @@ CREATE TABLE multicenter.kept_wal (
 );
 COMMENT ON TABLE multicenter.kept_wal IS 'Slots that keep WAL from which deletes newer than this time can be remembered again; local to this center.';
 
+-- Changes of peers that cannot be completed or decided yet; see
+-- src/target/quarantine.h.
+CREATE TABLE multicenter.quarantine_entry (
+	quarantine_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	peer_id integer NOT NULL,
+	remote_xid bigint NOT NULL,
+	remote_lsn pg_lsn NOT NULL,
+	end_lsn pg_lsn NOT NULL,
+	version timestamptz NOT NULL,
+	vector bytea NOT NULL,
+	relation oid NOT NULL,
+	hash bigint NOT NULL,
+	operation text NOT NULL CHECK (operation IN ('INSERT', 'UPDATE', 'DELETE')),
+	key jsonb NOT NULL,
+	new_row jsonb,
+	key_changed boolean NOT NULL,
+	waits_for text NOT NULL CHECK (waits_for IN ('cause', 'refresh', 'decision')),
+	error_message text,
+	error_sqlstate text,
+	attempts integer NOT NULL DEFAULT 0,
+	first_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	last_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+COMMENT ON TABLE multicenter.quarantine_entry IS 'Changes of peers that wait for what they need, or for a decision; see the view quarantine; local to this center.';
+CREATE INDEX quarantine_entry_key ON multicenter.quarantine_entry (relation, hash);
+
 REVOKE ALL ON ALL TABLES IN SCHEMA multicenter FROM PUBLIC;

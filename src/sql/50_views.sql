@@ -10,7 +10,7 @@ CREATE FUNCTION multicenter.link_status(
 	OUT sent_lsn pg_lsn, OUT received_lsn pg_lsn, OUT flush_lsn pg_lsn,
 	OUT replay_lsn pg_lsn, OUT peer_insert_lsn pg_lsn,
 	OUT xacts bigint, OUT inserts bigint, OUT updates bigint, OUT deletes bigint,
-	OUT truncates bigint, OUT ddl bigint, OUT conflicts bigint, OUT retries bigint,
+	OUT truncates bigint, OUT ddl bigint, OUT conflicts bigint, OUT quarantined bigint, OUT retries bigint,
 	OUT connects bigint, OUT bytes bigint,
 	OUT last_error text, OUT last_error_sqlstate text, OUT last_error_relation text,
 	OUT last_error_lsn pg_lsn, OUT last_error_at timestamptz, OUT clock_offset_s double precision)
@@ -202,7 +202,7 @@ SELECT c.center_name AS peer,
 	s.xacts,
 	s.inserts, s.updates, s.deletes, s.truncates, s.ddl,
 	s.conflicts,
-	NULL::bigint AS quarantined,
+	s.quarantined,
 	s.retries,
 	s.bytes AS bytes_sent,
 	NULL::bigint AS bytes_raw,
@@ -308,6 +308,68 @@ FROM multicenter.key_note n
 WHERE n.kind = 'd';
 COMMENT ON VIEW multicenter.displaced IS 'Rows that lost a unique key or exclusion constraint to another row, and are kept until that one goes.';
 
+CREATE VIEW multicenter.quarantine AS
+SELECT q.quarantine_id,
+	c.center_name AS peer,
+	q.remote_xid,
+	q.remote_lsn,
+	q.version,
+	q.relation::regclass AS relation,
+	q.operation,
+	q.key,
+	q.new_row,
+	NULL::text AS ddl,
+	q.error_message,
+	q.error_sqlstate,
+	q.attempts,
+	q.first_at,
+	q.last_at,
+	q.waits_for,
+	0::bigint AS blocks
+FROM multicenter.quarantine_entry q
+	LEFT JOIN multicenter.center c ON c.center_id = q.peer_id;
+COMMENT ON VIEW multicenter.quarantine IS 'Changes of peers that cannot be completed or decided yet: each waits for its causes (cause), for the whole row from its author (refresh), or for a decision (decision).';
+
+CREATE FUNCTION multicenter.quarantine_retry(quarantine_id bigint DEFAULT NULL)
+RETURNS bigint
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	WITH retried AS (
+		UPDATE multicenter.quarantine_entry q
+		SET attempts = 0, waits_for = CASE q.waits_for WHEN 'refresh' THEN 'cause' ELSE q.waits_for END
+		WHERE $1 IS NULL OR q.quarantine_id = $1
+		RETURNING 1)
+	SELECT count(*) FROM retried
+$$;
+COMMENT ON FUNCTION multicenter.quarantine_retry(bigint) IS
+'Try a change in quarantine again at once, and ask its author for the row once more if it waits for that. quarantine_id: from the view quarantine, null for all. Returns how many are tried.';
+REVOKE ALL ON FUNCTION multicenter.quarantine_retry(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.quarantine_retry(bigint) TO multicenter_admin;
+
+CREATE FUNCTION multicenter.quarantine_discard(quarantine_id bigint, reason text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	entry multicenter.quarantine_entry;
+BEGIN
+	IF trim(reason) = '' THEN
+		RAISE EXCEPTION 'a change is not discarded without a reason' USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	DELETE FROM multicenter.quarantine_entry q WHERE q.quarantine_id = quarantine_discard.quarantine_id RETURNING * INTO entry;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'there is no change % in quarantine', quarantine_id USING ERRCODE = 'no_data_found',
+			HINT = 'It may have been completed meanwhile; see the view multicenter.quarantine.';
+	END IF;
+	-- The history says who did it and why: nothing leaves without a trace.
+	INSERT INTO multicenter.conflict_history (peer_id, conflict_type, resolver, resolution, relation, key,
+		remote_row, remote_center_id, remote_version, remote_lsn, remote_xid)
+	VALUES (entry.peer_id, 'apply_error', format('discarded by %s: %s', session_user, reason), 'skip', entry.relation, entry.key,
+		entry.new_row::json, entry.peer_id, entry.version, entry.remote_lsn, entry.remote_xid);
+END $$;
+COMMENT ON FUNCTION multicenter.quarantine_discard(bigint, text) IS
+'Give up a change in quarantine at this center; the view conflicts keeps it, with the reason. The centers may differ in this row until it is written again. quarantine_id: from the view quarantine. Errors: P0002 there is no such change; 22023 no reason is given.';
+REVOKE ALL ON FUNCTION multicenter.quarantine_discard(bigint, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.quarantine_discard(bigint, text) TO multicenter_admin;
+
 CREATE VIEW multicenter.conflict_summary AS
 SELECT p.center_name AS peer,
 	h.relation::regclass AS relation,
@@ -377,4 +439,4 @@ COMMENT ON VIEW multicenter.horizon IS 'From when on this center keeps dead rows
 
 GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.stat_links, multicenter.workers,
 	multicenter.tables, multicenter.conflict_summary, multicenter.horizon, multicenter.clock TO multicenter_monitor;
-GRANT SELECT ON multicenter.conflicts, multicenter.displaced TO multicenter_conflicts;
+GRANT SELECT ON multicenter.conflicts, multicenter.displaced, multicenter.quarantine TO multicenter_conflicts;

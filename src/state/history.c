@@ -9,9 +9,9 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "state/history.h"
+#include "state/own.h"
 #include "state/registry.h"
 #include "state/settings.h"
 #include "utils/builtins.h"
@@ -29,28 +29,6 @@ static const char insert_command[] =
 " VALUES ($1, $2, 'last_update_wins', $3, $4, $5::pg_catalog.jsonb,"
 " $6::pg_catalog.json, $7::pg_catalog.json, $8::pg_catalog.json,"
 " $9, $10, $11, $12, $13, $14, $15)";
-
-/* Prepare the INSERT once in each process. */
-static SPIPlanPtr
-insert_plan(void)
-{
-	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {
-		INT4OID, TEXTOID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		INT4OID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, LSNOID, INT8OID,
-		TEXTOID
-	};
-
-	if (plan == NULL)
-	{
-		plan = SPI_prepare(insert_command, lengthof(types), types);
-		if (plan == NULL)
-			elog(ERROR, "could not prepare the conflict history: %s",
-				 SPI_result_code_string(SPI_result));
-		SPI_keepplan(plan);
-	}
-	return plan;
-}
 
 /* Set a text parameter, null for NULL. */
 static void
@@ -75,16 +53,15 @@ mc_history_add(const ConflictRecord *conflict)
 {
 	Datum		values[HISTORY_COLUMNS];
 	char		nulls[HISTORY_COLUMNS];
-	Oid			userid;
-	int			sec_context;
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {
+		INT4OID, TEXTOID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
+		INT4OID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, LSNOID, INT8OID,
+		TEXTOID
+	};
+	OwnScope	scope;
 
 	memset(nulls, ' ', sizeof(nulls));
-	GetUserIdAndSecContext(&userid, &sec_context);
-	SetUserIdAndSecContext(mc_registry_owner(),
-						   sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-
 	values[0] = Int32GetDatum(conflict->peer);
 	values[1] = CStringGetTextDatum(mc_conflict_type_name(conflict->type));
 	values[2] = CStringGetTextDatum(conflict->resolution);
@@ -99,12 +76,10 @@ mc_history_add(const ConflictRecord *conflict)
 	values[13] = Int64GetDatum(conflict->remote_xid);
 	set_text(&values[14], &nulls[14], conflict->index_name);
 
-	if (SPI_execute_plan(insert_plan(), values, nulls, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not write the conflict history");
-
-	PopActiveSnapshot();
-	SPI_finish();
-	SetUserIdAndSecContext(userid, sec_context);
+	mc_own_begin(&scope);
+	(void) mc_own_execute(&plan, insert_command, lengthof(types), types, values,
+						  nulls, SPI_OK_INSERT);
+	mc_own_end(&scope);
 }
 
 uint64

@@ -33,7 +33,8 @@ enum
 	COL_LAST_MESSAGE_AT, COL_LAST_COMMIT_AT, COL_SENT_LSN, COL_RECEIVED_LSN,
 	COL_FLUSH_LSN, COL_REPLAY_LSN, COL_PEER_INSERT_LSN, COL_XACTS,
 	COL_INSERTS, COL_UPDATES, COL_DELETES, COL_TRUNCATES, COL_DDL,
-	COL_CONFLICTS, COL_RETRIES, COL_CONNECTS, COL_BYTES, COL_ERROR,
+	COL_CONFLICTS, COL_QUARANTINED, COL_RETRIES, COL_CONNECTS, COL_BYTES,
+	COL_ERROR,
 	COL_ERROR_SQLSTATE, COL_ERROR_RELATION, COL_ERROR_LSN, COL_ERROR_AT,
 	COL_CLOCK_OFFSET,
 	NCOLUMNS
@@ -131,6 +132,7 @@ fill_incoming(StatusRow *row, const SharedLink *link)
 	set_count(row, COL_TRUNCATES, link->counters.truncates);
 	set_count(row, COL_DDL, link->counters.ddl);
 	set_count(row, COL_CONFLICTS, link->counters.conflicts);
+	set_count(row, COL_QUARANTINED, link->counters.quarantined);
 	set_count(row, COL_RETRIES, link->counters.retries);
 	set_count(row, COL_CONNECTS, link->counters.connects);
 	set_count(row, COL_BYTES, link->counters.bytes);

@@ -22,6 +22,7 @@
 #define MC_MESSAGE_PREFIX	"multicenter"	/* heartbeats */
 #define MC_DDL_PREFIX		"multicenter_ddl"	/* replicate_ddl() */
 #define MC_FENCE_PREFIX		"multicenter_fence" /* rewrites of tables */
+#define MC_DERIVED_PREFIX	"multicenter_derived"	/* requests and refreshes */
 
 typedef enum CenterState
 {

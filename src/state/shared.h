@@ -112,6 +112,7 @@ typedef struct LinkCounters
 	uint64		truncates;
 	uint64		ddl;
 	uint64		conflicts;
+	uint64		quarantined;
 	uint64		retries;
 	uint64		connects;
 	uint64		bytes;

@@ -419,6 +419,7 @@ update_link(Applier *applier)
 	link->counters.truncates += counters->truncates;
 	link->counters.ddl += counters->ddl;
 	link->counters.conflicts += counters->conflicts;
+	link->counters.quarantined += counters->quarantined;
 	SpinLockRelease(&link->mutex);
 }
 

@@ -16,13 +16,15 @@
  *	  A change of the key is a delete of the old key and a put of the new one.
  *	  It is written as one update where that has the same outcome.
  *
- *	  Not here yet: refreshes for out-of-line values that were not sent.
+ *	  An update may lack values that it left alone.  They are taken from the
+ *	  local row if that is the one which was updated; otherwise the change, and
+ *	  one that cannot be decided, waits in quarantine, where it is tried again
+ *	  (retry.c) until it can be written or is void.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -30,9 +32,10 @@
 #include "target/conflict.h"
 #include "target/lookup.h"
 #include "target/rebuild.h"
+#include "target/quarantine.h"
+#include "target/refresh.h"
 #include "target/tuple.h"
 #include "target/write.h"
-#include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -70,7 +73,7 @@ decide(RemoteTransaction *transaction, MergeOp op, const LocalRow *local)
 	input.op = op;
 	input.remote = transaction->version;
 	input.local = local->state;
-	input.later = local->later;
+	input.later = local->later || transaction->retried != NULL;
 	input.concurrent = true;
 	if (local->state.knowledge == LOCAL_NOTHING)
 		input.forgotten = local->forgotten;
@@ -82,19 +85,6 @@ decide(RemoteTransaction *transaction, MergeOp op, const LocalRow *local)
 		return decision;
 	input.concurrent = false;
 	return mc_merge_decide(&input);
-}
-
-/* A change that cannot be decided stops its link, until it can be put aside. */
-static void
-check_decidable(TargetTable *table, MergeDecision decision)
-{
-	if (decision.verdict == VERDICT_QUARANTINE)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot decide on a change of table \"%s.%s\"",
-						table->map->schema, table->map->name),
-				 errdetail("It is older than what this center remembers of deleted rows, or of the time at which rows were written."),
-				 errhint("The peer was away for longer than multicenter.dead_row_retention. Let it leave the group and join again.")));
 }
 
 /*
@@ -157,34 +147,6 @@ complete_from_old_row(TargetTable *table)
 	row->any_unchanged = false;
 }
 
-/* Take values that were not sent from a local row that was deleted. */
-static void
-complete_from_local_row(TargetTable *table, TupleTableSlot *slot)
-{
-	TupleDesc	desc = RelationGetDescr(table->rel);
-	RemoteRow  *row = &table->new_row;
-
-	slot_getallattrs(slot);
-	for (int i = 0; i < table->map->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		Datum		value = slot->tts_values[i];
-
-		if (!row->unchanged[i])
-			continue;
-		row->unchanged[i] = false;
-		row->isnull[i] = slot->tts_isnull[i];
-		if (row->isnull[i])
-			continue;
-
-		/* Copies must not point to a row that is dead. */
-		row->values[i] = attribute->attlen == -1 ?
-			PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) :
-			datumCopy(value, attribute->attbyval, attribute->attlen);
-	}
-	row->any_unchanged = false;
-}
-
 /* Take values that were not sent from the displaced row of the key. */
 static void
 complete_from_displaced(TargetTable *table, const KeyNote *displaced)
@@ -205,20 +167,47 @@ complete_from_displaced(TargetTable *table, const KeyNote *displaced)
 }
 
 /*
- * The row cannot be written, because values that the update left alone were
- * not sent and are not here either.  A later version of the protocol asks
- * their author for them; until then the link stops, visibly.
+ * May values that were not sent be taken from what is known of the key?  If
+ * not the change waits, and its author is asked for the row where nothing else
+ * can complete it any more.
+ */
+static bool
+complete_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
+			 const LocalRow *local)
+{
+	MarkerInput input = {0};
+	MarkerVerdict verdict;
+
+	if (!table->new_row.any_unchanged)
+		return true;
+	input.causes_applied = !transaction->overtook;
+	input.local_live = local->found || local->displaced;
+	input.local_seen = mc_vector_saw(transaction->vector, transaction->peer,
+									 transaction->our_id, local->state.version);
+	input.key_changed = table->new_row.moved;
+	input.older_pending = mc_quarantine_older(transaction, table);
+	verdict = mc_merge_marker(&input);
+	if (verdict == MARKER_FILL)
+		return true;
+	if (mc_quarantine_hold(transaction, table, op, verdict == MARKER_WAIT ?
+						   WAITS_FOR_CAUSE : WAITS_FOR_REFRESH) &&
+		verdict == MARKER_REQUEST)
+		mc_refresh_request(transaction, table);
+	return false;
+}
+
+/*
+ * Something was written under the key of a row, or its tombstone: what waits
+ * and came before it is void.
  */
 static void
-check_complete(TargetTable *table)
+finish_key(RemoteTransaction *transaction, TargetTable *table,
+		   const RemoteRow *row)
 {
-	if (table->new_row.any_unchanged)
-		ereport(ERROR,
-				(errcode(ERRCODE_NO_DATA_FOUND),
-				 errmsg("cannot complete a row of table \"%s.%s\", which does not exist in this center",
-						table->map->schema, table->map->name),
-				 errdetail("The update left large values alone; they are not sent, and there is no row here to take them from."),
-				 errhint("Write the row again in its center of origin, with all its columns, or use REPLICA IDENTITY FULL.")));
+	if (transaction->restates)
+		mc_note_restate(table, row, transaction->version);
+	if (mc_note_quarantine_possible(table))
+		mc_quarantine_settle(transaction, table, row);
 }
 
 /* Insert the peer's row: its key is not a deleted one any more. */
@@ -230,7 +219,6 @@ insert_row(RemoteTransaction *transaction, TargetTable *table,
 
 	if (table->new_row.any_unchanged && local->displaced)
 		complete_from_displaced(table, local->displaced);
-	check_complete(table);
 	fill_write_row(table, NULL);
 	mc_write_defaults(table);
 	result = mc_write_insert(transaction, table);
@@ -239,21 +227,45 @@ insert_row(RemoteTransaction *transaction, TargetTable *table,
 	return result;
 }
 
-/* Write the new row, if the verdict says so. */
+/* Write the new row over what is known of its key. */
 static WriteResult
-write_put(RemoteTransaction *transaction, TargetTable *table,
-		  MergeDecision decision, LocalRow *local)
+write_new_row(RemoteTransaction *transaction, TargetTable *table,
+			  LocalRow *local)
 {
-	check_decidable(table, decision);
-	if (decision.verdict == VERDICT_KEEP_LOCAL)
+	WriteResult result;
+
+	if (local->found)
 	{
 		fill_write_row(table, local);
-		return WRITE_DONE;
+		result = mc_write_update(transaction, table, local->slot);
 	}
-	if (!local->found)
-		return insert_row(transaction, table, local);
-	fill_write_row(table, local);
-	return mc_write_update(transaction, table, local->slot);
+	else
+		result = insert_row(transaction, table, local);
+	if (result == WRITE_DONE)
+		finish_key(transaction, table, &table->new_row);
+	return result;
+}
+
+/* Write the new row, if the verdict says so and it is complete. */
+static WriteResult
+write_put(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
+		  MergeDecision decision, LocalRow *local)
+{
+	switch (decision.verdict)
+	{
+		case VERDICT_QUARANTINE:
+			(void) mc_quarantine_hold(transaction, table, op, WAITS_FOR_DECISION);
+			return WRITE_SUPPRESSED;
+		case VERDICT_KEEP_LOCAL:
+			if (table->new_row.any_unchanged)
+				mc_refresh_owed(transaction, table, local);
+			fill_write_row(table, local);
+			return WRITE_DONE;
+		default:
+			if (!complete_row(transaction, table, op, local))
+				return WRITE_SUPPRESSED;
+			return write_new_row(transaction, table, local);
+	}
 }
 
 /*
@@ -280,7 +292,7 @@ put_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 		decision = decide(transaction, op, &local);
 		sure = thorough || local.found || decision.verdict == VERDICT_PUT;
 		if (sure)
-			result = write_put(transaction, table, decision, &local);
+			result = write_put(transaction, table, op, decision, &local);
 		if (result == WRITE_DONE)
 			mc_conflict_note(transaction, table, decision, &local,
 							 key ? key : &table->new_row, table->write_row);
@@ -296,14 +308,25 @@ static WriteResult
 write_delete(RemoteTransaction *transaction, TargetTable *table,
 			 MergeDecision decision, LocalRow *local)
 {
-	check_decidable(table, decision);
-	if (decision.verdict == VERDICT_DELETE && local->found)
-		return mc_write_delete(table, local->slot);
+	WriteResult result = WRITE_DONE;
 
-	/* No row dies here that would say so: it takes a note. */
-	if (decision.verdict == VERDICT_RECORD_TOMBSTONE ||
-		decision.verdict == VERDICT_DELETE)
+	if (decision.verdict == VERDICT_QUARANTINE)
+	{
+		(void) mc_quarantine_hold(transaction, table, MERGE_OP_DELETE,
+								  WAITS_FOR_DECISION);
+		return WRITE_SUPPRESSED;
+	}
+	if (decision.verdict == VERDICT_KEEP_LOCAL)
+		return WRITE_DONE;
+	if (local->found)
+		result = mc_write_delete(table, local->slot);
+	if (result != WRITE_DONE)
+		return result;
+
+	/* Where no row dies here that would say so a note has to. */
+	if (!local->found || transaction->restates)
 		mc_lookup_bury(transaction, table, &table->old_row, local);
+	finish_key(transaction, table, &table->old_row);
 	return WRITE_DONE;
 }
 
@@ -329,32 +352,38 @@ apply_delete(RemoteTransaction *transaction, TargetTable *table)
 	}
 }
 
-/*
- * Delete the old key of a key change, where it cannot become an update.
- * Values that were not sent are taken from the row that goes.
- */
+/* Delete the old key of a key change, where it cannot become an update. */
 static WriteResult
 delete_old_key(RemoteTransaction *transaction, TargetTable *table,
 			   LocalRow *local)
 {
 	MergeDecision decision = decide(transaction, MERGE_OP_DELETE, local);
-	WriteResult result;
-
-	if (table->new_row.any_unchanged && decision.verdict == VERDICT_DELETE &&
-		local->displaced)
-		complete_from_displaced(table, local->displaced);
-	result = write_delete(transaction, table, decision, local);
+	WriteResult result = write_delete(transaction, table, decision, local);
 
 	/* Without a row the put of the new key tells that story. */
 	if (result == WRITE_DONE && local->state.knowledge == LOCAL_LIVE)
 		mc_conflict_note(transaction, table, decision, local, &table->old_row,
 						 NULL);
-
-	/* The row is still in its page, and its large values are in theirs. */
-	if (result != WRITE_RETRY && table->new_row.any_unchanged &&
-		decision.verdict == VERDICT_DELETE && local->found)
-		complete_from_local_row(table, local->slot);
 	CommandCounterIncrement();
+	return result;
+}
+
+/* Write a key change as one update: nothing is known of the new key. */
+static WriteResult
+move_row(RemoteTransaction *transaction, TargetTable *table,
+		 MergeDecision decision, LocalRow *local, LocalRow *other)
+{
+	WriteResult result;
+
+	fill_write_row(table, local);
+	result = mc_write_update(transaction, table, table->local_row);
+	if (result != WRITE_DONE)
+		return result;
+	mc_lookup_forget(other);
+	finish_key(transaction, table, &table->old_row);
+	finish_key(transaction, table, &table->new_row);
+	mc_conflict_note(transaction, table, decision, local, &table->old_row,
+					 table->write_row);
 	return result;
 }
 
@@ -368,6 +397,7 @@ apply_key_change(RemoteTransaction *transaction, TargetTable *table)
 	WriteResult result = WRITE_RETRY;
 	LocalRow	local;
 
+	table->new_row.moved = true;
 	while (result == WRITE_RETRY)
 	{
 		LocalRow	other;
@@ -381,30 +411,16 @@ apply_key_change(RemoteTransaction *transaction, TargetTable *table)
 		decision = decide(transaction, MERGE_OP_UPDATE, &local);
 
 		if (local.found && !other.found && !other.displaced &&
-			decision.verdict == VERDICT_PUT &&
+			!table->new_row.any_unchanged && decision.verdict == VERDICT_PUT &&
 			decide(transaction, MERGE_OP_INSERT, &other).verdict == VERDICT_PUT)
 		{
-			fill_write_row(table, &local);
-			result = mc_write_update(transaction, table, table->local_row);
-			if (result == WRITE_DONE)
-			{
-				mc_lookup_forget(&other);
-				mc_conflict_note(transaction, table, decision, &local,
-								 &table->old_row, table->write_row);
-			}
+			result = move_row(transaction, table, decision, &local, &other);
 			if (result != WRITE_RETRY)
 				return;
 		}
 		else
 			result = delete_old_key(transaction, table, &local);
 	}
-
-	/*
-	 * The row that is here under the new key, if any, is another row than the
-	 * one that was updated: values that were not sent are not to be found
-	 * there.
-	 */
-	check_complete(table);
 	put_row(transaction, table,
 			local.state.knowledge == LOCAL_LIVE ? MERGE_OP_INSERT : MERGE_OP_UPDATE,
 			&table->new_row, table->other_row);
@@ -454,6 +470,7 @@ decode_rows(TargetTable *table, const WireRecord *record)
 {
 	table->old_row.present = false;
 	table->new_row.present = false;
+	table->new_row.moved = false;
 	if (record->type != RECORD_INSERT)
 	{
 		check_findable(table, record);
@@ -491,28 +508,168 @@ apply_record(RemoteTransaction *transaction, TargetTable *table,
 	}
 }
 
-void
-mc_apply_row(RemoteTransaction *transaction, RelationMap *map,
-			 const WireRecord *record)
+/* Begin to work on one row of a table, as its owner. */
+static TargetTable *
+begin_row(RemoteTransaction *transaction, RelationMap *map, OwnerScope *scope)
 {
 	TargetTable *table;
-	OwnerScope	scope;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	table = mc_table_open(transaction, map);
 	table->estate->es_snapshot = GetActiveSnapshot();
-	mc_owner_enter(map->owner, &scope);
+	mc_owner_enter(map->owner, scope);
 	mc_write_begin_record(table);
-	apply_record(transaction, table, record);
+	return table;
+}
+
+/* Undo begin_row(). */
+static void
+end_row(RemoteTransaction *transaction, TargetTable *table,
+		const OwnerScope *scope)
+{
 	mc_write_end_record(table);
 	ExecClearTuple(table->local_row);
 	ExecClearTuple(table->other_row);
 	ExecClearTuple(table->write_row);
-	mc_owner_leave(&scope);
+	mc_owner_leave(scope);
 	table->estate->es_snapshot = InvalidSnapshot;
 	PopActiveSnapshot();
 
 	/* Later records of the transaction see what this one did. */
 	CommandCounterIncrement();
 	mc_conflict_flush(transaction);
+}
+
+void
+mc_apply_row(RemoteTransaction *transaction, RelationMap *map,
+			 const WireRecord *record)
+{
+	OwnerScope	scope;
+	TargetTable *table = begin_row(transaction, map, &scope);
+
+	apply_record(transaction, table, record);
+	end_row(transaction, table, &scope);
+}
+
+/* Take from an entry what the frame of its transaction has said. */
+static void
+take_origin(RemoteTransaction *transaction, const QuarantineEntry *entry)
+{
+	transaction->vector = &entry->vector;
+	transaction->commit_lsn = entry->commit_lsn;
+	transaction->end_lsn = entry->end_lsn;
+	transaction->remote_xid = entry->remote_xid;
+}
+
+void
+mc_apply_again(RemoteTransaction *transaction, RelationMap *map)
+{
+	const QuarantineEntry *entry = transaction->retried;
+	OwnerScope	scope;
+	TargetTable *table;
+
+	take_origin(transaction, entry);
+	table = begin_row(transaction, map, &scope);
+	if (table->index == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s.%s\" has no key any more", map->schema,
+						map->name)));
+	mc_note_row_from_jsonb(table, entry->key.values, &table->old_row);
+	if (entry->op == MERGE_OP_DELETE)
+		apply_delete(transaction, table);
+	else
+	{
+		mc_note_row_from_jsonb(table, entry->new_row, &table->new_row);
+		table->new_row.any_unchanged &= entry->op == MERGE_OP_UPDATE || entry->key_changed;
+		table->new_row.moved = entry->key_changed;
+		put_row(transaction, table, entry->op, &table->new_row, table->local_row);
+	}
+	end_row(transaction, table, &scope);
+}
+
+void
+mc_apply_request(RemoteTransaction *transaction, RelationMap *map,
+				 const Jsonb *key)
+{
+	OwnerScope	scope;
+	TargetTable *table = begin_row(transaction, map, &scope);
+
+	if (table->index)
+	{
+		LocalRow	local;
+
+		mc_note_row_from_jsonb(table, key, &table->old_row);
+		mc_lookup(transaction, table, &table->old_row, table->local_row, true,
+				  &local);
+		if (mc_merge_answers_request(&local.state, transaction->our_id))
+			mc_refresh_send(transaction, table, &local);
+	}
+	end_row(transaction, table, &scope);
+}
+
+/* A refresh completes what waits at its version: note that conflict now. */
+static void
+note_completed(RemoteTransaction *transaction, TargetTable *table,
+			   List *entries, const LocalRow *local)
+{
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		const QuarantineEntry *entry = lfirst(cell);
+		RemoteTransaction origin = *transaction;
+		MergeDecision decision;
+
+		if (mc_version_compare(entry->version, transaction->version) != 0)
+			continue;
+		take_origin(&origin, entry);
+		decision = decide(&origin, entry->op, local);
+		if (decision.verdict == VERDICT_PUT)
+			mc_conflict_note(&origin, table, decision, local, &table->new_row,
+							 table->write_row);
+		transaction->conflicts = origin.conflicts;
+		return;
+	}
+}
+
+/* Apply a refresh to its key. */
+static WriteResult
+write_refresh(RemoteTransaction *transaction, TargetTable *table,
+			  LocalRow *local)
+{
+	List	   *entries = mc_quarantine_find(table, &table->new_row);
+	WriteResult result;
+
+	if (mc_merge_refresh(transaction->version, &local->state,
+						 entries != NIL) == REFRESH_DROP)
+	{
+		mc_refresh_owed(transaction, table, local);
+		return WRITE_DONE;
+	}
+	result = write_new_row(transaction, table, local);
+	if (result == WRITE_DONE)
+		note_completed(transaction, table, entries, local);
+	return result;
+}
+
+void
+mc_apply_refresh(RemoteTransaction *transaction, RelationMap *map,
+				 const Jsonb *row)
+{
+	OwnerScope	scope;
+	TargetTable *table = begin_row(transaction, map, &scope);
+	WriteResult result = table->index ? WRITE_RETRY : WRITE_DONE;
+
+	mc_note_row_from_jsonb(table, row, &table->new_row);
+	while (result == WRITE_RETRY)
+	{
+		LocalRow	local;
+
+		CHECK_FOR_INTERRUPTS();
+		mc_lookup(transaction, table, &table->new_row, table->local_row, true,
+				  &local);
+		result = write_refresh(transaction, table, &local);
+	}
+	end_row(transaction, table, &scope);
 }

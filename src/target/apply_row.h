@@ -9,6 +9,7 @@
 #define MC_APPLY_ROW_H
 
 #include "target/table.h"
+#include "utils/jsonb.h"
 
 /*
  * Apply an INSERT, UPDATE or DELETE record to the table of the map, within
@@ -17,5 +18,22 @@
  */
 extern void mc_apply_row(RemoteTransaction *transaction, RelationMap *map,
 						 const WireRecord *record);
+
+/*
+ * Try transaction->retried again: write it, find that it is void, or leave it
+ * waiting (held is set then).
+ */
+extern void mc_apply_again(RemoteTransaction *transaction, RelationMap *map);
+
+/* Send our row of a key to the group, if it is of this center. */
+extern void mc_apply_request(RemoteTransaction *transaction, RelationMap *map,
+							 const Jsonb *key);
+
+/*
+ * Apply a whole row at the transaction's version, which is not that of its
+ * commit.
+ */
+extern void mc_apply_refresh(RemoteTransaction *transaction, RelationMap *map,
+							 const Jsonb *row);
 
 #endif							/* MC_APPLY_ROW_H */

@@ -44,15 +44,14 @@
 #include "executor/nodeModifyTable.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "replication/origin.h"
 #include "state/claim.h"
 #include "storage/lmgr.h"
+#include "target/attempt.h"
 #include "target/clash.h"
 #include "target/displace.h"
 #include "target/local_map.h"
 #include "target/lookup.h"
 #include "target/write.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -60,9 +59,6 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
-
-/* The manager has other things to do than to wait for a lock. */
-#define LOOK_LOCK_TIMEOUT	"200ms"
 
 /* A row just written that may clash. */
 typedef struct Suspect
@@ -649,60 +645,11 @@ find_tables(void)
 	return relids;
 }
 
-/* Let rows of one table come back, in a transaction that nobody replicates. */
+/* Let rows of one table come back; for mc_attempt(). */
 static void
-look_at_table(CenterId our_id, Oid relid)
+look_at_table(RemoteTransaction *transaction, void *arg)
 {
-	RemoteTransaction transaction = {0};
-
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = false;
-	(void) set_config_option("lock_timeout", LOOK_LOCK_TIMEOUT, PGC_SUSET,
-							 PGC_S_OVERRIDE, GUC_ACTION_LOCAL, true, 0, false);
-	mc_session_origin_set(DoNotReplicateId, InvalidXLogRecPtr, 0);
-	transaction.our_id = our_id;
-	transaction.peer = our_id;
-	transaction.version.commit_ts = GetCurrentTimestamp();
-	transaction.version.center = our_id;
-	transaction.context = CurTransactionContext;
-	transaction.change_context = CurTransactionContext;
-	transaction.claims = true;
-	settle_table(&transaction, relid, true, true);
-	CommitTransactionCommand();
-}
-
-/*
- * The same, but an index may call code of users: its errors, and a lock that
- * is not to be had, must not end the manager.  Returns false after an error.
- */
-static bool
-try_table(CenterId our_id, Oid relid)
-{
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool failed = false;
-
-	PG_TRY();
-	{
-		look_at_table(our_id, relid);
-	}
-	PG_CATCH();
-	{
-		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(context);
-		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
-		{
-			failed = true;
-			EmitErrorReport();
-		}
-		AbortCurrentTransaction();
-		FlushErrorState();
-		RESUME_INTERRUPTS();
-	}
-	PG_END_TRY();
-	mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
-	MemoryContextSwitchTo(context);
-	return !failed;
+	settle_table(transaction, *(Oid *) arg, true, true);
 }
 
 bool
@@ -721,6 +668,12 @@ mc_displace_look(CenterId our_id)
 	none = relids == NIL;
 	generation = now;
 	foreach(cell, relids)
-		done &= try_table(our_id, lfirst_oid(cell));
+	{
+		Oid			relid = lfirst_oid(cell);
+		ErrorData  *error = mc_attempt(our_id, look_at_table, &relid);
+
+		if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			done = false;
+	}
 	return done;
 }

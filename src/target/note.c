@@ -31,9 +31,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "state/claim.h"
+#include "state/own.h"
 #include "state/registry.h"
 #include "target/note.h"
 #include "utils/array.h"
@@ -73,13 +73,6 @@ typedef struct NoteScan
 	TupleTableSlot *slot;
 } NoteScan;
 
-/* Who the user was before; see begin_write(). */
-typedef struct NoteWrite
-{
-	Oid			userid;
-	int			sec_context;
-} NoteWrite;
-
 /* Begin to read rows of a table of ours by the first columns of an index. */
 static void
 begin_read(NoteScan *scan, const char *table_name, const char *index_name,
@@ -116,41 +109,12 @@ end_read(NoteScan *scan)
 	table_close(scan->rel, AccessShareLock);
 }
 
-/* Connect to SPI as the owner of our tables. */
+/* Begin to write notes. */
 static void
-begin_write(NoteWrite *scope)
+begin_write(OwnScope *scope)
 {
 	mc_notes_writing();
-	GetUserIdAndSecContext(&scope->userid, &scope->sec_context);
-	SetUserIdAndSecContext(mc_registry_owner(),
-						   scope->sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-/* Undo begin_write(), and let what follows see what was written. */
-static void
-end_write(NoteWrite *scope)
-{
-	PopActiveSnapshot();
-	SPI_finish();
-	SetUserIdAndSecContext(scope->userid, scope->sec_context);
-	CommandCounterIncrement();
-}
-
-/* Prepare a command once in each process. */
-static SPIPlanPtr
-prepared(SPIPlanPtr *plan, const char *command, int nargs, Oid *types)
-{
-	if (*plan == NULL)
-	{
-		*plan = SPI_prepare(command, nargs, types);
-		if (*plan == NULL)
-			elog(ERROR, "could not prepare \"%s\": %s", command,
-				 SPI_result_code_string(SPI_result));
-		SPI_keepplan(*plan);
-	}
-	return *plan;
+	mc_own_begin(scope);
 }
 
 /* The column of the table that is a column of the key. */
@@ -234,15 +198,15 @@ value_from_text(Form_pg_attribute attribute, char *string)
 	return OidInputFunctionCall(input, string, param, attribute->atttypmod);
 }
 
-/* The text of a column in an object; NULL if it is null or absent. */
-static char *
-object_text(const Jsonb *object, const char *name)
+char *
+mc_note_text(const Jsonb *object, const char *name, bool *present)
 {
 	JsonbValue	buffer;
 	JsonbValue *value;
 
 	value = getKeyJsonValueFromContainer((JsonbContainer *) &object->root, name,
 										 strlen(name), &buffer);
+	*present = value != NULL;
 	if (value == NULL || value->type != jbvString)
 		return NULL;
 	return pnstrdup(value->val.string.val, value->val.string.len);
@@ -270,8 +234,10 @@ mc_note_key(TargetTable *table, const RemoteRow *row, RowKey *key)
 	key->values = make_object(nkeys, names, values, NULL);
 }
 
-Jsonb *
-mc_note_row_to_jsonb(TargetTable *table, TupleTableSlot *slot)
+/* The columns of a row as jsonb; without those in leave_out, unless NULL. */
+static Jsonb *
+columns_to_jsonb(TargetTable *table, const Datum *row_values,
+				 const bool *row_isnull, const bool *leave_out)
 {
 	TupleDesc	desc = RelationGetDescr(table->rel);
 	Datum	   *names = palloc(sizeof(Datum) * Max(desc->natts, 1));
@@ -279,20 +245,37 @@ mc_note_row_to_jsonb(TargetTable *table, TupleTableSlot *slot)
 	bool	   *isnull = palloc(sizeof(bool) * Max(desc->natts, 1));
 	int			n = 0;
 
-	slot_getallattrs(slot);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 
-		if (attribute->attisdropped || attribute->attgenerated)
+		if (attribute->attisdropped || attribute->attgenerated ||
+			(leave_out && leave_out[i]))
 			continue;
 		names[n] = CStringGetTextDatum(NameStr(attribute->attname));
-		isnull[n] = slot->tts_isnull[i];
+		isnull[n] = row_isnull[i];
 		values[n] = isnull[n] ? (Datum) 0 :
-			value_to_text(attribute, slot->tts_values[i]);
+			value_to_text(attribute, row_values[i]);
 		n++;
 	}
 	return make_object(n, names, values, isnull);
+}
+
+Jsonb *
+mc_note_row_to_jsonb(TargetTable *table, TupleTableSlot *slot)
+{
+	slot_getallattrs(slot);
+	return columns_to_jsonb(table, slot->tts_values, slot->tts_isnull, NULL);
+}
+
+Jsonb *
+mc_note_change_to_jsonb(TargetTable *table, const RemoteRow *row)
+{
+	bool	   *leave_out = palloc(sizeof(bool) * Max(table->map->natts, 1));
+
+	for (int i = 0; i < table->map->natts; i++)
+		leave_out[i] = row->unchanged[i] || table->map->remote_index[i] < 0;
+	return columns_to_jsonb(table, row->values, row->isnull, leave_out);
 }
 
 void
@@ -306,18 +289,19 @@ mc_note_row_from_jsonb(TargetTable *table, const Jsonb *values, RemoteRow *row)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
 		char	   *string = NULL;
+		bool		present = true;
 
 		if (!attribute->attisdropped && !attribute->attgenerated)
-			string = object_text(values, NameStr(attribute->attname));
-		row->unchanged[i] = false;
+			string = mc_note_text(values, NameStr(attribute->attname), &present);
+		row->unchanged[i] = !present;
+		row->any_unchanged |= !present;
 		row->isnull[i] = string == NULL;
 		row->values[i] = string ? value_from_text(attribute, string) : (Datum) 0;
 	}
 }
 
-/* Are two keys, as text, equal by the operators of the index? */
-static bool
-same_key(TargetTable *table, const Jsonb *a, const Jsonb *b)
+bool
+mc_note_same_key(TargetTable *table, const Jsonb *a, const Jsonb *b)
 {
 	OwnerScope	scope;
 	bool		same = true;
@@ -328,8 +312,9 @@ same_key(TargetTable *table, const Jsonb *a, const Jsonb *b)
 	{
 		Form_pg_attribute attribute = key_attribute(table, i);
 		ScanKey		key = &table->scan_keys[i];
-		char	   *a_text = object_text(a, NameStr(attribute->attname));
-		char	   *b_text = object_text(b, NameStr(attribute->attname));
+		bool		present;
+		char	   *a_text = mc_note_text(a, NameStr(attribute->attname), &present);
+		char	   *b_text = mc_note_text(b, NameStr(attribute->attname), &present);
 
 		if (a_text == NULL || b_text == NULL)
 			same = false;
@@ -372,6 +357,7 @@ check_generation(RelationMap *map)
 		return;
 	map->has_notes = any_row("key_note", "key_note_key", map->relid);
 	map->has_truncation = any_row("truncation", "truncation_pkey", map->relid);
+	map->has_quarantine = any_row("quarantine_entry", "quarantine_entry_key", map->relid);
 	map->notes_generation = generation;
 }
 
@@ -382,6 +368,15 @@ mc_note_possible(TargetTable *table)
 		return false;
 	check_generation(table->map);
 	return table->map->has_notes;
+}
+
+bool
+mc_note_quarantine_possible(TargetTable *table)
+{
+	if (table->map->nkeys == 0 || table->map->group_catalog)
+		return false;
+	check_generation(table->map);
+	return table->map->has_quarantine;
 }
 
 /* A column of the row that a scan has found. */
@@ -434,7 +429,7 @@ mc_note_find(TargetTable *table, const RowKey *key)
 	{
 		KeyNote    *note = read_note(&scan);
 
-		if (same_key(table, note->key.values, key->values))
+		if (mc_note_same_key(table, note->key.values, key->values))
 			notes = lappend(notes, note);
 	}
 	end_read(&scan);
@@ -540,20 +535,19 @@ mc_note_add_truncation(Oid relid, RowVersion version)
 	Datum		values[] = {ObjectIdGetDatum(relid),
 	TimestampTzGetDatum(version.commit_ts), Int32GetDatum(version.center)};
 	const char *nulls = version.commit_ts == 0 ? " nn" : "   ";
-	NoteWrite	scope;
+	OwnScope	scope;
 
 	begin_write(&scope);
-	if (SPI_execute_plan(prepared(&plan,
-								  "INSERT INTO multicenter.truncation AS t (relation, version, center_id)"
-								  " VALUES ($1, $2, $3) ON CONFLICT (relation) DO UPDATE"
-								  " SET version = excluded.version, center_id = excluded.center_id"
-								  " WHERE excluded.version IS NULL"
-								  " OR (coalesce(t.version, pg_catalog.pg_xact_commit_timestamp(t.xmin), '-infinity'), coalesce(t.center_id, (SELECT i.center_id FROM multicenter.identity i), 0))"
-								  " OPERATOR(pg_catalog.<) (excluded.version, excluded.center_id)",
-								  lengthof(types), types),
-						 values, nulls, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not remember a TRUNCATE");
-	end_write(&scope);
+	(void) mc_own_execute(&plan,
+						  "INSERT INTO multicenter.truncation AS t (relation, version, center_id)"
+						  " VALUES ($1, $2, $3) ON CONFLICT (relation) DO UPDATE"
+						  " SET version = excluded.version, center_id = excluded.center_id"
+						  " WHERE excluded.version IS NULL"
+						  " OR (coalesce(t.version, pg_catalog.pg_xact_commit_timestamp(t.xmin), '-infinity'), coalesce(t.center_id, (SELECT i.center_id FROM multicenter.identity i), 0))"
+						  " OPERATOR(pg_catalog.<) (excluded.version, excluded.center_id)",
+						  lengthof(types), types, values, nulls,
+						  SPI_OK_INSERT);
+	mc_own_end(&scope);
 }
 
 void
@@ -564,7 +558,7 @@ mc_note_add(const KeyNote *note)
 	INT4OID, XIDOID, JSONBOID, JSONBOID};
 	Datum		values[lengthof(types)];
 	char		nulls[lengthof(types)];
-	NoteWrite	scope;
+	OwnScope	scope;
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = ObjectIdGetDatum(note->key.relid);
@@ -581,14 +575,27 @@ mc_note_add(const KeyNote *note)
 	nulls[8] = note->displaced_by ? ' ' : 'n';
 
 	begin_write(&scope);
-	if (SPI_execute_plan(prepared(&plan,
-								  "INSERT INTO multicenter.key_note"
-								  " (relation, hash, kind, key, version, center_id, xid, row_values, displaced_by)"
-								  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-								  lengthof(types), types),
-						 values, nulls, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not write a note");
-	end_write(&scope);
+	(void) mc_own_execute(&plan,
+						  "INSERT INTO multicenter.key_note"
+						  " (relation, hash, kind, key, version, center_id, xid, row_values, displaced_by)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+						  lengthof(types), types, values, nulls,
+						  SPI_OK_INSERT);
+	mc_own_end(&scope);
+}
+
+void
+mc_note_restate(TargetTable *table, const RemoteRow *row, RowVersion version)
+{
+	KeyNote		note = {0};
+
+	mc_note_key(table, row, &note.key);
+	note.version = version;
+	note.xid = GetCurrentTransactionId();
+	note.kind = NOTE_VERSION;
+	mc_note_add(&note);
+	note.kind = NOTE_REMOVED;
+	mc_note_add(&note);
 }
 
 void
@@ -597,16 +604,15 @@ mc_note_remove(int64 id)
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {INT8OID};
 	Datum		values[] = {Int64GetDatum(id)};
-	NoteWrite	scope;
+	OwnScope	scope;
 
 	begin_write(&scope);
-	if (SPI_execute_plan(prepared(&plan,
-								  "DELETE FROM multicenter.key_note"
-								  " WHERE note_id OPERATOR(pg_catalog.=) $1",
-								  lengthof(types), types),
-						 values, NULL, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "could not remove a note");
-	end_write(&scope);
+	(void) mc_own_execute(&plan,
+						  "DELETE FROM multicenter.key_note"
+						  " WHERE note_id OPERATOR(pg_catalog.=) $1",
+						  lengthof(types), types, values, NULL,
+						  SPI_OK_DELETE);
+	mc_own_end(&scope);
 }
 
 void
@@ -615,18 +621,17 @@ mc_note_remove_all(Oid relid)
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {OIDOID};
 	Datum		values[] = {ObjectIdGetDatum(relid)};
-	NoteWrite	scope;
+	OwnScope	scope;
 
 	if (!any_row("key_note", "key_note_key", relid))
 		return;
 	begin_write(&scope);
-	if (SPI_execute_plan(prepared(&plan,
-								  "DELETE FROM multicenter.key_note"
-								  " WHERE relation OPERATOR(pg_catalog.=) $1",
-								  lengthof(types), types),
-						 values, NULL, false, 0) != SPI_OK_DELETE)
-		elog(ERROR, "could not remove notes");
-	end_write(&scope);
+	(void) mc_own_execute(&plan,
+						  "DELETE FROM multicenter.key_note"
+						  " WHERE relation OPERATOR(pg_catalog.=) $1",
+						  lengthof(types), types, values, NULL,
+						  SPI_OK_DELETE);
+	mc_own_end(&scope);
 }
 
 bool

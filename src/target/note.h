@@ -113,8 +113,31 @@ extern void mc_note_remove_all(Oid relid);
  */
 extern bool mc_note_claim(RemoteTransaction *transaction, Oid relid, int64 hash);
 
-/* A row as jsonb of its columns' text output, and back into a RemoteRow. */
+/*
+ * What this transaction writes under the key of a row has this version, and
+ * not the transaction's; what it replaces was not deleted.  As the owner.
+ */
+extern void mc_note_restate(TargetTable *table, const RemoteRow *row,
+							RowVersion version);
+
+/* Are two keys, as jsonb, equal by the operators of the identity index? */
+extern bool mc_note_same_key(TargetTable *table, const Jsonb *a, const Jsonb *b);
+
+/* May changes of the relation be in quarantine?  As mc_note_possible(). */
+extern bool mc_note_quarantine_possible(TargetTable *table);
+
+/*
+ * A string in an object; NULL if it is null, and not *present if it is not
+ * there at all.
+ */
+extern char *mc_note_text(const Jsonb *object, const char *name, bool *present);
+
+/*
+ * A row as jsonb of its columns' text output, a change without those columns
+ * that it does not have, and back into a RemoteRow.
+ */
 extern Jsonb *mc_note_row_to_jsonb(TargetTable *table, TupleTableSlot *slot);
+extern Jsonb *mc_note_change_to_jsonb(TargetTable *table, const RemoteRow *row);
 extern void mc_note_row_from_jsonb(TargetTable *table, const Jsonb *values,
 								   RemoteRow *row);
 

@@ -83,6 +83,7 @@ typedef struct RelationMap
 	uint64		notes_generation;	/* 0: nothing is known */
 	bool		has_notes;		/* about keys */
 	bool		has_truncation;
+	bool		has_quarantine; /* changes of it wait there */
 
 	struct TargetTable *open;	/* used by the current transaction, or NULL */
 } RelationMap;

@@ -47,6 +47,10 @@ typedef struct RemoteTransaction
 	bool		newest;			/* newer than all before it, at its beginning */
 	uint64		late_count;		/* see mc_lookup_begin() */
 	bool		claims;			/* others may be applying to the same keys */
+	struct QuarantineEntry *retried;	/* the change that is tried again */
+	bool		restates;		/* what it writes has not the version of its
+								 * own commit */
+	bool		derived;		/* it has something to say to the group */
 } RemoteTransaction;
 
 /* A row of the peer in the layout of the local table. */
@@ -57,6 +61,7 @@ typedef struct RemoteRow
 	bool	   *isnull;
 	bool	   *unchanged;		/* out-of-line value that was not sent */
 	bool		any_unchanged;
+	bool		moved;			/* its key was changed by the update */
 } RemoteRow;
 
 /* Functions that make values of one remote column. */

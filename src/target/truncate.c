@@ -47,6 +47,7 @@
 #include "storage/lmgr.h"
 #include "target/displace.h"
 #include "target/lookup.h"
+#include "target/quarantine.h"
 #include "target/truncate.h"
 #include "target/write.h"
 #include "utils/rel.h"
@@ -446,6 +447,9 @@ remember_remote(RemoteTransaction *transaction, List *tables)
 		mc_note_add_truncation(relid, transaction->version);
 		remove_notes(transaction, relid, NOTE_TOMBSTONE);
 		remove_notes(transaction, relid, NOTE_DISPLACED);
+
+		/* What is older retry.c finds to be void. */
+		mc_quarantine_truncate(transaction, relid);
 		mc_displace_touch(transaction, relid);
 	}
 }

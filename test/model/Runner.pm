@@ -513,8 +513,15 @@ sub check_group
 		push(@trouble, map { "$member->{name}: the link has failed: $_" } $session->run(
 				q{SELECT peer, retries, last_error_sqlstate, last_error FROM multicenter.stat_links
 				  WHERE direction = 'in' AND last_error_sqlstate !~ '^(40P01|08...|57P0.)$';}));
-		push(@trouble, map { "$member->{name}: in quarantine: $_" } $session->run("SELECT * FROM multicenter.quarantine;\n"))
-		  if $session->value("SELECT to_regclass('multicenter.quarantine')") ne '~';
+		# What is void is found to be so within a second.
+		my @waiting;
+		my $deadline = time + $self->{settle};
+		while (@waiting = $session->run("SELECT * FROM multicenter.quarantine;\n"))
+		{
+			last if time > $deadline;
+			usleep(100_000);
+		}
+		push(@trouble, map { "$member->{name}: in quarantine: $_" } @waiting);
 		check_indexes($member, $entries);
 	}
 	return @trouble;

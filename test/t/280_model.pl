@@ -16,7 +16,7 @@ use Harness;
 use Test::More;
 
 # What the server cannot do yet.
-my @without = qw(toast);
+my @without = ();
 my $forgets = 1;
 
 my %option = (events => 60, without => { map { ($_ => 1) } @without });

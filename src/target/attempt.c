@@ -1,0 +1,76 @@
+/*-------------------------------------------------------------------------
+ *
+ * attempt.c
+ *	  Transactions of the manager that may fail.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "replication/origin.h"
+#include "target/attempt.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+
+/* The manager has other things to do than to wait for a lock. */
+#define ATTEMPT_LOCK_TIMEOUT	"200ms"
+
+/* The transaction. */
+static void
+attempt(CenterId our_id, AttemptFunction function, void *arg)
+{
+	RemoteTransaction transaction = {0};
+
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = false;
+	(void) set_config_option("lock_timeout", ATTEMPT_LOCK_TIMEOUT, PGC_SUSET,
+							 PGC_S_OVERRIDE, GUC_ACTION_LOCAL, true, 0, false);
+	mc_session_origin_set(DoNotReplicateId, InvalidXLogRecPtr, 0);
+	transaction.our_id = our_id;
+	transaction.peer = our_id;
+	transaction.version.commit_ts = GetCurrentTimestamp();
+	transaction.version.center = our_id;
+	transaction.context = CurTransactionContext;
+	transaction.change_context = CurTransactionContext;
+	transaction.claims = true;
+	function(&transaction, arg);
+
+	/* With that tag our output plugin would not see the commit. */
+	if (transaction.derived)
+		mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
+	CommitTransactionCommand();
+}
+
+ErrorData *
+mc_attempt(CenterId our_id, AttemptFunction function, void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData  *volatile error = NULL;
+
+	/* The manager must go on. */
+	PG_TRY();
+	{
+		attempt(our_id, function, arg);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			EmitErrorReport();
+		AbortCurrentTransaction();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
+	MemoryContextSwitchTo(context);
+	return error;
+}

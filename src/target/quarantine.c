@@ -1,0 +1,417 @@
+/*-------------------------------------------------------------------------
+ *
+ * quarantine.c
+ *	  Changes of peers that cannot be completed or decided yet.
+ *
+ * NOTES
+ *	  Entries are read and written by SQL: there are few.  Whether a table has
+ *	  any is known at once, as with notes (note.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "state/claim.h"
+#include "state/own.h"
+#include "target/quarantine.h"
+#include "utils/builtins.h"
+#include "utils/pg_lsn.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+
+/* Columns that entries are read by, in the order of read_entry(). */
+#define ENTRY_COLUMNS \
+	"quarantine_id, peer_id, remote_xid, remote_lsn, end_lsn, version, vector," \
+	" relation, hash, operation, key, new_row, key_changed, waits_for"
+
+static const char *const operations[] = {
+	[MERGE_OP_INSERT] = "INSERT",
+	[MERGE_OP_UPDATE] = "UPDATE",
+	[MERGE_OP_DELETE] = "DELETE",
+};
+
+/* The operation with this name. */
+static MergeOp
+operation_of(const char *name)
+{
+	for (int i = 0; i < lengthof(operations); i++)
+		if (strcmp(operations[i], name) == 0)
+			return (MergeOp) i;
+	elog(ERROR, "unknown operation \"%s\" in quarantine", name);
+	return MERGE_OP_UPDATE;		/* keep the compiler quiet */
+}
+
+/* A vector as bytes; only this server reads them again. */
+static bytea *
+vector_to_bytes(const DependencyVector *vector)
+{
+	Size		len = sizeof(VectorDelta) * vector->nentries;
+	bytea	   *bytes = palloc0(VARHDRSZ + len);
+
+	SET_VARSIZE(bytes, VARHDRSZ + len);
+	memcpy(VARDATA(bytes), vector->entries, len);
+	return bytes;
+}
+
+/* And back. */
+static void
+vector_from_bytes(const bytea *bytes, DependencyVector *vector)
+{
+	Size		len = VARSIZE_ANY_EXHDR(bytes);
+
+	if (len % sizeof(VectorDelta) != 0 || len > sizeof(vector->entries))
+		elog(ERROR, "malformed vector in quarantine");
+	vector->nentries = (int) (len / sizeof(VectorDelta));
+	memcpy(vector->entries, VARDATA_ANY(bytes), len);
+}
+
+/* Connect to our tables to change entries. */
+static void
+begin_write(OwnScope *scope)
+{
+	mc_notes_writing();
+	mc_own_begin(scope);
+}
+
+/* Write a new entry. */
+static void
+add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
+		  const Jsonb *new_row, bool key_changed, const char *waits_for)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT4OID, INT8OID, LSNOID, LSNOID, TIMESTAMPTZOID,
+	BYTEAOID, OIDOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, BOOLOID, TEXTOID};
+	Datum		values[] = {
+		Int32GetDatum(transaction->peer),
+		Int64GetDatum(transaction->remote_xid),
+		LSNGetDatum(transaction->commit_lsn.value),
+		LSNGetDatum(transaction->end_lsn.value),
+		TimestampTzGetDatum(transaction->version.commit_ts),
+		PointerGetDatum(vector_to_bytes(transaction->vector)),
+		ObjectIdGetDatum(key->relid),
+		Int64GetDatum(key->hash),
+		CStringGetTextDatum(operations[op]),
+		JsonbPGetDatum(key->values),
+		JsonbPGetDatum(new_row),
+		BoolGetDatum(key_changed),
+		CStringGetTextDatum(waits_for)
+	};
+	char		nulls[lengthof(types)];
+	OwnScope	scope;
+
+	memset(nulls, ' ', sizeof(nulls));
+	nulls[10] = new_row ? ' ' : 'n';
+	begin_write(&scope);
+	(void) mc_own_execute(&plan,
+						  "INSERT INTO multicenter.quarantine_entry"
+						  " (peer_id, remote_xid, remote_lsn, end_lsn, version, vector, relation,"
+						  " hash, operation, key, new_row, key_changed, waits_for)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+						  lengthof(types), types, values, nulls, SPI_OK_INSERT);
+	mc_own_end(&scope);
+}
+
+/* An entry waits for something else now. */
+static void
+set_waits_for(int64 id, const char *waits_for)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT8OID, TEXTOID};
+	Datum		values[] = {Int64GetDatum(id), CStringGetTextDatum(waits_for)};
+	OwnScope	scope;
+
+	begin_write(&scope);
+	(void) mc_own_execute(&plan,
+						  "UPDATE multicenter.quarantine_entry SET waits_for = $2"
+						  " WHERE quarantine_id OPERATOR(pg_catalog.=) $1",
+						  lengthof(types), types, values, NULL, SPI_OK_UPDATE);
+	mc_own_end(&scope);
+}
+
+bool
+mc_quarantine_hold(RemoteTransaction *transaction, TargetTable *table,
+				   MergeOp op, const char *waits_for)
+{
+	QuarantineEntry *retried = transaction->retried;
+	bool		deletes = op == MERGE_OP_DELETE;
+	RowKey		key;
+
+	if (retried)
+	{
+		retried->held = true;
+		if (strcmp(retried->waits_for, waits_for) == 0)
+			return false;
+		set_waits_for(retried->id, waits_for);
+		return true;
+	}
+	mc_note_key(table, deletes ? &table->old_row : &table->new_row, &key);
+	add_entry(transaction, &key, op,
+			  deletes ? NULL : mc_note_change_to_jsonb(table, &table->new_row),
+			  table->new_row.moved, waits_for);
+	transaction->counters.quarantined++;
+	return true;
+}
+
+/* The text of a column that is not null. */
+static char *
+column_text(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+
+	return TextDatumGetCString(SPI_getbinval(row, desc, column, &isnull));
+}
+
+/* Copy the entry that a row holds into a context. */
+static QuarantineEntry *
+read_entry(HeapTuple row, TupleDesc desc, MemoryContext context)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	QuarantineEntry *entry = palloc0(sizeof(QuarantineEntry));
+	bool		isnull;
+	Datum		value;
+
+	entry->id = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+	entry->peer = (CenterId) DatumGetInt32(SPI_getbinval(row, desc, 2, &isnull));
+	entry->remote_xid = (TransactionId) DatumGetInt64(SPI_getbinval(row, desc, 3, &isnull));
+	entry->commit_lsn.value = DatumGetLSN(SPI_getbinval(row, desc, 4, &isnull));
+	entry->end_lsn.value = DatumGetLSN(SPI_getbinval(row, desc, 5, &isnull));
+	entry->version.commit_ts = DatumGetTimestampTz(SPI_getbinval(row, desc, 6, &isnull));
+	entry->version.center = entry->peer;
+	vector_from_bytes(DatumGetByteaPP(SPI_getbinval(row, desc, 7, &isnull)),
+					  &entry->vector);
+	entry->key.relid = DatumGetObjectId(SPI_getbinval(row, desc, 8, &isnull));
+	entry->key.hash = DatumGetInt64(SPI_getbinval(row, desc, 9, &isnull));
+	entry->op = operation_of(column_text(row, desc, 10));
+	entry->key.values = DatumGetJsonbPCopy(SPI_getbinval(row, desc, 11, &isnull));
+	value = SPI_getbinval(row, desc, 12, &isnull);
+	entry->new_row = isnull ? NULL : DatumGetJsonbPCopy(value);
+	entry->key_changed = DatumGetBool(SPI_getbinval(row, desc, 13, &isnull));
+	entry->waits_for = column_text(row, desc, 14);
+	MemoryContextSwitchTo(old_context);
+	return entry;
+}
+
+List *
+mc_quarantine_find(TargetTable *table, const RemoteRow *row)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {OIDOID, INT8OID};
+	Datum		values[lengthof(types)];
+	MemoryContext context = CurrentMemoryContext;
+	List	   *candidates = NIL;
+	List	   *entries = NIL;
+	ListCell   *cell;
+	RowKey		key;
+	OwnScope	scope;
+
+	if (!mc_note_quarantine_possible(table))
+		return NIL;
+	mc_note_key(table, row, &key);
+	values[0] = ObjectIdGetDatum(key.relid);
+	values[1] = Int64GetDatum(key.hash);
+	mc_own_begin(&scope);
+	(void) mc_own_execute(&plan,
+						  "SELECT " ENTRY_COLUMNS " FROM multicenter.quarantine_entry"
+						  " WHERE relation OPERATOR(pg_catalog.=) $1 AND hash OPERATOR(pg_catalog.=) $2"
+						  " ORDER BY version, peer_id, quarantine_id",
+						  lengthof(types), types, values, NULL, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		QuarantineEntry *entry = read_entry(SPI_tuptable->vals[i],
+											SPI_tuptable->tupdesc, context);
+		MemoryContext old_context = MemoryContextSwitchTo(context);
+
+		candidates = lappend(candidates, entry);
+		MemoryContextSwitchTo(old_context);
+	}
+	mc_own_end(&scope);
+
+	/* Comparing keys may run code of users: not as the owner of our tables. */
+	foreach(cell, candidates)
+	{
+		QuarantineEntry *entry = lfirst(cell);
+
+		if (mc_note_same_key(table, entry->key.values, key.values))
+			entries = lappend(entries, entry);
+	}
+	return entries;
+}
+
+bool
+mc_quarantine_older(RemoteTransaction *transaction, TargetTable *table)
+{
+	ListCell   *cell;
+
+	foreach(cell, mc_quarantine_find(table, &table->new_row))
+	{
+		const QuarantineEntry *entry = lfirst(cell);
+		int			order = mc_version_compare(entry->version, transaction->version);
+
+		if (order > 0)
+			break;
+		if (transaction->retried == NULL || order < 0 ||
+			entry->id < transaction->retried->id)
+			return true;
+	}
+	return false;
+}
+
+void
+mc_quarantine_settle(RemoteTransaction *transaction, TargetTable *table,
+					 const RemoteRow *row)
+{
+	ListCell   *cell;
+
+	foreach(cell, mc_quarantine_find(table, row))
+	{
+		const QuarantineEntry *entry = lfirst(cell);
+
+		if (mc_version_compare(entry->version, transaction->version) != 0)
+			continue;
+
+		/* What came after the change that is tried again is still to come. */
+		if (transaction->retried == NULL ||
+			entry->id < transaction->retried->id)
+			mc_quarantine_remove(entry->id);
+	}
+}
+
+void
+mc_quarantine_truncate(RemoteTransaction *transaction, Oid relid)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {OIDOID, INT4OID, TIMESTAMPTZOID};
+	Datum		values[] = {ObjectIdGetDatum(relid),
+		Int32GetDatum(transaction->version.center),
+	TimestampTzGetDatum(transaction->version.commit_ts)};
+	OwnScope	scope;
+
+	mc_own_begin(&scope);
+	if (mc_own_execute(&plan,
+					   "DELETE FROM multicenter.quarantine_entry"
+					   " WHERE relation OPERATOR(pg_catalog.=) $1"
+					   " AND peer_id OPERATOR(pg_catalog.=) $2"
+					   " AND version OPERATOR(pg_catalog.=) $3",
+					   lengthof(types), types, values, NULL, SPI_OK_DELETE) > 0)
+		mc_notes_writing();
+	mc_own_end(&scope);
+}
+
+List *
+mc_quarantine_due(int limit)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(limit)};
+	MemoryContext context = CurrentMemoryContext;
+	List	   *ids = NIL;
+	OwnScope	scope;
+
+	/* Those that wait for an answer are last: there may be many. */
+	mc_own_begin(&scope);
+	(void) mc_own_execute(&plan,
+						  "SELECT quarantine_id FROM multicenter.quarantine_entry"
+						  " WHERE attempts OPERATOR(pg_catalog.=) 0"
+						  " OR (last_at OPERATOR(pg_catalog.+)"
+						  " (LEAST(attempts, 60) OPERATOR(pg_catalog.*) '1 s'::pg_catalog.interval))"
+						  " OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+						  " ORDER BY waits_for OPERATOR(pg_catalog.<>) 'cause', quarantine_id LIMIT $1",
+						  lengthof(types), types, values, NULL, SPI_OK_SELECT);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(context);
+		int64	   *id = palloc(sizeof(int64));
+		bool		isnull;
+
+		*id = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i],
+										  SPI_tuptable->tupdesc, 1, &isnull));
+		ids = lappend(ids, id);
+		MemoryContextSwitchTo(old_context);
+	}
+	mc_own_end(&scope);
+	return ids;
+}
+
+QuarantineEntry *
+mc_quarantine_read(int64 id)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum(id)};
+	MemoryContext context = CurrentMemoryContext;
+	QuarantineEntry *entry = NULL;
+	OwnScope	scope;
+
+	mc_own_begin(&scope);
+	if (mc_own_execute(&plan,
+					   "SELECT " ENTRY_COLUMNS " FROM multicenter.quarantine_entry"
+					   " WHERE quarantine_id OPERATOR(pg_catalog.=) $1",
+					   lengthof(types), types, values, NULL, SPI_OK_SELECT) == 1)
+		entry = read_entry(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, context);
+	mc_own_end(&scope);
+	return entry;
+}
+
+void
+mc_quarantine_remove(int64 id)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum(id)};
+	OwnScope	scope;
+
+	begin_write(&scope);
+	(void) mc_own_execute(&plan,
+						  "DELETE FROM multicenter.quarantine_entry"
+						  " WHERE quarantine_id OPERATOR(pg_catalog.=) $1",
+						  lengthof(types), types, values, NULL, SPI_OK_DELETE);
+	mc_own_end(&scope);
+}
+
+void
+mc_quarantine_failed(int64 id, const ErrorData *error)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT8OID, TEXTOID, TEXTOID};
+	Datum		values[] = {Int64GetDatum(id),
+		CStringGetTextDatum(error->message),
+	CStringGetTextDatum(unpack_sql_state(error->sqlerrcode))};
+	OwnScope	scope;
+
+	begin_write(&scope);
+	(void) mc_own_execute(&plan,
+						  "UPDATE multicenter.quarantine_entry"
+						  " SET error_message = $2, error_sqlstate = $3,"
+						  " attempts = attempts OPERATOR(pg_catalog.+) 1,"
+						  " last_at = pg_catalog.clock_timestamp()"
+						  " WHERE quarantine_id OPERATOR(pg_catalog.=) $1",
+						  lengthof(types), types, values, NULL, SPI_OK_UPDATE);
+	mc_own_end(&scope);
+}
+
+TimestampTz
+mc_quarantine_oldest(void)
+{
+	static SPIPlanPtr plan = NULL;
+	TimestampTz oldest = 0;
+	OwnScope	scope;
+
+	mc_own_begin(&scope);
+	if (mc_own_execute(&plan,
+					   "SELECT version FROM multicenter.quarantine_entry"
+					   " ORDER BY version LIMIT 1",
+					   0, NULL, NULL, NULL, SPI_OK_SELECT) == 1)
+	{
+		bool		isnull;
+
+		oldest = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
+												   SPI_tuptable->tupdesc, 1,
+												   &isnull));
+	}
+	mc_own_end(&scope);
+	return oldest;
+}

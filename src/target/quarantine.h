@@ -1,0 +1,81 @@
+/*-------------------------------------------------------------------------
+ *
+ * quarantine.h
+ *	  Changes of peers that cannot be completed or decided yet.
+ *
+ * NOTES
+ *	  Only the change waits, not its link.  What is kept of it is what it puts
+ *	  under its key, as text, its version, and the vector of its transaction.
+ *	  It counts as applied: retry.c tries it again until it can be completed,
+ *	  or until something greater is known of the key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_QUARANTINE_H
+#define MC_QUARANTINE_H
+
+#include "target/note.h"
+
+/* What a change waits for; names of SQL views. */
+#define WAITS_FOR_CAUSE		"cause" /* what its author had seen */
+#define WAITS_FOR_REFRESH	"refresh"	/* the whole row, from its author */
+#define WAITS_FOR_DECISION	"decision"	/* somebody, or a greater version */
+
+typedef struct QuarantineEntry
+{
+	int64		id;
+	CenterId	peer;
+	TransactionId remote_xid;
+	OriginLsn	commit_lsn;
+	OriginLsn	end_lsn;
+	RowVersion	version;
+	DependencyVector vector;
+	RowKey		key;
+	MergeOp		op;
+	Jsonb	   *new_row;		/* without what was not sent; NULL: a DELETE */
+	bool		key_changed;	/* by the update */
+	char	   *waits_for;
+	bool		held;			/* it was tried, and still waits */
+} QuarantineEntry;
+
+/*
+ * Keep a change of table->new_row (of table->old_row, if it is a DELETE), or
+ * keep on keeping the one that is tried again.  As the table's owner.  Returns
+ * false if it waited for the same already.
+ */
+extern bool mc_quarantine_hold(RemoteTransaction *transaction,
+							   TargetTable *table, MergeOp op,
+							   const char *waits_for);
+
+/* The entries of a key, QuarantineEntry *, oldest first.  As the owner. */
+extern List *mc_quarantine_find(TargetTable *table, const RemoteRow *row);
+
+/* Does a change of the key of new_row wait that came before the current one? */
+extern bool mc_quarantine_older(RemoteTransaction *transaction,
+								TargetTable *table);
+
+/*
+ * Something was written under the key of a row at the transaction's version:
+ * what waits at the same version came before it, and is void.
+ */
+extern void mc_quarantine_settle(RemoteTransaction *transaction,
+								 TargetTable *table, const RemoteRow *row);
+
+/* The same for all keys of a table, which this transaction truncates. */
+extern void mc_quarantine_truncate(RemoteTransaction *transaction, Oid relid);
+
+/* The entries that may be tried now: their numbers. */
+extern List *mc_quarantine_due(int limit);
+
+/* Read one; NULL if it is there no more. */
+extern QuarantineEntry *mc_quarantine_read(int64 id);
+
+extern void mc_quarantine_remove(int64 id);
+
+/* An attempt has failed. */
+extern void mc_quarantine_failed(int64 id, const ErrorData *error);
+
+/* The version of the oldest entry; 0 if there is none. */
+extern TimestampTz mc_quarantine_oldest(void);
+
+#endif							/* MC_QUARANTINE_H */

@@ -1,0 +1,153 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry.c
+ *	  Try the changes in quarantine again.
+ *
+ * NOTES
+ *	  A change leaves quarantine when it can be completed or decided, or when
+ *	  something greater is known of its key: the history has it then, if they
+ *	  were concurrent.  Where that greater thing is a row of ours, which was
+ *	  written beside the incomplete one, the group gets it as a whole.
+ *
+ *	  The rows that are written have the version of the change, by a note, and
+ *	  not that of the transaction that writes them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "state/claim.h"
+#include "state/vector.h"
+#include "storage/lmgr.h"
+#include "target/apply_row.h"
+#include "target/attempt.h"
+#include "target/displace.h"
+#include "target/local_map.h"
+#include "target/quarantine.h"
+#include "target/retry.h"
+#include "target/write.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+
+/* So many changes are tried in one look. */
+#define RETRY_LIMIT		500
+
+/* The map of the table of a change; NULL: it is not replicated any more. */
+static RelationMap *
+find_map(Oid relid)
+{
+	Relation	rel = try_relation_open(relid, RowExclusiveLock);
+	RelationMap *map;
+
+	if (rel == NULL)
+		return NULL;
+	map = mc_local_map(rel);
+	relation_close(rel, NoLock);
+	return map;
+}
+
+/* Try one change; for mc_attempt(). */
+static void
+try_entry(RemoteTransaction *transaction, void *arg)
+{
+	QuarantineEntry *entry = mc_quarantine_read(*(int64 *) arg);
+	RelationMap *map;
+	CenterId	missing;
+
+	/* Somebody may have discarded it, or completed it. */
+	if (entry == NULL)
+		return;
+	map = find_map(entry->key.relid);
+	if (map != NULL)
+	{
+		transaction->peer = entry->peer;
+		transaction->version = entry->version;
+		transaction->overtook = !mc_vector_covered(&entry->vector, entry->peer,
+												   transaction->our_id, &missing);
+		transaction->retried = entry;
+		transaction->restates = true;
+		mc_apply_again(transaction, map);
+		mc_table_close_all(transaction);
+		mc_write_check_deferred(transaction);
+		mc_displace_settle(transaction, true);
+	}
+
+	/* Where the table was dropped there is no row to wait for. */
+	if (!entry->held)
+		mc_quarantine_remove(entry->id);
+}
+
+/* The numbers of the changes whose turn it is. */
+static List *
+find_due(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	List	   *due;
+	List	   *ids = NIL;
+	ListCell   *cell;
+
+	StartTransactionCommand();
+	due = mc_quarantine_due(RETRY_LIMIT);
+	MemoryContextSwitchTo(context);
+	foreach(cell, due)
+	{
+		int64	   *id = palloc(sizeof(int64));
+
+		*id = *(int64 *) lfirst(cell);
+		ids = lappend(ids, id);
+	}
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return ids;
+}
+
+/* Show an error with the change. */
+static void
+note_error(int64 id, const ErrorData *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	StartTransactionCommand();
+	mc_quarantine_failed(id, error);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+}
+
+void
+mc_retry_look(CenterId our_id)
+{
+	static uint64 generation = 0;
+	static bool none = false;
+	uint64		now = generation;
+	MemoryContext context;
+	MemoryContext old_context;
+	ListCell   *cell;
+	List	   *ids;
+
+	if (mc_notes_unchanged(&now) && generation != 0 && none)
+		return;
+	context = AllocSetContextCreate(CurrentMemoryContext, "multicenter retry",
+									ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(context);
+	ids = find_due();
+	none = ids == NIL;
+	generation = now;
+	foreach(cell, ids)
+	{
+		int64		id = *(int64 *) lfirst(cell);
+		ErrorData  *error;
+
+		CHECK_FOR_INTERRUPTS();
+		error = mc_attempt(our_id, try_entry, &id);
+		if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			note_error(id, error);
+	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(context);
+}
