@@ -122,6 +122,26 @@ copy_table_state(GroupJoin *join, RemoteTransaction *transaction,
 	mc_table_close(transaction, table);
 }
 
+/*
+ * What is in quarantine there counts as applied, so it will not come by any
+ * stream; and it is not in the rows.
+ */
+static void
+check_quarantine(GroupJoin *join)
+{
+	PeerResult *result = mc_peer_query(join->entrance,
+									   "SELECT multicenter.peer_quarantined()",
+									   0, NULL, STATE_MS);
+
+	if (strcmp(result->rows[0][0], "0") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the center to copy from has %s changes in quarantine",
+						result->rows[0][0]),
+				 errdetail("Their rows cannot be copied."),
+				 errhint("Join again when its view multicenter.quarantine is empty, or copy from another center.")));
+}
+
 void
 mc_join_copy_state(GroupJoin *join, List *tables)
 {
@@ -131,6 +151,7 @@ mc_join_copy_state(GroupJoin *join, List *tables)
 	transaction.our_id = join->id;
 	transaction.context = CurrentMemoryContext;
 	transaction.change_context = CurrentMemoryContext;
+	check_quarantine(join);
 	foreach(lc, tables)
 		copy_table_state(join, &transaction, lfirst(lc));
 }

@@ -32,6 +32,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
+#include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -40,6 +41,7 @@
 #include "state/registry.h"
 #include "state/shared.h"
 #include "state/vector.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -60,6 +62,8 @@ typedef struct KeyScan
 	ReturnSetInfo *result;
 	Snapshot	snapshot;		/* of the copy */
 	TimestampTz frontier;		/* nothing older is in flight */
+	Datum	   *noted;			/* transactions that notes are about */
+	int			nnoted;
 	CenterId	our_id;
 	int			nkeys;
 	AttrNumber	keys[INDEX_MAX_KEYS];
@@ -130,6 +134,16 @@ key_of(const KeyScan *scan, TupleTableSlot *slot)
 	return JsonbPGetDatum(JsonbValueToJsonb(state.result));
 }
 
+/* Have rows that a transaction wrote another version, by notes? */
+static bool
+is_noted(const KeyScan *scan, TransactionId xid)
+{
+	for (int i = 0; i < scan->nnoted; i++)
+		if (DatumGetTransactionId(scan->noted[i]) == xid)
+			return true;
+	return false;
+}
+
 /* Tell about one tuple. */
 static void
 tell(const KeyScan *scan, char kind, TupleTableSlot *slot, TransactionId xid)
@@ -139,7 +153,8 @@ tell(const KeyScan *scan, char kind, TupleTableSlot *slot, TransactionId xid)
 	Datum		values[KEY_STATE_COLUMNS];
 	bool		nulls[KEY_STATE_COLUMNS] = {false};
 
-	if (version.commit_ts <= scan->frontier)
+	if (version.commit_ts <= scan->frontier &&
+		!(kind == 'v' && is_noted(scan, xid)))
 		return;
 	caller = MemoryContextSwitchTo(scan->row_context);
 	values[0] = CharGetDatum(kind);
@@ -197,7 +212,7 @@ scan_table(KeyScan *scan, Relation rel)
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* internal_key_state(relation, frontier): see the head of this file. */
+/* internal_key_state(relation, frontier, noted): see the head of this file. */
 Datum
 mc_sql_internal_key_state(PG_FUNCTION_ARGS)
 {
@@ -212,6 +227,8 @@ mc_sql_internal_key_state(PG_FUNCTION_ARGS)
 	scan.snapshot = GetActiveSnapshot();
 	scan.our_id = identity.center_id;
 	scan.frontier = PG_GETARG_TIMESTAMPTZ(1);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), XIDOID, sizeof(TransactionId),
+					  true, TYPALIGN_INT, &scan.noted, NULL, &scan.nnoted);
 	scan.row_context = AllocSetContextCreate(CurrentMemoryContext,
 											 "multicenter key state",
 											 ALLOCSET_DEFAULT_SIZES);

@@ -487,11 +487,18 @@ COMMENT ON FUNCTION multicenter.peer_tables() IS
 'For other centers: the tables with replicated rows. columns: those to copy, quoted and comma-separated; readable: whether the role of this session may; filtered: whether row-level security hides rows from it.';
 
 CREATE FUNCTION multicenter.internal_key_state(
-	relation oid, frontier timestamptz, OUT kind "char", OUT key jsonb, OUT version timestamptz, OUT center_id integer, OUT xid xid)
+	relation oid, frontier timestamptz, noted xid[], OUT kind "char", OUT key jsonb, OUT version timestamptz, OUT center_id integer, OUT xid xid)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'mc_sql_internal_key_state' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION multicenter.internal_key_state(oid, timestamptz) IS
-'Versions of the rows (v) and of removed rows (t) of a table that changes in flight can still compete with, and the transactions that wrote or removed them; under the snapshot of the caller.';
+COMMENT ON FUNCTION multicenter.internal_key_state(oid, timestamptz, xid[]) IS
+'Versions of the rows (v) and of removed rows (t) of a table that changes in flight can still compete with, and the transactions that wrote or removed them; under the snapshot of the caller. noted: transactions whose rows are told in any case.';
+
+CREATE FUNCTION multicenter.peer_quarantined() RETURNS bigint
+LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT count(*) FROM multicenter.quarantine_entry
+$$;
+COMMENT ON FUNCTION multicenter.peer_quarantined() IS
+'For other centers: how many changes are in quarantine here, as of the snapshot.';
 
 CREATE FUNCTION multicenter.peer_frontier() RETURNS timestamptz
 AS 'MODULE_PATHNAME', 'mc_sql_peer_frontier' LANGUAGE C VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
@@ -513,12 +520,14 @@ SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET ex
 		-- What stands in the place of a displaced row must be newer there, too.
 		SELECT least(frontier, min(n.version) - interval '1 us') AS after FROM note AS n WHERE n.kind = 'd'
 	), tuple AS MATERIALIZED (
-		SELECT s.* FROM relation AS r, needed AS m, multicenter.internal_key_state(r.oid, m.after) AS s
+		SELECT s.*, s.version > m.after AS late
+		FROM relation AS r, needed AS m,
+			multicenter.internal_key_state(r.oid, m.after, ARRAY(SELECT DISTINCT n.xid FROM note AS n WHERE n.kind = 'v')) AS s
 	)
 	-- A version that a note has put in the place of the transaction's.
 	SELECT t.kind, t.key, coalesce(n.version, t.version), coalesce(n.center_id, t.center_id), NULL::jsonb
 	FROM tuple AS t LEFT JOIN note AS n ON n.kind = 'v' AND n.xid = t.xid AND n.key = t.key
-	WHERE t.kind = 'v'
+	WHERE t.kind = 'v' AND (t.late OR n.xid IS NOT NULL)
 	UNION ALL
 	-- What was displaced was not deleted.
 	SELECT t.kind, t.key, t.version, t.center_id, NULL

@@ -96,4 +96,12 @@ foreach my $join (1 .. $joins)
 	$lisbon->sql(qq{DROP DATABASE "riga$join"});
 }
 
+# What waits in quarantine is in no row that could be copied.
+my $lima = $lisbon->add_database('lima');
+$lisbon->sql(q{INSERT INTO multicenter.quarantine_entry (peer_id, remote_xid, remote_lsn, end_lsn, version, vector,
+		relation, hash, operation, key, new_row, key_changed, waits_for)
+	SELECT center_id, 1, '0/1', '0/1', now(), '', 'item'::regclass, 0, 'UPDATE', '{"id": "5000"}', '{"id": "5000"}', true, 'cause'
+	FROM multicenter.centers WHERE center_name = 'oslo'});
+$lima->fails($lima->group_join_sql($lisbon), '55000', qr/has 1 changes in quarantine/, qr/view multicenter.quarantine is empty/, 'a center with changes in quarantine is not copied');
+
 done_testing();
