@@ -66,6 +66,8 @@
 #define PURGE_MS			(60 * 60 * 1000)
 #define LOOK_MS			500
 #define FAILED_LOOK_MS	60000
+#define RETRY_MS			500
+#define RETRY_PAUSE_MS		20	/* between two of them in any case */
 #define UNDO_MS				3000	/* after no peer could be reached */
 
 /* A center as the registry tells it, and our options for it. */
@@ -94,6 +96,8 @@ typedef struct Manager
 	int64		next_keep_times_ms;
 	int64		next_purge_ms;
 	int64		next_look_ms;	/* at displaced rows */
+	int64		next_retry_ms;	/* of changes in quarantine */
+	int64		retried_ms;		/* when that had ended */
 	int64		next_undo_ms;	/* of an operation that did not finish */
 
 	HeartbeatEntry heartbeats[MC_HEARTBEATS];
@@ -607,6 +611,28 @@ keep_times(Manager *manager)
 	return all_known;
 }
 
+/* When to try the changes in quarantine: soon after something was applied. */
+static int64
+next_retry_ms(const Manager *manager)
+{
+	return mc_shared_should_retry() ?
+		manager->retried_ms + RETRY_PAUSE_MS : manager->next_retry_ms;
+}
+
+/* Try them. */
+static void
+retry(Manager *manager)
+{
+	int64		began_ms = mc_monotonic_ms();
+
+	mc_retry_look(manager->identity.center_id);
+
+	/* Most of the time is for other work, however many there are. */
+	manager->retried_ms = mc_monotonic_ms();
+	manager->retried_ms += manager->retried_ms - began_ms;
+	manager->next_retry_ms = manager->retried_ms + RETRY_MS;
+}
+
 /* What is due by the clock rather than by a change. */
 static void
 do_timed_work(Manager *manager, TimestampTz now)
@@ -624,15 +650,14 @@ do_timed_work(Manager *manager, TimestampTz now)
 	if (now_ms >= manager->next_look_ms)
 	{
 		bool		done = mc_displace_look(manager->identity.center_id);
-		int64		end_ms;
-
-		mc_retry_look(manager->identity.center_id);
-		end_ms = mc_monotonic_ms();
+		int64		end_ms = mc_monotonic_ms();
 
 		/* Most of the time is for other work, however many rows there are. */
 		manager->next_look_ms = end_ms + (done ? LOOK_MS : FAILED_LOOK_MS) +
 			10 * (end_ms - now_ms);
 	}
+	if (now_ms >= next_retry_ms(manager))
+		retry(manager);
 	if (now_ms >= manager->next_purge_ms)
 	{
 		StartTransactionCommand();
@@ -660,7 +685,7 @@ next_round_ms(Manager *manager)
 {
 	int64		now_ms = mc_monotonic_ms();
 	int64		next_ms = Min(Min(manager->next_heartbeat_ms, manager->next_look_ms),
-							  manager->next_registry_check_ms);
+							  Min(manager->next_registry_check_ms, next_retry_ms(manager)));
 	ListCell   *lc;
 
 	foreach(lc, manager->members)
@@ -700,6 +725,7 @@ manage(Manager *manager)
 		tell_detached(manager);
 		manager->next_heartbeat_ms = now_ms + REGISTRY_CHECK_MS;
 		manager->next_look_ms = manager->next_heartbeat_ms;
+		manager->next_retry_ms = manager->next_heartbeat_ms;
 		return true;
 	}
 	mc_horizon_begin();

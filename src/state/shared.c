@@ -99,6 +99,7 @@ shared_lay_out(void)
 		pg_atomic_init_u32(&mc_shared->databases[i].members_known, 0);
 		pg_atomic_init_u32(&mc_shared->databases[i].gate, GATE_NO_GROUP);
 		pg_atomic_init_u32(&mc_shared->databases[i].sealed, 0);
+		pg_atomic_init_u32(&mc_shared->databases[i].waiting, WAITING_NONE);
 		mc_fence_init(&mc_shared->databases[i].fences);
 	}
 	for (int i = 0; i < mc_shared->nlinks; i++)
@@ -479,6 +480,33 @@ mc_shared_horizon(TransactionId *xid)
 	*xid = pg_atomic_read_u32(&my_database->horizon_xid);
 	pg_read_barrier();
 	return (TimestampTz) pg_atomic_read_u64(&my_database->horizon_ts);
+}
+
+void
+mc_shared_set_waiting(WaitingState state)
+{
+	if (mc_gate() != GATE_NO_GROUP && my_database != NULL)
+		pg_atomic_write_u32(&my_database->waiting, state);
+}
+
+void
+mc_shared_applied(void)
+{
+	if (mc_gate() == GATE_NO_GROUP || my_database == NULL ||
+		pg_atomic_read_u32(&my_database->waiting) != WAITING_SOME)
+		return;
+	pg_atomic_write_u32(&my_database->waiting, WAITING_MOVED);
+	SpinLockAcquire(&my_database->mutex);
+	if (my_database->manager_latch != NULL)
+		SetLatch(my_database->manager_latch);
+	SpinLockRelease(&my_database->mutex);
+}
+
+bool
+mc_shared_should_retry(void)
+{
+	return mc_gate() != GATE_NO_GROUP && my_database != NULL &&
+		pg_atomic_read_u32(&my_database->waiting) == WAITING_MOVED;
 }
 
 TimestampTz

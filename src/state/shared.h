@@ -57,6 +57,14 @@ typedef struct SharedPromises
 } SharedPromises;
 
 /* One database of this server that is a center. */
+/* What the manager knows of changes in quarantine. */
+typedef enum WaitingState
+{
+	WAITING_NONE,
+	WAITING_SOME,
+	WAITING_MOVED,				/* something was applied since it has looked */
+} WaitingState;
+
 typedef struct SharedDatabase
 {
 	slock_t		mutex;
@@ -77,6 +85,7 @@ typedef struct SharedDatabase
 	pg_atomic_uint64 frontier;	/* of all peers' promises; 0: unknown */
 	pg_atomic_uint32 slowest_peer;	/* the one to wait for */
 	pg_atomic_uint32 members_known; /* all links of the group are there */
+	pg_atomic_uint32 waiting;	/* WaitingState of the quarantine */
 	SharedPromises promises;	/* what this center has promised */
 	pg_atomic_uint32 gate;		/* WriteGate; read without the mutex */
 	pg_atomic_uint32 sealed;	/* not even a commit may pass the gate */
@@ -271,6 +280,18 @@ extern void mc_shared_reload(Oid dboid);
 
 /* Wake the supervisor, which looks for databases that became centers. */
 extern void mc_shared_wake_supervisor(void);
+
+/*
+ * Changes wait in the quarantine of this database, or (in the manager) do not
+ * any more.
+ */
+extern void mc_shared_set_waiting(WaitingState state);
+
+/* Something was applied: if changes wait, let the manager try them at once. */
+extern void mc_shared_applied(void);
+
+/* Should the manager try them now? */
+extern bool mc_shared_should_retry(void);
 
 /* Set state of a link; keeps state_since where the state does not change. */
 extern void mc_link_set_state(SharedLink *link, LinkState state,

@@ -461,6 +461,7 @@ commit_transaction(Applier *applier)
 	applier->progress = end_lsn;
 	queue_commit(applier, end_lsn, commit_end);
 	update_link(applier);
+	mc_shared_applied();
 	if (transaction->catalog_changed)
 		mc_shared_reload(MyDatabaseId);
 	MemoryContextReset(applier->transaction_context);

@@ -153,6 +153,7 @@ mc_quarantine_hold(RemoteTransaction *transaction, TargetTable *table,
 			  deletes ? NULL : mc_note_change_to_jsonb(table, &table->new_row),
 			  table->new_row.moved, waits_for);
 	transaction->counters.quarantined++;
+	mc_shared_set_waiting(WAITING_SOME);
 	return true;
 }
 

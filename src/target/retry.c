@@ -135,9 +135,14 @@ mc_retry_look(CenterId our_id)
 	context = AllocSetContextCreate(CurrentMemoryContext, "multicenter retry",
 									ALLOCSET_DEFAULT_SIZES);
 	old_context = MemoryContextSwitchTo(context);
+
+	/* What moves from here on is seen to next time. */
+	mc_shared_set_waiting(WAITING_SOME);
 	ids = find_due();
 	none = ids == NIL;
 	generation = now;
+	if (none)
+		mc_shared_set_waiting(WAITING_NONE);
 	foreach(cell, ids)
 	{
 		int64		id = *(int64 *) lfirst(cell);
