@@ -67,7 +67,9 @@ is($lisbon->sql($waiting), '4', 'a change can be discarded');
 is($lisbon->sql(q{SELECT remote_row ->> 'v', resolution, resolver LIKE '%: decided by hand' FROM multicenter.conflicts WHERE key ->> 'id' = '3'}),
 	'oslo|skip|t', 'the history has it');
 $oslo->sql(q{INSERT INTO item VALUES (4, 'again') ON CONFLICT (id) DO UPDATE SET v = excluded.v});
-$lisbon->wait_for_sql($waiting, '');
+is($lisbon->sql('SELECT v FROM item WHERE id = 3'), 'lisbon', 'the row stays as it was until it is written again');
+$oslo->sql(q{UPDATE item SET v = 'settled' WHERE id = 3});
+$_->wait_for_sql($waiting, '') foreach @centers;
 wait_all_applied(@centers);
 identical(@centers, 'item');
 
