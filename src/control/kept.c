@@ -48,7 +48,7 @@
 
 #define MAX_KEPT		2
 #define ROLL_MS			30000	/* a later position is looked for so often */
-#define RETRY_MS		5000	/* where there is none yet */
+#define RETRY_MS		1000	/* where there is none yet */
 
 /* Leave room for a join, and for the slot that reads. */
 #define SPARE_SLOTS		2
@@ -186,7 +186,7 @@ void
 mc_kept_begin(void)
 {
 	tidy();
-	next_roll_ms = mc_monotonic_ms() + RETRY_MS;
+	next_roll_ms = mc_monotonic_ms();
 }
 
 /* Is the first of two slots not needed any more? */
