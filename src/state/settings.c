@@ -17,6 +17,7 @@
 int			mc_heartbeat_interval_ms = 1000;
 int			mc_conflict_retention_min = 30 * 24 * 60;
 int			mc_dead_row_retention_s = 600;
+int			mc_displaced_retention_s = 24 * 60 * 60;
 int			mc_max_clock_skew_ms = 1000;
 int			mc_max_apply_wait_ms = 10;
 int			mc_stamp_origins = 16;
@@ -36,6 +37,13 @@ mc_settings_init(void)
 							"Changes of a center that was away for longer may have to wait for a decision.",
 							&mc_dead_row_retention_s,
 							600, 1, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("multicenter.displaced_retention",
+							"Sets how long a displaced row is kept before its author deletes it for good.",
+							"So that no row comes back long after everybody has forgotten it.",
+							&mc_displaced_retention_s,
+							24 * 60 * 60, 1, INT_MAX / 2,
 							PGC_SIGHUP, GUC_UNIT_S,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("multicenter.heartbeat_interval",

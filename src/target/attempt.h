@@ -12,7 +12,8 @@
 
 /*
  * Do some work on replicated tables in a transaction of its own.  Its changes
- * are tagged so that nobody replicates them; derived messages are sent.  Such
+ * are tagged so that nobody replicates them; derived messages, and what is
+ * written without that tag, are sent if transaction->derived is set.  Such
  * work may run code of users: an error is caught, and so is a lock that is not
  * to be had at once.  Returns NULL if it was committed, else the error, in the
  * current memory context.  Outside a transaction.

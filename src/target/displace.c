@@ -33,6 +33,19 @@
  *	  NOTE_VERSION say so of the transaction that did it.  It is a change of
  *	  place only, so no trigger fires and no foreign key is checked.
  *
+ *	  What is displaced for multicenter.displaced_retention its author deletes
+ *	  for good, or the first center that is ready if the author is none any
+ *	  more: by an ordinary DELETE of the key, at the version of an ordinary
+ *	  commit.  So nothing else need know of it: the delete competes, travels
+ *	  and is remembered as every other.  For that the row is written once more
+ *	  and deleted at once, and only the second is sent (mc_write_tombstone()).
+ *	  How long a row has been displaced is known from its note, so a restart
+ *	  does not begin the time anew.
+ *
+ *	  The history has each row when it is displaced, and once more when it is
+ *	  deleted for good.  Whoever drops a note because something newer is known
+ *	  of the key need not record that again.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -45,12 +58,16 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "state/claim.h"
+#include "state/fence.h"
+#include "state/registry.h"
+#include "state/settings.h"
 #include "storage/lmgr.h"
 #include "target/attempt.h"
 #include "target/clash.h"
 #include "target/displace.h"
 #include "target/local_map.h"
 #include "target/lookup.h"
+#include "target/quarantine.h"
 #include "target/write.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -59,6 +76,18 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+
+/* So many rows are deleted for good in one transaction. */
+#define RETIRE_LIMIT	1000
+
+/* What the work on a table is for. */
+typedef enum SettleMode
+{
+	SETTLE_CLASHES,				/* rows that clash: one of them must go */
+	SETTLE_ALL,					/* and who can come back, does */
+	SETTLE_LOOK,				/* the manager's look at who can: never wait */
+	SETTLE_RETIRE,				/* the manager deletes old ones for good */
+} SettleMode;
 
 /* A row just written that may clash. */
 typedef struct Suspect
@@ -73,9 +102,10 @@ typedef struct Settlement
 {
 	RemoteTransaction *transaction;
 	TargetTable *table;
-	bool		local;			/* the manager's look: never wait */
+	SettleMode	mode;
 	ClashSearch search;
 	List	   *history;		/* ConflictRecord * */
+	List	   *centers;		/* to retire rows: Center * */
 } Settlement;
 
 bool
@@ -178,14 +208,18 @@ note_history(Settlement *settlement, const ClashRow *loser,
 	MemoryContext old_context = MemoryContextSwitchTo(transaction->context);
 	ConflictRecord *record = palloc0(sizeof(ConflictRecord));
 
+	if (settlement->mode == SETTLE_RETIRE)
+		record->resolution = "skip";
+	else
+		record->resolution = suspect == winner ? "apply_remote" : "keep_local";
 	if (clash->exclusion)
 		record->type = CONFLICT_EXCLUSION_VIOLATION;
 	else if (clash->several)
 		record->type = CONFLICT_MULTIPLE_UNIQUE;
 	else
 		record->type = suspect->update ? CONFLICT_UPDATE_EXISTS : CONFLICT_INSERT_EXISTS;
-	record->resolution = suspect == winner ? "apply_remote" : "keep_local";
-	record->peer = settlement->local ? suspect->version.center : transaction->peer;
+	record->peer = settlement->mode >= SETTLE_LOOK ?
+		suspect->version.center : transaction->peer;
 	record->relid = suspect->key.relid;
 	record->key_json = jsonb_text(suspect->key.values);
 	record->remote_row_json = jsonb_text(suspect->values);
@@ -339,7 +373,7 @@ decide_displaced(Settlement *settlement, ClashRow *row)
 		 * A local transaction may have put the key and deleted it again.  The
 		 * note must go while the dead row still says so.
 		 */
-		if (settlement->local)
+		if (settlement->mode == SETTLE_LOOK)
 			(void) still_displaced(settlement, row);
 		return true;
 	}
@@ -409,9 +443,96 @@ decide_suspect(Settlement *settlement, ClashRow *row)
 	return true;
 }
 
+/* ---- deleted for good ---- */
+
+/*
+ * Is it up to this center to delete the displaced rows of an author?  Should
+ * two centers think so, while the list of centers changes, no harm is done.
+ */
+static bool
+is_ours_to_retire(List *centers, CenterId our_id, CenterId author)
+{
+	CenterId	first = MC_NO_CENTER;
+	ListCell   *cell;
+
+	foreach(cell, centers)
+	{
+		const Center *center = lfirst(cell);
+
+		if (center->id == author)
+			return author == our_id && center->state == CENTER_READY;
+		if (first == MC_NO_CENTER && center->state == CENTER_READY)
+			first = center->id;
+	}
+	return first == our_id;
+}
+
+/*
+ * Delete a displaced row for good.  Returns false if it is left alone: it is
+ * about to come back, or a change of it waits in quarantine.  The transaction
+ * fails if somebody is inserting the key: that is for the next time.
+ */
+static bool
+retire_row(Settlement *settlement, ClashRow *row)
+{
+	TargetTable *table = settlement->table;
+	ClashRow   *winner;
+	List	   *clashes;
+
+	if (is_replaced(settlement, row))
+		return false;
+	load_displaced(table, row);
+	if (mc_clash_find(&settlement->search, table->write_row, NULL, &clashes) == CLASH_BUSY)
+		return false;
+	winner = mc_clash_winner(clashes, row);
+	if (winner == NULL || !still_displaced(settlement, row))
+		return false;
+	load_displaced(table, row);
+	if (mc_note_quarantine_possible(table) &&
+		mc_quarantine_find(table, &table->new_row) != NIL)
+		return false;
+	if (!mc_write_tombstone(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("another transaction is inserting the key of a displaced row")));
+	remove_old_notes(list_make1(row->displaced));
+	note_history(settlement, row, winner, winner);
+	settlement->transaction->derived = true;
+	CommandCounterIncrement();
+	return true;
+}
+
+/* Delete the rows of a table for good that have been displaced for long. */
+static void
+retire_rows(Settlement *settlement)
+{
+	TargetTable *table = settlement->table;
+	TimestampTz due = GetCurrentTimestamp() -
+	mc_displaced_retention_s * USECS_PER_SEC;
+	int			count = 0;
+	ListCell   *cell;
+
+	foreach(cell, mc_note_list(RelationGetRelid(table->rel), NOTE_DISPLACED))
+	{
+		KeyNote    *note = lfirst(cell);
+
+		CHECK_FOR_INTERRUPTS();
+		if (note->since <= due &&
+			is_ours_to_retire(settlement->centers,
+							  settlement->transaction->our_id,
+							  note->version.center) &&
+			retire_row(settlement, mc_clash_of_note(note)) &&
+			++count >= RETIRE_LIMIT)
+			break;
+		ResetPerTupleExprContext(table->estate);
+	}
+}
+
+/* ---- all rows of a table ---- */
+
 /* The rows to be decided on, the greatest first. */
 static List *
-collect_rows(Settlement *settlement, bool come_back)
+collect_rows(Settlement *settlement)
 {
 	TargetTable *table = settlement->table;
 	Oid			relid = RelationGetRelid(table->rel);
@@ -430,7 +551,7 @@ collect_rows(Settlement *settlement, bool come_back)
 		row->update = suspect->update;
 		rows = lappend(rows, row);
 	}
-	if (come_back)
+	if (settlement->mode != SETTLE_CLASHES)
 	{
 		foreach(cell, mc_note_list(relid, NOTE_DISPLACED))
 			rows = lappend(rows, mc_clash_of_note(lfirst(cell)));
@@ -441,11 +562,11 @@ collect_rows(Settlement *settlement, bool come_back)
 
 /* One pass over the rows of a table; false to begin anew. */
 static bool
-decide_all(Settlement *settlement, bool come_back)
+decide_all(Settlement *settlement)
 {
 	ListCell   *cell;
 
-	foreach(cell, collect_rows(settlement, come_back))
+	foreach(cell, collect_rows(settlement))
 	{
 		ClashRow   *row = lfirst(cell);
 
@@ -526,7 +647,7 @@ forget_suspects(RemoteTransaction *transaction, Oid relid)
 
 /* Decide until nothing is in the way any more. */
 static void
-decide_table(Settlement *settlement, bool come_back)
+decide_table(Settlement *settlement)
 {
 	RemoteTransaction *transaction = settlement->transaction;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
@@ -534,16 +655,18 @@ decide_table(Settlement *settlement, bool come_back)
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	OwnerScope	scope;
-	bool		done = false;
+	bool		done = settlement->mode == SETTLE_RETIRE;
 
 	/* Index expressions and the input of types may run code of users. */
 	mc_owner_enter(settlement->table->map->owner, &scope);
+	if (done)
+		retire_rows(settlement);
 	while (!done)
 	{
 		int			before = list_length(transaction->clashes);
 
 		CHECK_FOR_INTERRUPTS();
-		done = decide_all(settlement, come_back) &&
+		done = decide_all(settlement) &&
 			list_length(transaction->clashes) == before;
 		if (!done)
 			wait_for_other(settlement);
@@ -557,15 +680,14 @@ decide_table(Settlement *settlement, bool come_back)
 
 /* Settle one table. */
 static void
-settle_table(RemoteTransaction *transaction, Oid relid, bool come_back,
-			 bool local)
+settle_table(RemoteTransaction *transaction, Oid relid, SettleMode mode)
 {
-	Settlement	settlement = {.transaction = transaction,.local = local};
+	Settlement	settlement = {.transaction = transaction,.mode = mode};
 	TargetTable *table;
 	ListCell   *cell;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	table = open_table(transaction, relid, local);
+	table = open_table(transaction, relid, mode >= SETTLE_LOOK);
 	if (table)
 	{
 		settlement.table = table;
@@ -573,7 +695,9 @@ settle_table(RemoteTransaction *transaction, Oid relid, bool come_back,
 		settlement.search.table = table;
 		settlement.search.found = table_slot_create(table->rel, NULL);
 		table->estate->es_snapshot = GetActiveSnapshot();
-		decide_table(&settlement, come_back);
+		if (mode == SETTLE_RETIRE)
+			settlement.centers = mc_registry_centers();
+		decide_table(&settlement);
 		table->estate->es_snapshot = InvalidSnapshot;
 		ExecDropSingleTupleTableSlot(settlement.search.found);
 		close_table(transaction, table);
@@ -600,7 +724,7 @@ mc_displace_settle(RemoteTransaction *transaction, bool final)
 	{
 		Oid			relid = ((Suspect *) linitial(transaction->clashes))->relid;
 
-		settle_table(transaction, relid, final, false);
+		settle_table(transaction, relid, final ? SETTLE_ALL : SETTLE_CLASHES);
 		if (final)
 			transaction->touched = list_delete_oid(transaction->touched, relid);
 		else
@@ -608,48 +732,77 @@ mc_displace_settle(RemoteTransaction *transaction, bool final)
 	}
 	while (final && transaction->touched != NIL)
 	{
-		settle_table(transaction, linitial_oid(transaction->touched), true, false);
+		settle_table(transaction, linitial_oid(transaction->touched), SETTLE_ALL);
 		transaction->touched = list_delete_first(transaction->touched);
 	}
 }
 
 /* ---- the manager's look ---- */
 
+/* A table that has displaced rows. */
+typedef struct DisplacedTable
+{
+	Oid			relid;
+	TimestampTz since;			/* the first of them */
+} DisplacedTable;
+
 /* The tables that have displaced rows, in the current memory context. */
 static List *
 find_tables(void)
 {
 	MemoryContext context = CurrentMemoryContext;
-	List	   *relids = NIL;
+	List	   *tables = NIL;
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
-	SPI_execute("SELECT DISTINCT relation FROM multicenter.key_note"
-				" WHERE kind OPERATOR(pg_catalog.=) 'd'", true, 0);
+	SPI_execute("SELECT relation, pg_catalog.min(since) FROM multicenter.key_note"
+				" WHERE kind OPERATOR(pg_catalog.=) 'd' GROUP BY relation", true, 0);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(context);
+		DisplacedTable *table = palloc(sizeof(DisplacedTable));
+		HeapTuple	row = SPI_tuptable->vals[i];
 		bool		isnull;
 
-		relids = lappend_oid(relids,
-							 DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
-															SPI_tuptable->tupdesc,
-															1, &isnull)));
+		table->relid = DatumGetObjectId(SPI_getbinval(row, SPI_tuptable->tupdesc,
+													  1, &isnull));
+		table->since = DatumGetTimestampTz(SPI_getbinval(row, SPI_tuptable->tupdesc,
+														 2, &isnull));
+		tables = lappend(tables, table);
 		MemoryContextSwitchTo(old_context);
 	}
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
-	return relids;
+	return tables;
 }
 
 /* Let rows of one table come back; for mc_attempt(). */
 static void
 look_at_table(RemoteTransaction *transaction, void *arg)
 {
-	settle_table(transaction, *(Oid *) arg, true, true);
+	settle_table(transaction, *(Oid *) arg, SETTLE_LOOK);
+}
+
+/*
+ * Delete old rows of one table for good; for mc_attempt().  A transaction of
+ * its own, because unlike that of a look it has a version.
+ */
+static void
+retire_in_table(RemoteTransaction *transaction, void *arg)
+{
+	settle_table(transaction, *(Oid *) arg, SETTLE_RETIRE);
+}
+
+/* Do one thing to a table; false if an error was reported. */
+static bool
+attempt(CenterId our_id, AttemptFunction function, Oid relid)
+{
+	ErrorData  *error = mc_attempt(our_id, function, &relid);
+
+	return error == NULL || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
 
 bool
@@ -658,22 +811,26 @@ mc_displace_look(CenterId our_id)
 	static uint64 generation = 0;
 	static bool none = false;
 	uint64		now = generation;
+	TimestampTz due;
 	bool		done = true;
-	List	   *relids;
+	List	   *tables;
 	ListCell   *cell;
 
 	if (mc_notes_unchanged(&now) && generation != 0 && none)
 		return true;
-	relids = find_tables();
-	none = relids == NIL;
+	tables = find_tables();
+	none = tables == NIL;
 	generation = now;
-	foreach(cell, relids)
+	due = GetCurrentTimestamp() - mc_displaced_retention_s * USECS_PER_SEC;
+	foreach(cell, tables)
 	{
-		Oid			relid = lfirst_oid(cell);
-		ErrorData  *error = mc_attempt(our_id, look_at_table, &relid);
+		DisplacedTable *table = lfirst(cell);
 
-		if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-			done = false;
+		done &= attempt(our_id, look_at_table, table->relid);
+
+		/* Only the manager changes what is fenced: nothing is now, or later. */
+		if (table->since <= due && mc_fence(table->relid) == FENCE_NONE)
+			done &= attempt(our_id, retire_in_table, table->relid);
 	}
 	return done;
 }

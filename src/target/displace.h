@@ -39,8 +39,8 @@ extern void mc_displace_touch(RemoteTransaction *transaction, Oid relid);
 extern void mc_displace_settle(RemoteTransaction *transaction, bool final);
 
 /*
- * Look whether displaced rows can come back after local commits; outside a
- * transaction.  Waits for nobody for long.  Returns false if an error was
+ * Look whether displaced rows can come back after local commits, and delete
+ * those for good that have been displaced for too long; outside a transaction.  Waits for nobody for long.  Returns false if an error was
  * caught and reported.
  */
 extern bool mc_displace_look(CenterId our_id);

@@ -31,6 +31,7 @@
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "optimizer/optimizer.h"
+#include "replication/origin.h"
 #include "rewrite/rewriteHandler.h"
 #include "target/displace.h"
 #include "target/write.h"
@@ -384,6 +385,32 @@ mc_write_delete(TargetTable *table, TupleTableSlot *found)
 
 	MemoryContextSwitchTo(old_context);
 	return result;
+}
+
+bool
+mc_write_tombstone(TargetTable *table)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(table->estate->es_query_cxt);
+	TimestampTz timestamp;
+	uint16		origin = mc_session_origin(&timestamp);
+	bool		conflict = false;
+	bool		key_conflict;
+	List	   *indexes;
+
+	table_tuple_insert(table->rel, table->write_row, begin_write(table), 0, NULL);
+	indexes = ExecInsertIndexTuples_compat(table->relinfo, table->estate, false,
+										   false, table->write_row, true, NIL,
+										   &conflict);
+	key_conflict = list_member_oid(indexes, table->map->index);
+	list_free(indexes);
+	if (!key_conflict)
+	{
+		mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
+		withdraw_row(table);
+		mc_session_origin_set(origin, InvalidXLogRecPtr, timestamp);
+	}
+	MemoryContextSwitchTo(old_context);
+	return !key_conflict;
 }
 
 void
