@@ -147,6 +147,27 @@ prepare_search(TargetTable *table)
 	}
 }
 
+/* A table goes, perhaps because its transaction was aborted. */
+static void
+forget_open_table(void *arg)
+{
+	RelationMap *map = arg;
+
+	map->open = NULL;
+}
+
+/* Let the map know when the memory of its open table is given back. */
+static void
+watch_context(RelationMap *map, MemoryContext context)
+{
+	MemoryContextCallback *callback;
+
+	callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
+	callback->func = forget_open_table;
+	callback->arg = map;
+	MemoryContextRegisterResetCallback(context, callback);
+}
+
 /* Raise an error where writing to this kind of table is not possible. */
 static void
 check_kind(RelationMap *map, Relation rel)
@@ -201,6 +222,7 @@ mc_table_open(RemoteTransaction *transaction, RelationMap *map)
 	transaction->tables = lappend(transaction->tables, table);
 	MemoryContextSwitchTo(old_context);
 	map->open = table;
+	watch_context(map, context);
 	if (map->group_catalog)
 		transaction->catalog_changed = true;
 	return table;
