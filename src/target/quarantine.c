@@ -303,24 +303,25 @@ mc_quarantine_truncate(RemoteTransaction *transaction, Oid relid)
 }
 
 List *
-mc_quarantine_due(int limit)
+mc_quarantine_due(bool causes, int64 after, int limit, MemoryContext context)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(limit)};
-	MemoryContext context = CurrentMemoryContext;
+	Oid			types[] = {BOOLOID, INT8OID, INT4OID};
+	Datum		values[] = {BoolGetDatum(causes), Int64GetDatum(after),
+	Int32GetDatum(limit)};
 	List	   *ids = NIL;
 	OwnScope	scope;
 
-	/* Those that wait for an answer are last: there may be many. */
 	mc_own_begin(&scope);
 	(void) mc_own_execute(&plan,
 						  "SELECT quarantine_id FROM multicenter.quarantine_entry"
-						  " WHERE attempts OPERATOR(pg_catalog.=) 0"
+						  " WHERE (waits_for OPERATOR(pg_catalog.=) 'cause') OPERATOR(pg_catalog.=) $1"
+						  " AND quarantine_id OPERATOR(pg_catalog.>) $2"
+						  " AND (attempts OPERATOR(pg_catalog.=) 0"
 						  " OR (last_at OPERATOR(pg_catalog.+)"
 						  " (LEAST(attempts, 60) OPERATOR(pg_catalog.*) '1 s'::pg_catalog.interval))"
-						  " OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
-						  " ORDER BY waits_for OPERATOR(pg_catalog.<>) 'cause', quarantine_id LIMIT $1",
+						  " OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())"
+						  " ORDER BY quarantine_id LIMIT $3",
 						  lengthof(types), types, values, NULL, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{

@@ -64,8 +64,12 @@ extern void mc_quarantine_settle(RemoteTransaction *transaction,
 /* The same for all keys of a table, which this transaction truncates. */
 extern void mc_quarantine_truncate(RemoteTransaction *transaction, Oid relid);
 
-/* The entries that may be tried now: their numbers. */
-extern List *mc_quarantine_due(int limit);
+/*
+ * The entries after a number that may be tried now, those that wait for a
+ * cause or all others: their numbers, int64 *, in the context.
+ */
+extern List *mc_quarantine_due(bool causes, int64 after, int limit,
+							   MemoryContext context);
 
 /* Read one; NULL if it is there no more. */
 extern QuarantineEntry *mc_quarantine_read(int64 id);

@@ -24,6 +24,7 @@
 #include "storage/lmgr.h"
 #include "target/apply_row.h"
 #include "target/attempt.h"
+#include "target/connection.h"
 #include "target/displace.h"
 #include "target/local_map.h"
 #include "target/quarantine.h"
@@ -35,8 +36,9 @@
 
 #include "compat.h"
 
-/* So many changes are tried in one look. */
-#define RETRY_LIMIT		500
+/* So many changes of each class are tried in one look, and for so long. */
+#define RETRY_LIMIT		250
+#define RETRY_MS		250
 
 /* The map of the table of a change; NULL: it is not replicated any more. */
 static RelationMap *
@@ -83,28 +85,36 @@ try_entry(RemoteTransaction *transaction, void *arg)
 		mc_quarantine_remove(entry->id);
 }
 
-/* The numbers of the changes whose turn it is. */
+/*
+ * The numbers of the changes whose turn it is.  Each look goes on after the
+ * last one that the look before has tried, so that those which wait for long
+ * keep nobody else from being tried.
+ */
 static List *
-find_due(void)
+find_due(bool causes, int64 after)
 {
 	MemoryContext context = CurrentMemoryContext;
-	List	   *due;
-	List	   *ids = NIL;
-	ListCell   *cell;
+	List	   *ids;
 
 	StartTransactionCommand();
-	due = mc_quarantine_due(RETRY_LIMIT);
-	MemoryContextSwitchTo(context);
-	foreach(cell, due)
-	{
-		int64	   *id = palloc(sizeof(int64));
-
-		*id = *(int64 *) lfirst(cell);
-		ids = lappend(ids, id);
-	}
+	ids = mc_quarantine_due(causes, after, RETRY_LIMIT, context);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 	return ids;
+}
+
+/* Is there nothing in quarantine, due or not? */
+static bool
+is_empty(void)
+{
+	MemoryContext context = CurrentMemoryContext;
+	TimestampTz oldest;
+
+	StartTransactionCommand();
+	oldest = mc_quarantine_oldest();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
+	return oldest == 0;
 }
 
 /* Show an error with the change. */
@@ -119,30 +129,19 @@ note_error(int64 id, const ErrorData *error)
 	MemoryContextSwitchTo(context);
 }
 
-void
-mc_retry_look(CenterId our_id)
+/*
+ * Try changes of one class.  Not for long: the manager promises, too, what the
+ * group waits for.
+ */
+static void
+try_due(CenterId our_id, bool causes, int64 *after)
 {
-	static uint64 generation = 0;
-	static bool none = false;
-	uint64		now = generation;
-	MemoryContext context;
-	MemoryContext old_context;
+	int64		end_ms = mc_monotonic_ms() + RETRY_MS;
+	List	   *ids = find_due(causes, *after);
 	ListCell   *cell;
-	List	   *ids;
 
-	if (mc_notes_unchanged(&now) && generation != 0 && none)
-		return;
-	context = AllocSetContextCreate(CurrentMemoryContext, "multicenter retry",
-									ALLOCSET_DEFAULT_SIZES);
-	old_context = MemoryContextSwitchTo(context);
-
-	/* What moves from here on is seen to next time. */
-	mc_shared_set_waiting(WAITING_SOME);
-	ids = find_due();
-	none = ids == NIL;
-	generation = now;
-	if (none)
-		mc_shared_set_waiting(WAITING_NONE);
+	/* A class that is not full begins anew. */
+	*after = 0;
 	foreach(cell, ids)
 	{
 		int64		id = *(int64 *) lfirst(cell);
@@ -152,6 +151,43 @@ mc_retry_look(CenterId our_id)
 		error = mc_attempt(our_id, try_entry, &id);
 		if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 			note_error(id, error);
+		if (mc_monotonic_ms() < end_ms && list_length(ids) < RETRY_LIMIT)
+			continue;
+		*after = id;
+		if (mc_monotonic_ms() >= end_ms)
+			break;
+	}
+}
+
+void
+mc_retry_look(CenterId our_id)
+{
+	static uint64 generation = 0;
+	static bool none = false;
+	static int64 after_cause = 0;
+	static int64 after_other = 0;
+	uint64		now = generation;
+	MemoryContext context;
+	MemoryContext old_context;
+
+	if (mc_notes_unchanged(&now) && generation != 0 && none)
+		return;
+	context = AllocSetContextCreate(CurrentMemoryContext, "multicenter retry",
+									ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(context);
+
+	/* What moves from here on is seen to next time. */
+	mc_shared_set_waiting(WAITING_SOME);
+
+	/* One that has failed is not due at once, and must not be forgotten. */
+	none = is_empty();
+	generation = now;
+	if (none)
+		mc_shared_set_waiting(WAITING_NONE);
+	if (!none)
+	{
+		try_due(our_id, true, &after_cause);
+		try_due(our_id, false, &after_other);
 	}
 	MemoryContextSwitchTo(old_context);
 	MemoryContextDelete(context);
