@@ -551,6 +551,25 @@ mc_apply_row(RemoteTransaction *transaction, RelationMap *map,
 	end_row(transaction, table, &scope);
 }
 
+/*
+ * Raise an error unless a row that came as jsonb has a key: after a schema
+ * change here its columns may have other names.
+ */
+static void
+check_key(TargetTable *table, const RemoteRow *row)
+{
+	if (table->index == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s.%s\" has no key any more",
+						table->map->schema, table->map->name)));
+	if (mc_table_key_has_null(table, row))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the change has no value for the key that table \"%s.%s\" has now",
+						table->map->schema, table->map->name)));
+}
+
 /* Take from an entry what the frame of its transaction has said. */
 static void
 take_origin(RemoteTransaction *transaction, const QuarantineEntry *entry)
@@ -570,17 +589,14 @@ mc_apply_again(RemoteTransaction *transaction, RelationMap *map)
 
 	take_origin(transaction, entry);
 	table = begin_row(transaction, map, &scope);
-	if (table->index == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s.%s\" has no key any more", map->schema,
-						map->name)));
 	mc_note_row_from_jsonb(table, entry->key.values, &table->old_row);
+	check_key(table, &table->old_row);
 	if (entry->op == MERGE_OP_DELETE)
 		apply_delete(transaction, table);
 	else
 	{
 		mc_note_row_from_jsonb(table, entry->new_row, &table->new_row);
+		check_key(table, &table->new_row);
 		table->new_row.any_unchanged &= entry->op == MERGE_OP_UPDATE || entry->key_changed;
 		table->new_row.moved = entry->key_changed;
 		put_row(transaction, table, entry->op, &table->new_row, table->local_row);
@@ -662,6 +678,8 @@ mc_apply_refresh(RemoteTransaction *transaction, RelationMap *map,
 	WriteResult result = table->index ? WRITE_RETRY : WRITE_DONE;
 
 	mc_note_row_from_jsonb(table, row, &table->new_row);
+	if (table->index)
+		check_key(table, &table->new_row);
 	while (result == WRITE_RETRY)
 	{
 		LocalRow	local;

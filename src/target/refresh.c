@@ -24,8 +24,10 @@
 
 #include "access/relation.h"
 #include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "origin/derived.h"
+#include "state/clock.h"
 #include "state/registry.h"
 #include "storage/lmgr.h"
 #include "target/apply.h"
@@ -37,6 +39,7 @@
 #include "utils/json.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 
@@ -188,8 +191,12 @@ apply_refresh(RemoteTransaction *transaction, const Jsonb *message)
 		return;
 	transaction->version.commit_ts =
 		pg_strtoint64(get_string(message, "version"));
-	if (!IS_VALID_TIMESTAMP(transaction->version.commit_ts))
-		reject("its version is no time");
+	if (!IS_VALID_TIMESTAMP(transaction->version.commit_ts) ||
+		transaction->version.commit_ts > GetCurrentTimestamp() + USECS_PER_HOUR)
+		reject("its version is no time that can be");
+
+	/* Whoever sees the row writes a greater version. */
+	mc_clock_raise(transaction->version.commit_ts);
 	transaction->restates = true;
 	mc_apply_refresh(transaction, map, row);
 	transaction->restates = false;
@@ -200,11 +207,15 @@ apply_refresh(RemoteTransaction *transaction, const Jsonb *message)
 static void
 apply_message(RemoteTransaction *transaction, const char *content, uint32 len)
 {
+	char	   *string = pnstrdup(content, len);
 	Jsonb	   *message;
 	char	   *op;
 
-	message = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
-												 CStringGetDatum(pnstrdup(content, len))));
+	/* Its strings become values, and functions for objects check nothing. */
+	(void) pg_verify_mbstr(GetDatabaseEncoding(), string, (int) strlen(string), false);
+	message = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(string)));
+	if (!JB_ROOT_IS_OBJECT(message))
+		reject("it is no object");
 	op = get_string(message, "op");
 	if (strcmp(op, "request") == 0)
 		apply_request(transaction, message);
