@@ -399,8 +399,9 @@ slowest_peer(void)
 /*
  * Remove notes that nothing older than can come any more.  What says that a
  * row has another version than its transaction, or was only displaced, is kept
- * as long as displaced rows of its table may be compared with it.  Nothing is
- * kept of tables that were dropped.
+ * as long as displaced rows of its table may be compared with it; in a table
+ * with large values the version is, for as long as the row (see stale.c).
+ * Nothing is kept of tables that were dropped.
  */
 static void
 purge_notes(TimestampTz frontier)
@@ -417,6 +418,8 @@ purge_notes(TimestampTz frontier)
 						  " AND COALESCE(pg_catalog.pg_xact_commit_timestamp(n.xid), '-infinity') OPERATOR(pg_catalog.<=) $1"
 						  " AND n.version OPERATOR(pg_catalog.<=) $1"
 						  " AND n.since OPERATOR(pg_catalog.<=) $1"
+						  " AND (n.kind OPERATOR(pg_catalog.=) 'x' OR NOT EXISTS (SELECT FROM pg_catalog.pg_class l"
+						  "  WHERE l.oid OPERATOR(pg_catalog.=) n.relation AND l.reltoastrelid OPERATOR(pg_catalog.<>) 0))"
 						  " AND NOT EXISTS (SELECT FROM multicenter.key_note d"
 						  "  WHERE d.relation OPERATOR(pg_catalog.=) n.relation AND d.kind OPERATOR(pg_catalog.=) 'd')"
 						  " OR NOT EXISTS (SELECT FROM pg_catalog.pg_class c"

@@ -53,6 +53,7 @@
 #include "target/connection.h"
 #include "target/displace.h"
 #include "target/retry.h"
+#include "target/stale.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -66,6 +67,7 @@
 #define PURGE_MS			(60 * 60 * 1000)
 #define LOOK_MS			500
 #define FAILED_LOOK_MS	60000
+#define STALE_MS			10000
 #define RETRY_MS			500
 #define RETRY_PAUSE_MS		20	/* between two of them in any case */
 #define UNDO_MS				3000	/* after no peer could be reached */
@@ -96,6 +98,7 @@ typedef struct Manager
 	int64		next_keep_times_ms;
 	int64		next_purge_ms;
 	int64		next_look_ms;	/* at displaced rows */
+	int64		next_stale_ms;	/* look at notes about rows */
 	int64		next_retry_ms;	/* of changes in quarantine */
 	int64		retried_ms;		/* when that had ended */
 	int64		next_undo_ms;	/* of an operation that did not finish */
@@ -658,6 +661,11 @@ do_timed_work(Manager *manager, TimestampTz now)
 	}
 	if (now_ms >= next_retry_ms(manager))
 		retry(manager);
+	if (now_ms >= manager->next_stale_ms)
+	{
+		mc_stale_look(manager->identity.center_id);
+		manager->next_stale_ms = now_ms + STALE_MS;
+	}
 	if (now_ms >= manager->next_purge_ms)
 	{
 		StartTransactionCommand();

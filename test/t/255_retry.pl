@@ -1,9 +1,11 @@
 # Goal: what waits in quarantine is tried until it can be written, whatever
-# fails meanwhile.
+# fails or takes long meanwhile, and a row that was written in this way keeps
+# its version and its author for as long as it is there.
 #
-# Method: three databases of one server.  At one center a constraint, and then a
-# column with another name, refuse a change that is tried again, until they are
-# as before.
+# Method: three databases of one server.  At one center a constraint refuses a
+# change that is tried again, until it is dropped.  Then the author of a row is
+# kept from telling that others have completed it wrongly, until nothing older
+# can arrive there.
 
 use strict;
 use warnings;
@@ -63,5 +65,39 @@ $riga->sql('ALTER TABLE named RENAME called TO name');
 release_links(@links);
 $_->wait_for_sql(q{SELECT count(*) FROM multicenter.quarantine}, 0) foreach @centers;
 is($_->sql('SELECT name, small, left(big, 1) FROM named'), 'one|b|A', "until it has it again, at $_->{name}") foreach @centers;
+
+# Lisbon completes the row of riga with a value that riga had never seen, and
+# riga is kept from saying so.
+$lisbon->sql(q{INSERT INTO doc VALUES (2, '0', repeat('A', 9000))});
+wait_all_applied(@centers);
+hold_links(@links);
+$lisbon->sql(q{UPDATE doc SET big = repeat('B', 9000) WHERE id = 2});
+let_through($lisbon, $oslo);
+$oslo->sql(q{UPDATE doc SET small = 'b' WHERE id = 2});
+let_through($oslo, $riga);
+$riga->wait_for_sql(q{SELECT count(*) FROM multicenter.quarantine WHERE waits_for = 'cause'}, 1);
+my $busy = $riga->background_psql;
+$riga->sql(q{UPDATE doc SET small = 'c' WHERE id = 2});
+$busy->query_safe(q{BEGIN; UPDATE doc SET small = 'not to be' WHERE id = 2});
+let_through($riga, $lisbon);
+$lisbon->wait_for_sql(q{SELECT count(*) FROM multicenter.quarantine WHERE waits_for = 'cause'}, 1);
+release_links([ $oslo, $lisbon ]);
+$lisbon->wait_for_sql($rows, "1|b|A\n2|c|B");
+release_links([ $riga, $lisbon ]);
+my $completed = $lisbon->sql(q{SELECT pg_xact_commit_timestamp(xmin) FROM doc WHERE id = 2});
+$lisbon->wait_for_sql(qq{SELECT frontier > '$completed' FROM multicenter.horizon}, 't');
+$lisbon->wait_for_sql(q{SELECT count(*) FROM multicenter.key_note WHERE kind = 'x'}, 0);
+$busy->query_safe('ROLLBACK');
+$busy->quit;
+release_links(@links);
+$riga->wait_for_sql(q{SELECT count(*) FROM multicenter.quarantine}, 0);
+$_->wait_for_sql($rows, "1|b|A\n2|c|A") foreach @centers;
+pass('the author corrects a row that was completed long ago');
+identical(@centers, 'doc');
+
+# What says whose a row is goes with the row.
+$lisbon->sql('DELETE FROM doc; DELETE FROM named');
+$_->wait_for_sql(q{SELECT count(*) FROM multicenter.key_note}, 0) foreach @centers;
+pass('no note is left');
 
 done_testing();
