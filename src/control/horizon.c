@@ -459,8 +459,8 @@ mc_horizon_work(bool heartbeat, bool alone)
 	if (!begun || !heartbeat)
 		return;
 	frontier = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
-	frontier = Min(frontier, decided_up_to());
 	mc_kept_work(frontier, alone);
+	frontier = Min(frontier, decided_up_to());
 	take_sample();
 	follow(frontier, now);
 	pg_atomic_write_u32(&database->slowest_peer, slowest_peer());

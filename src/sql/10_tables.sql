@@ -39,7 +39,9 @@ CREATE TABLE multicenter.link (
 	paused_out boolean NOT NULL DEFAULT false,
 	heard_ts timestamptz,
 	confirmed_ts timestamptz,
-	stopped text
+	stopped text,
+	attempt_lsn pg_lsn,
+	attempts integer NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE multicenter.link IS 'Options and last known times of the links with one peer; local to this center.';
 
@@ -126,7 +128,7 @@ CREATE TABLE multicenter.quarantine_entry (
 	key jsonb NOT NULL,
 	new_row jsonb,
 	key_changed boolean NOT NULL,
-	waits_for text NOT NULL CHECK (waits_for IN ('cause', 'refresh', 'decision')),
+	waits_for text NOT NULL CHECK (waits_for IN ('cause', 'refresh', 'retry', 'predecessor', 'decision')),
 	error_message text,
 	error_sqlstate text,
 	attempts integer NOT NULL DEFAULT 0,

@@ -325,7 +325,11 @@ SELECT q.quarantine_id,
 	q.first_at,
 	q.last_at,
 	q.waits_for,
-	0::bigint AS blocks
+	CASE WHEN q.waits_for IN ('retry', 'predecessor') THEN
+		(SELECT count(*) FROM multicenter.quarantine_entry b
+		WHERE b.waits_for = 'predecessor' AND b.relation = q.relation AND b.hash = q.hash AND b.key = q.key
+			AND b.quarantine_id > q.quarantine_id)
+	ELSE 0 END AS blocks
 FROM multicenter.quarantine_entry q
 	LEFT JOIN multicenter.center c ON c.center_id = q.peer_id;
 COMMENT ON VIEW multicenter.quarantine IS 'Changes of peers that cannot be completed or decided yet: each waits for its causes (cause), for the whole row from its author (refresh), or for a decision (decision).';

@@ -21,6 +21,13 @@ int			mc_displaced_retention_s = 24 * 60 * 60;
 int			mc_max_clock_skew_ms = 1000;
 int			mc_max_apply_wait_ms = 10;
 int			mc_stamp_origins = 16;
+int			mc_on_apply_error = ON_APPLY_ERROR_QUARANTINE;
+
+static const struct config_enum_entry on_apply_error_options[] = {
+	{"quarantine", ON_APPLY_ERROR_QUARANTINE, false},
+	{"stop", ON_APPLY_ERROR_STOP, false},
+	{NULL, 0, false}
+};
 
 void
 mc_settings_init(void)
@@ -67,6 +74,13 @@ mc_settings_init(void)
 							1000, 1, 3600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
+	DefineCustomEnumVariable("multicenter.on_apply_error",
+							 "Sets what becomes of a transaction of a peer that fails again and again.",
+							 "quarantine: its changes are kept aside, and so are later ones of the same rows; stop: its link waits until the cause is gone.",
+							 &mc_on_apply_error,
+							 ON_APPLY_ERROR_QUARANTINE, on_apply_error_options,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 
 	/* A session that loads the library cannot define such a parameter. */
 	if (process_shared_preload_libraries_in_progress)

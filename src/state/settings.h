@@ -17,6 +17,15 @@ extern int	mc_max_clock_skew_ms;	/* multicenter.max_clock_skew */
 extern int	mc_max_apply_wait_ms;	/* multicenter.max_apply_wait */
 extern int	mc_stamp_origins;	/* multicenter.stamp_origins */
 
+/* What becomes of a transaction that fails again and again. */
+typedef enum OnApplyError
+{
+	ON_APPLY_ERROR_QUARANTINE,
+	ON_APPLY_ERROR_STOP,
+} OnApplyError;
+
+extern int	mc_on_apply_error;	/* multicenter.on_apply_error */
+
 /* Define them all; from _PG_init(). */
 extern void mc_settings_init(void);
 

@@ -381,6 +381,18 @@ mc_link_set_state(SharedLink *link, LinkState state, const char *stall_reason)
 	SpinLockRelease(&link->mutex);
 }
 
+int
+mc_link_failures(SharedLink *link, OriginLsn commit_lsn, LinkError *error)
+{
+	int			failures;
+
+	SpinLockAcquire(&link->mutex);
+	failures = link->failed_lsn == commit_lsn.value ? link->failed_times : 0;
+	*error = link->error;
+	SpinLockRelease(&link->mutex);
+	return failures;
+}
+
 void
 mc_link_set_error(SharedLink *link, int sqlstate, const char *message,
 				  const char *relation, OriginLsn origin_lsn)
@@ -395,6 +407,13 @@ mc_link_set_error(SharedLink *link, int sqlstate, const char *message,
 	strlcpy(link->error.relation, relation ? relation : "",
 			sizeof(link->error.relation));
 	link->error.origin_lsn = origin_lsn.value;
+
+	if (origin_lsn.value != InvalidXLogRecPtr)
+	{
+		link->failed_times = origin_lsn.value == link->failed_lsn ?
+			link->failed_times + 1 : 1;
+		link->failed_lsn = origin_lsn.value;
+	}
 
 	/* Every error is followed by another attempt. */
 	link->counters.retries++;

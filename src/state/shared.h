@@ -146,6 +146,10 @@ typedef struct SharedLink
 	TimestampTz state_since;
 	char		stall_reason[MC_ERROR_MESSAGE_BYTES];	/* '' : none */
 	LinkError	error;
+	bool		begun;			/* a receiver has applied since the start of
+								 * the server */
+	XLogRecPtr	failed_lsn;		/* commit of the transaction that failed last */
+	int			failed_times;	/* that one, without a break */
 	LinkCounters counters;
 
 	/* Positions in the peer's WAL. */
@@ -296,6 +300,13 @@ extern bool mc_shared_should_retry(void);
 /* Set state of a link; keeps state_since where the state does not change. */
 extern void mc_link_set_state(SharedLink *link, LinkState state,
 							  const char *stall_reason);
+
+/*
+ * How many times a transaction of the peer has failed here in a row, and with
+ * which error last; 0 if another one has failed since.
+ */
+extern int	mc_link_failures(SharedLink *link, OriginLsn commit_lsn,
+							 LinkError *error);
 
 /* Record the error that the caller has caught or is about to report. */
 extern void mc_link_set_error(SharedLink *link, int sqlstate,

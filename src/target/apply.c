@@ -44,6 +44,7 @@
 #include "target/apply_row.h"
 #include "target/displace.h"
 #include "target/lookup.h"
+#include "target/probation.h"
 #include "target/rebuild.h"
 #include "target/truncate.h"
 #include "target/write.h"
@@ -55,6 +56,10 @@
 
 /* A peer whose clock is further ahead is not followed. */
 #define MAX_AHEAD_US		USECS_PER_HOUR
+
+/* A transaction that has failed so often goes into quarantine. */
+#define FAILURES_BEFORE_QUARANTINE	5
+#define CRASHES_BEFORE_QUARANTINE	3
 
 /* Commits that are remembered until they are durable. */
 #define COMMIT_QUEUE_SIZE	1024
@@ -84,6 +89,7 @@ struct Applier
 	bool		passing_over;	/* it was applied before */
 	FrameHeader header;			/* of its first chunk */
 	RemoteTransaction transaction;
+	LinkError	aside;			/* why its changes go into quarantine */
 
 	/* What the peer had applied at this place of its stream. */
 	DependencyVector vector;
@@ -201,6 +207,7 @@ mc_apply_create(SharedLink *link, CenterId our_id, const char *peer_name)
 	set_ring_floor(applier);
 	applier->observer = *find_rendezvous_variable(MC_APPLY_OBSERVER);
 	mc_vector_set_origin(link, applier->origin);
+	mc_probation_begin(link);
 	MemoryContextSwitchTo(context);
 	return applier;
 }
@@ -336,6 +343,49 @@ wait_for_clock(Applier *applier, TimestampTz commit_ts)
 	}
 }
 
+/* Is it the transaction that is to blame for an error, and not the server? */
+static bool
+is_error_of_change(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_DATA_EXCEPTION:
+		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
+		case ERRCODE_WITH_CHECK_OPTION_VIOLATION:
+		case ERRCODE_EXTERNAL_ROUTINE_EXCEPTION:
+		case ERRCODE_PLPGSQL_ERROR:
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Should the changes of this transaction go into quarantine, because it has
+ * failed again and again?  Every other attempt is to apply it: not everything
+ * can be put aside, and then its cause may go one day.
+ */
+static bool
+is_to_be_set_aside(Applier *applier)
+{
+	int			failures = mc_link_failures(applier->link,
+											applier->position.commit_lsn,
+											&applier->aside);
+	int			crashes = mc_probation_before(applier->position.commit_lsn);
+
+	if (mc_on_apply_error == ON_APPLY_ERROR_QUARANTINE &&
+		crashes >= CRASHES_BEFORE_QUARANTINE)
+	{
+		applier->aside.sqlstate = ERRCODE_CRASH_SHUTDOWN;
+		snprintf(applier->aside.message, sizeof(applier->aside.message),
+				 "the server has crashed %d times while this transaction was applied",
+				 crashes);
+		return true;
+	}
+	return mc_on_apply_error == ON_APPLY_ERROR_QUARANTINE &&
+		failures >= FAILURES_BEFORE_QUARANTINE && failures % 2 == 1 &&
+		is_error_of_change(applier->aside.sqlstate);
+}
+
 /* Begin a remote transaction, unless it was applied before. */
 static void
 begin_transaction(Applier *applier, const FrameHeader *header)
@@ -372,6 +422,8 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	transaction->remote_xid = header->xid;
 	transaction->context = applier->transaction_context;
 	transaction->change_context = applier->change_context;
+	if (is_to_be_set_aside(applier))
+		transaction->aside = &applier->aside;
 	mc_lookup_begin(transaction);
 
 	SetCurrentStatementStartTimestamp();
@@ -461,6 +513,7 @@ commit_transaction(Applier *applier)
 	applier->progress = end_lsn;
 	queue_commit(applier, end_lsn, commit_end);
 	update_link(applier);
+	mc_probation_after();
 	mc_shared_applied();
 	if (transaction->catalog_changed)
 		mc_shared_reload(MyDatabaseId);
@@ -506,11 +559,26 @@ store_relation(Applier *applier, const WireRecord *record)
 	mc_relation_store(applier->relations, &record->relation);
 }
 
+/* A transaction that is put into quarantine may only change rows. */
+static void
+check_not_aside(Applier *applier)
+{
+	const LinkError *aside = applier->transaction.aside;
+
+	if (aside)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot put a transaction with a TRUNCATE or a schema change into quarantine"),
+				 errdetail("Before that it failed with: %s", aside->message)));
+}
+
 /* Apply a TRUNCATE record. */
 static void
 apply_truncate(Applier *applier, const WireRecord *record)
 {
 	List	   *maps = NIL;
+
+	check_not_aside(applier);
 
 	for (int i = 0; i < record->nrelids; i++)
 	{
@@ -545,6 +613,7 @@ apply_message(Applier *applier, const WireRecord *record)
 {
 	MessageApplyFunction function = find_message_kind(applier, record->prefix);
 
+	check_not_aside(applier);
 	set_position(applier, "MESSAGE", NULL);
 
 	/* It cannot change tables that are in use, and may give rows new places. */

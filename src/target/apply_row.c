@@ -25,6 +25,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -36,6 +37,7 @@
 #include "target/refresh.h"
 #include "target/tuple.h"
 #include "target/write.h"
+#include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -166,27 +168,65 @@ complete_from_displaced(TargetTable *table, const KeyNote *displaced)
 	row->any_unchanged = false;
 }
 
+/* Take values that were not sent from a local row that was deleted. */
+static void
+complete_from_local_row(TargetTable *table, TupleTableSlot *slot)
+{
+	TupleDesc	desc = RelationGetDescr(table->rel);
+	RemoteRow  *row = &table->new_row;
+
+	slot_getallattrs(slot);
+	for (int i = 0; i < table->map->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		Datum		value = slot->tts_values[i];
+
+		if (!row->unchanged[i])
+			continue;
+		row->unchanged[i] = false;
+		row->isnull[i] = slot->tts_isnull[i];
+		if (row->isnull[i])
+			continue;
+
+		/* Copies must not point to a row that is dead. */
+		row->values[i] = attribute->attlen == -1 ?
+			PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) :
+			datumCopy(value, attribute->attbyval, attribute->attlen);
+	}
+	row->any_unchanged = false;
+}
+
+/* May values that were not sent be taken from what is known of a key? */
+static MarkerVerdict
+judge_marker(RemoteTransaction *transaction, TargetTable *table,
+			 const RemoteRow *key, const LocalRow *local, bool key_changed)
+{
+	MarkerInput input = {0};
+
+	input.causes_applied = !transaction->overtook;
+	input.local_live = local->found || local->displaced;
+	input.local_seen = mc_vector_saw(transaction->vector, transaction->peer,
+									 transaction->our_id, local->state.version);
+	input.key_changed = key_changed;
+	input.older_pending = mc_quarantine_older(transaction, table, key);
+	return mc_merge_marker(&input);
+}
+
 /*
- * May values that were not sent be taken from what is known of the key?  If
- * not the change waits, and its author is asked for the row where nothing else
- * can complete it any more.
+ * Is the row complete, or will be when it is written?  If not the change waits,
+ * and its author is asked for the row where nothing else can complete it any
+ * more.
  */
 static bool
 complete_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 			 const LocalRow *local)
 {
-	MarkerInput input = {0};
 	MarkerVerdict verdict;
 
 	if (!table->new_row.any_unchanged)
 		return true;
-	input.causes_applied = !transaction->overtook;
-	input.local_live = local->found || local->displaced;
-	input.local_seen = mc_vector_saw(transaction->vector, transaction->peer,
-									 transaction->our_id, local->state.version);
-	input.key_changed = table->new_row.moved;
-	input.older_pending = mc_quarantine_older(transaction, table);
-	verdict = mc_merge_marker(&input);
+	verdict = judge_marker(transaction, table, &table->new_row, local,
+						   table->new_row.moved);
 	if (verdict == MARKER_FILL)
 		return true;
 	if (mc_quarantine_hold(transaction, table, op, verdict == MARKER_WAIT ?
@@ -194,6 +234,46 @@ complete_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 		verdict == MARKER_REQUEST)
 		mc_refresh_request(transaction, table);
 	return false;
+}
+
+/*
+ * A row that gets another key is that of its old one, if that is the one which
+ * its author has moved.  What the author had not completed itself by then it
+ * tells later: see resend_moved().
+ */
+static bool
+may_complete_moved(RemoteTransaction *transaction, TargetTable *table,
+				   const LocalRow *local)
+{
+	return !table->new_row.any_unchanged ||
+		judge_marker(transaction, table, &table->old_row, local, false) == MARKER_FILL;
+}
+
+/*
+ * A change that waited here was made void by a tombstone of ours.  That may
+ * have been a change of the key, and others may have moved the row that was
+ * complete there: tell them what we have moved.
+ */
+static void
+resend_moved(RemoteTransaction *transaction, TargetTable *table,
+			 const LocalRow *local)
+{
+	LocalRow	moved;
+
+	if (transaction->retried == NULL ||
+		local->state.knowledge != LOCAL_TOMBSTONE ||
+		local->state.version.center != transaction->our_id ||
+		!mc_lookup_moved(table, &table->new_row, table->other_row))
+		return;
+	slot_getallattrs(table->other_row);
+	for (int i = 0; i < table->map->natts; i++)
+	{
+		table->old_row.values[i] = table->other_row->tts_values[i];
+		table->old_row.isnull[i] = table->other_row->tts_isnull[i];
+	}
+	mc_lookup(transaction, table, &table->old_row, table->local_row, true, &moved);
+	if (mc_merge_answers_request(&moved.state, transaction->our_id))
+		mc_refresh_send(transaction, table, &moved);
 }
 
 /*
@@ -257,15 +337,34 @@ write_put(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 			(void) mc_quarantine_hold(transaction, table, op, WAITS_FOR_DECISION);
 			return WRITE_SUPPRESSED;
 		case VERDICT_KEEP_LOCAL:
-			if (table->new_row.any_unchanged)
-				mc_refresh_owed(transaction, table, local);
 			fill_write_row(table, local);
+			if (table->new_row.any_unchanged)
+			{
+				mc_refresh_owed(transaction, table, local);
+				resend_moved(transaction, table, local);
+			}
 			return WRITE_DONE;
 		default:
 			if (!complete_row(transaction, table, op, local))
 				return WRITE_SUPPRESSED;
 			return write_new_row(transaction, table, local);
 	}
+}
+
+/*
+ * Keep a change back if one that came before it under its key waits until its
+ * transaction can be applied.
+ */
+static bool
+is_held_back(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
+			 const RemoteRow *row)
+{
+	if (transaction->retried || row == NULL ||
+		!mc_note_quarantine_possible(table) ||
+		!mc_quarantine_holds_back(table, row))
+		return false;
+	(void) mc_quarantine_hold(transaction, table, op, WAITS_FOR_PREDECESSOR);
+	return true;
 }
 
 /*
@@ -281,6 +380,8 @@ put_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 	bool		thorough = op != MERGE_OP_INSERT;
 	WriteResult result = WRITE_RETRY;
 
+	if (is_held_back(transaction, table, op, key))
+		return;
 	while (result == WRITE_RETRY)
 	{
 		LocalRow	local;
@@ -336,6 +437,8 @@ apply_delete(RemoteTransaction *transaction, TargetTable *table)
 {
 	WriteResult result = WRITE_RETRY;
 
+	if (is_held_back(transaction, table, MERGE_OP_DELETE, &table->old_row))
+		return;
 	while (result == WRITE_RETRY)
 	{
 		LocalRow	local;
@@ -352,18 +455,29 @@ apply_delete(RemoteTransaction *transaction, TargetTable *table)
 	}
 }
 
-/* Delete the old key of a key change, where it cannot become an update. */
+/*
+ * Delete the old key of a key change, where it cannot become an update.
+ * complete: take values that were not sent from the row that goes.
+ */
 static WriteResult
 delete_old_key(RemoteTransaction *transaction, TargetTable *table,
-			   LocalRow *local)
+			   LocalRow *local, bool complete)
 {
 	MergeDecision decision = decide(transaction, MERGE_OP_DELETE, local);
-	WriteResult result = write_delete(transaction, table, decision, local);
+	WriteResult result;
+
+	if (complete && local->displaced)
+		complete_from_displaced(table, local->displaced);
+	result = write_delete(transaction, table, decision, local);
 
 	/* Without a row the put of the new key tells that story. */
 	if (result == WRITE_DONE && local->state.knowledge == LOCAL_LIVE)
 		mc_conflict_note(transaction, table, decision, local, &table->old_row,
 						 NULL);
+
+	/* The row is still in its page, and its large values are in theirs. */
+	if (result != WRITE_RETRY && complete && local->found)
+		complete_from_local_row(table, local->slot);
 	CommandCounterIncrement();
 	return result;
 }
@@ -398,10 +512,21 @@ apply_key_change(RemoteTransaction *transaction, TargetTable *table)
 	LocalRow	local;
 
 	table->new_row.moved = true;
+	if (mc_note_quarantine_possible(table) &&
+		(mc_quarantine_holds_back(table, &table->old_row) ||
+		 mc_quarantine_holds_back(table, &table->new_row)))
+	{
+		apply_delete(transaction, table);
+		CommandCounterIncrement();
+		put_row(transaction, table, MERGE_OP_INSERT, &table->new_row,
+				table->other_row);
+		return;
+	}
 	while (result == WRITE_RETRY)
 	{
 		LocalRow	other;
 		MergeDecision decision;
+		bool		complete;
 
 		CHECK_FOR_INTERRUPTS();
 		mc_lookup(transaction, table, &table->old_row, table->local_row, true,
@@ -409,9 +534,10 @@ apply_key_change(RemoteTransaction *transaction, TargetTable *table)
 		mc_lookup(transaction, table, &table->new_row, table->other_row, true,
 				  &other);
 		decision = decide(transaction, MERGE_OP_UPDATE, &local);
+		complete = decision.verdict == VERDICT_PUT &&
+			may_complete_moved(transaction, table, &local);
 
-		if (local.found && !other.found && !other.displaced &&
-			!table->new_row.any_unchanged && decision.verdict == VERDICT_PUT &&
+		if (local.found && !other.found && !other.displaced && complete &&
 			decide(transaction, MERGE_OP_INSERT, &other).verdict == VERDICT_PUT)
 		{
 			result = move_row(transaction, table, decision, &local, &other);
@@ -419,7 +545,8 @@ apply_key_change(RemoteTransaction *transaction, TargetTable *table)
 				return;
 		}
 		else
-			result = delete_old_key(transaction, table, &local);
+			result = delete_old_key(transaction, table, &local,
+									complete && table->new_row.any_unchanged);
 	}
 	put_row(transaction, table,
 			local.state.knowledge == LOCAL_LIVE ? MERGE_OP_INSERT : MERGE_OP_UPDATE,
@@ -482,12 +609,51 @@ decode_rows(TargetTable *table, const WireRecord *record)
 						record->type == RECORD_UPDATE, &table->new_row);
 }
 
+/*
+ * Put the change into quarantine, because its transaction fails again and
+ * again.
+ */
+static void
+set_aside(RemoteTransaction *transaction, TargetTable *table,
+		  const WireRecord *record)
+{
+	bool		moves = record->type == RECORD_UPDATE && table->old_row.present;
+
+	if (table->index == NULL || table->map->group_catalog)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot put a change of table \"%s.%s\" into quarantine",
+						table->map->schema, table->map->name),
+				 errdetail("The table has no key, or is one of multicenter's own. Before that its transaction failed with: %s",
+						   transaction->aside->message)));
+	if (moves)
+	{
+		if (record->old_kind == OLD_ROW_FULL && table->new_row.any_unchanged)
+			complete_from_old_row(table);
+		moves = !mc_table_same_key(table, &table->old_row, &table->new_row);
+	}
+	table->new_row.moved = moves;
+	if (record->type == RECORD_DELETE || moves)
+		(void) mc_quarantine_hold(transaction, table, MERGE_OP_DELETE,
+								  WAITS_FOR_RETRY);
+	if (record->type != RECORD_DELETE)
+		(void) mc_quarantine_hold(transaction, table,
+								  record->type == RECORD_INSERT || moves ?
+								  MERGE_OP_INSERT : MERGE_OP_UPDATE,
+								  WAITS_FOR_RETRY);
+}
+
 /* Decode, find, decide and write, as the table's owner. */
 static void
 apply_record(RemoteTransaction *transaction, TargetTable *table,
 			 const WireRecord *record)
 {
 	decode_rows(table, record);
+	if (transaction->aside)
+	{
+		set_aside(transaction, table, record);
+		return;
+	}
 	switch (record->type)
 	{
 		case RECORD_INSERT:

@@ -31,9 +31,8 @@
  */
 #define MC_ROW_IMAGE_MAX_BYTES	(16 * 1024 * 1024)
 
-/* Bytes of all variable-length values of a row, uncompressed. */
-static Size
-row_bytes(TupleTableSlot *slot)
+Size
+mc_conflict_row_bytes(TupleTableSlot *slot)
 {
 	TupleDesc	desc = slot->tts_tupleDescriptor;
 	Size		bytes = 0;
@@ -61,7 +60,7 @@ composite_json(Datum composite)
 static char *
 row_json(TupleTableSlot *slot)
 {
-	Size		bytes = row_bytes(slot);
+	Size		bytes = mc_conflict_row_bytes(slot);
 
 	if (bytes > MC_ROW_IMAGE_MAX_BYTES)
 		return psprintf("{\"multicenter_omitted_bytes\": %zu}", bytes);

@@ -23,4 +23,7 @@ extern void mc_conflict_note(RemoteTransaction *transaction,
 /* Write the conflicts of this record to the history; not as the owner. */
 extern void mc_conflict_flush(RemoteTransaction *transaction);
 
+/* Bytes of all variable-length values of a row, uncompressed. */
+extern Size mc_conflict_row_bytes(TupleTableSlot *slot);
+
 #endif							/* MC_CONFLICT_H */

@@ -32,6 +32,7 @@
 #include "access/htup_details.h"
 #include "access/multixact.h"
 #include "access/sysattr.h"
+#include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_am.h"
@@ -498,4 +499,52 @@ mc_lookup_bury(RemoteTransaction *transaction, TargetTable *table,
 	note.key = local->key;
 	note.version = transaction->version;
 	mc_note_add(&note);
+}
+
+/* A tuple, and what it became when it was updated. */
+static bool
+collect_successor(TupleTableSlot *slot, void *arg)
+{
+	List	  **successors = arg;
+	BufferHeapTupleTableSlot *heap_slot = (BufferHeapTupleTableSlot *) slot;
+	HeapTupleHeader tuple = heap_slot->base.tuple->t_data;
+	ItemPointerData *next = palloc(sizeof(ItemPointerData));
+
+	LockBuffer(heap_slot->buffer, BUFFER_LOCK_SHARE);
+	ItemPointerSetInvalid(next);
+	if ((tuple->t_infomask & HEAP_XMAX_INVALID) == 0 &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_infomask) &&
+		!HeapTupleHeaderIndicatesMovedPartitions(tuple) &&
+		!ItemPointerEquals(&tuple->t_ctid, &heap_slot->base.tuple->t_self))
+		*next = tuple->t_ctid;
+	LockBuffer(heap_slot->buffer, BUFFER_LOCK_UNLOCK);
+	if (ItemPointerIsValid(next))
+		*successors = lappend(*successors, next);
+	return true;
+}
+
+bool
+mc_lookup_moved(TargetTable *table, const RemoteRow *row, TupleTableSlot *slot)
+{
+	List	   *tuples = NIL;
+	Snapshot	snapshot;
+	bool		found = false;
+
+	if (table->rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+		return false;
+	mc_table_visit_all(table, row, slot, collect_successor, &tuples);
+
+	/* Dead tuples stay as long as a change waits that may be asked for. */
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	for (int i = 0; i < list_length(tuples) && !found; i++)
+	{
+		ItemPointerData *tid = list_nth(tuples, i);
+
+		found = table_tuple_fetch_row_version(table->rel, tid, snapshot, slot);
+		if (!found &&
+			table_tuple_fetch_row_version(table->rel, tid, SnapshotAny, slot))
+			(void) collect_successor(slot, &tuples);
+	}
+	UnregisterSnapshot(snapshot);
+	return found;
 }

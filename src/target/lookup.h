@@ -66,4 +66,11 @@ extern void mc_lookup_bury(RemoteTransaction *transaction, TargetTable *table,
 /* The key has a row again: remove notes that say otherwise. */
 extern void mc_lookup_forget(LocalRow *local);
 
+/*
+ * The row of a key that is dead may have moved to another key: find it, if it
+ * is alive there.  Returns false if there is none.
+ */
+extern bool mc_lookup_moved(TargetTable *table, const RemoteRow *row,
+							TupleTableSlot *slot);
+
 #endif							/* MC_LOOKUP_H */

@@ -84,7 +84,7 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {INT4OID, INT8OID, LSNOID, LSNOID, TIMESTAMPTZOID,
-	BYTEAOID, OIDOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, BOOLOID, TEXTOID};
+	BYTEAOID, OIDOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, INT4OID};
 	Datum		values[] = {
 		Int32GetDatum(transaction->peer),
 		Int64GetDatum(transaction->remote_xid),
@@ -98,19 +98,28 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 		JsonbPGetDatum(key->values),
 		JsonbPGetDatum(new_row),
 		BoolGetDatum(key_changed),
-		CStringGetTextDatum(waits_for)
+		CStringGetTextDatum(waits_for),
+		(Datum) 0, (Datum) 0, Int32GetDatum(0)
 	};
 	char		nulls[lengthof(types)];
 	OwnScope	scope;
 
 	memset(nulls, ' ', sizeof(nulls));
 	nulls[10] = new_row ? ' ' : 'n';
+	nulls[13] = nulls[14] = 'n';
+	if (transaction->aside)
+	{
+		nulls[13] = nulls[14] = ' ';
+		values[13] = CStringGetTextDatum(transaction->aside->message);
+		values[14] = CStringGetTextDatum(unpack_sql_state(transaction->aside->sqlstate));
+		values[15] = Int32GetDatum(1);
+	}
 	begin_write(&scope);
 	(void) mc_own_execute(&plan,
 						  "INSERT INTO multicenter.quarantine_entry"
 						  " (peer_id, remote_xid, remote_lsn, end_lsn, version, vector, relation,"
-						  " hash, operation, key, new_row, key_changed, waits_for)"
-						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+						  " hash, operation, key, new_row, key_changed, waits_for, error_message, error_sqlstate, attempts)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
 						  lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	mc_own_end(&scope);
 }
@@ -243,11 +252,12 @@ mc_quarantine_find(TargetTable *table, const RemoteRow *row)
 }
 
 bool
-mc_quarantine_older(RemoteTransaction *transaction, TargetTable *table)
+mc_quarantine_older(RemoteTransaction *transaction, TargetTable *table,
+					const RemoteRow *row)
 {
 	ListCell   *cell;
 
-	foreach(cell, mc_quarantine_find(table, &table->new_row))
+	foreach(cell, mc_quarantine_find(table, row))
 	{
 		const QuarantineEntry *entry = lfirst(cell);
 		int			order = mc_version_compare(entry->version, transaction->version);
@@ -256,6 +266,24 @@ mc_quarantine_older(RemoteTransaction *transaction, TargetTable *table)
 			break;
 		if (transaction->retried == NULL || order < 0 ||
 			entry->id < transaction->retried->id)
+			return true;
+	}
+	return false;
+}
+
+bool
+mc_quarantine_holds_back(TargetTable *table, const RemoteRow *row)
+{
+	ListCell   *cell;
+
+	if (table->index == NULL || mc_table_key_has_null(table, row))
+		return false;
+	foreach(cell, mc_quarantine_find(table, row))
+	{
+		const QuarantineEntry *entry = lfirst(cell);
+
+		if (strcmp(entry->waits_for, WAITS_FOR_RETRY) == 0 ||
+			strcmp(entry->waits_for, WAITS_FOR_PREDECESSOR) == 0)
 			return true;
 	}
 	return false;
@@ -302,27 +330,16 @@ mc_quarantine_truncate(RemoteTransaction *transaction, Oid relid)
 	mc_own_end(&scope);
 }
 
-List *
-mc_quarantine_due(bool causes, int64 after, int limit, MemoryContext context)
+/* Run a query that returns numbers of entries, into a list in context. */
+static List *
+select_ids(SPIPlanPtr *plan, const char *query, int nargs, Oid *types,
+		   Datum *values, MemoryContext context)
 {
-	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {BOOLOID, INT8OID, INT4OID};
-	Datum		values[] = {BoolGetDatum(causes), Int64GetDatum(after),
-	Int32GetDatum(limit)};
 	List	   *ids = NIL;
 	OwnScope	scope;
 
 	mc_own_begin(&scope);
-	(void) mc_own_execute(&plan,
-						  "SELECT quarantine_id FROM multicenter.quarantine_entry"
-						  " WHERE (waits_for OPERATOR(pg_catalog.=) 'cause') OPERATOR(pg_catalog.=) $1"
-						  " AND quarantine_id OPERATOR(pg_catalog.>) $2"
-						  " AND (attempts OPERATOR(pg_catalog.=) 0"
-						  " OR (last_at OPERATOR(pg_catalog.+)"
-						  " (LEAST(attempts, 60) OPERATOR(pg_catalog.*) '1 s'::pg_catalog.interval))"
-						  " OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())"
-						  " ORDER BY quarantine_id LIMIT $3",
-						  lengthof(types), types, values, NULL, SPI_OK_SELECT);
+	(void) mc_own_execute(plan, query, nargs, types, values, NULL, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(context);
@@ -336,6 +353,75 @@ mc_quarantine_due(bool causes, int64 after, int limit, MemoryContext context)
 	}
 	mc_own_end(&scope);
 	return ids;
+}
+
+List *
+mc_quarantine_due(bool causes, int64 after, int limit, MemoryContext context)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {BOOLOID, INT8OID, INT4OID};
+	Datum		values[] = {BoolGetDatum(causes), Int64GetDatum(after),
+	Int32GetDatum(limit)};
+
+	/* A transaction is tried as a whole, changes of a key in their order. */
+	return select_ids(&plan,
+					  "SELECT q.quarantine_id FROM multicenter.quarantine_entry q"
+					  " WHERE (q.waits_for OPERATOR(pg_catalog.=) 'cause') OPERATOR(pg_catalog.=) $1"
+					  " AND q.quarantine_id OPERATOR(pg_catalog.>) $2"
+					  " AND (q.attempts OPERATOR(pg_catalog.=) 0"
+					  " OR COALESCE(q.error_sqlstate, '') OPERATOR(pg_catalog.<>) '57P02'"
+					  " AND (q.last_at OPERATOR(pg_catalog.+)"
+					  " (LEAST(q.attempts, 60) OPERATOR(pg_catalog.*) '1 s'::pg_catalog.interval))"
+					  " OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())"
+					  " AND NOT EXISTS (SELECT FROM multicenter.quarantine_entry o"
+					  "  WHERE o.quarantine_id OPERATOR(pg_catalog.<) q.quarantine_id"
+					  "  AND (q.waits_for OPERATOR(pg_catalog.=) 'retry'"
+					  "   AND o.waits_for OPERATOR(pg_catalog.=) 'retry'"
+					  "   AND o.peer_id OPERATOR(pg_catalog.=) q.peer_id"
+					  "   AND o.remote_lsn OPERATOR(pg_catalog.=) q.remote_lsn"
+					  "  OR q.waits_for OPERATOR(pg_catalog.=) 'predecessor'"
+					  "   AND o.waits_for OPERATOR(pg_catalog.=) ANY ('{retry,predecessor}'::pg_catalog.text[])"
+					  "   AND o.relation OPERATOR(pg_catalog.=) q.relation"
+					  "   AND o.hash OPERATOR(pg_catalog.=) q.hash))"
+					  " ORDER BY q.quarantine_id LIMIT $3",
+					  lengthof(types), types, values, context);
+}
+
+bool
+mc_quarantine_mark_crashing(void)
+{
+	static SPIPlanPtr plan = NULL;
+	OwnScope	scope;
+	bool		marked;
+
+	mc_own_begin(&scope);
+	marked = mc_own_execute(&plan,
+							"UPDATE multicenter.quarantine_entry SET attempts = 1"
+							" WHERE attempts OPERATOR(pg_catalog.=) 0"
+							" AND error_sqlstate OPERATOR(pg_catalog.=) '57P02'",
+							0, NULL, NULL, NULL, SPI_OK_UPDATE) > 0;
+	mc_own_end(&scope);
+	return marked;
+}
+
+List *
+mc_quarantine_together(int64 id)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum(id)};
+
+	return select_ids(&plan,
+					  "SELECT q.quarantine_id FROM multicenter.quarantine_entry q,"
+					  " multicenter.quarantine_entry f"
+					  " WHERE f.quarantine_id OPERATOR(pg_catalog.=) $1"
+					  " AND (q.quarantine_id OPERATOR(pg_catalog.=) $1"
+					  "  OR f.waits_for OPERATOR(pg_catalog.=) 'retry'"
+					  "  AND q.waits_for OPERATOR(pg_catalog.=) 'retry'"
+					  "  AND q.peer_id OPERATOR(pg_catalog.=) f.peer_id"
+					  "  AND q.remote_lsn OPERATOR(pg_catalog.=) f.remote_lsn)"
+					  " ORDER BY q.quarantine_id",
+					  lengthof(types), types, values, CurrentMemoryContext);
 }
 
 QuarantineEntry *
@@ -390,7 +476,13 @@ mc_quarantine_failed(int64 id, const ErrorData *error)
 						  " SET error_message = $2, error_sqlstate = $3,"
 						  " attempts = attempts OPERATOR(pg_catalog.+) 1,"
 						  " last_at = pg_catalog.clock_timestamp()"
-						  " WHERE quarantine_id OPERATOR(pg_catalog.=) $1",
+						  " WHERE quarantine_id OPERATOR(pg_catalog.=) $1"
+						  " OR waits_for OPERATOR(pg_catalog.=) 'retry'"
+						  " AND EXISTS (SELECT FROM multicenter.quarantine_entry f"
+						  "  WHERE f.quarantine_id OPERATOR(pg_catalog.=) $1"
+						  "  AND f.waits_for OPERATOR(pg_catalog.=) 'retry'"
+						  "  AND f.peer_id OPERATOR(pg_catalog.=) quarantine_entry.peer_id"
+						  "  AND f.remote_lsn OPERATOR(pg_catalog.=) quarantine_entry.remote_lsn)",
 						  lengthof(types), types, values, NULL, SPI_OK_UPDATE);
 	mc_own_end(&scope);
 }

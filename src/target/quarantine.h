@@ -19,6 +19,8 @@
 /* What a change waits for; names of SQL views. */
 #define WAITS_FOR_CAUSE		"cause" /* what its author had seen */
 #define WAITS_FOR_REFRESH	"refresh"	/* the whole row, from its author */
+#define WAITS_FOR_RETRY		"retry" /* its transaction has failed */
+#define WAITS_FOR_PREDECESSOR "predecessor" /* of the same key, that does */
 #define WAITS_FOR_DECISION	"decision"	/* somebody, or a greater version */
 
 typedef struct QuarantineEntry
@@ -50,9 +52,9 @@ extern bool mc_quarantine_hold(RemoteTransaction *transaction,
 /* The entries of a key, QuarantineEntry *, oldest first.  As the owner. */
 extern List *mc_quarantine_find(TargetTable *table, const RemoteRow *row);
 
-/* Does a change of the key of new_row wait that came before the current one? */
+/* Does a change of the key of a row wait that came before the current one? */
 extern bool mc_quarantine_older(RemoteTransaction *transaction,
-								TargetTable *table);
+								TargetTable *table, const RemoteRow *row);
 
 /*
  * Something was written under the key of a row at the transaction's version:
@@ -60,6 +62,9 @@ extern bool mc_quarantine_older(RemoteTransaction *transaction,
  */
 extern void mc_quarantine_settle(RemoteTransaction *transaction,
 								 TargetTable *table, const RemoteRow *row);
+
+/* Is a later change of the key of a row held back? */
+extern bool mc_quarantine_holds_back(TargetTable *table, const RemoteRow *row);
 
 /* The same for all keys of a table, which this transaction truncates. */
 extern void mc_quarantine_truncate(RemoteTransaction *transaction, Oid relid);
@@ -71,12 +76,24 @@ extern void mc_quarantine_truncate(RemoteTransaction *transaction, Oid relid);
 extern List *mc_quarantine_due(bool causes, int64 after, int limit,
 							   MemoryContext context);
 
+/*
+ * Those that have made the server crash are tried only when somebody asks for
+ * it, and then once: take that down.  Returns whether there are any.
+ */
+extern bool mc_quarantine_mark_crashing(void);
+
 /* Read one; NULL if it is there no more. */
 extern QuarantineEntry *mc_quarantine_read(int64 id);
 
 extern void mc_quarantine_remove(int64 id);
 
-/* An attempt has failed. */
+/*
+ * The changes that are to be tried together with this one: those of its
+ * transaction, where that has failed; else only itself.
+ */
+extern List *mc_quarantine_together(int64 id);
+
+/* An attempt has failed, with all that is tried together. */
 extern void mc_quarantine_failed(int64 id, const ErrorData *error);
 
 /* The version of the oldest entry; 0 if there is none. */

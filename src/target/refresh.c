@@ -32,6 +32,7 @@
 #include "storage/lmgr.h"
 #include "target/apply.h"
 #include "target/apply_row.h"
+#include "target/conflict.h"
 #include "target/local_map.h"
 #include "target/refresh.h"
 #include "utils/builtins.h"
@@ -42,6 +43,9 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
+
+/* Larger rows are not sent. */
+#define MAX_REFRESH_BYTES	(100 * 1024 * 1024)
 
 /* Begin a message about a table. */
 static void
@@ -86,6 +90,15 @@ mc_refresh_send(RemoteTransaction *transaction, TargetTable *table,
 {
 	StringInfoData out;
 
+	/* As text it must fit in one message; a bytea has twice its size there. */
+	if (local->found && mc_conflict_row_bytes(local->slot) > MAX_REFRESH_BYTES)
+	{
+		ereport(LOG,
+				(errmsg("a row of table \"%s.%s\" is too large to be sent to a center that waits for it",
+						table->map->schema, table->map->name),
+				 errhint("Write it again, with all its columns.")));
+		return;
+	}
 	begin_message(&out, "refresh", table, local->state.version.center);
 	appendStringInfo(&out, ", \"version\": \"" INT64_FORMAT "\"",
 					 local->state.version.commit_ts);

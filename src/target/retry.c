@@ -18,6 +18,7 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "state/claim.h"
 #include "state/vector.h"
@@ -54,17 +55,18 @@ find_map(Oid relid)
 	return map;
 }
 
-/* Try one change; for mc_attempt(). */
+/* Try one change. */
 static void
-try_entry(RemoteTransaction *transaction, void *arg)
+try_entry(RemoteTransaction *transaction, int64 id)
 {
-	QuarantineEntry *entry = mc_quarantine_read(*(int64 *) arg);
+	QuarantineEntry *entry = mc_quarantine_read(id);
 	RelationMap *map;
 	CenterId	missing;
 
-	/* Somebody may have discarded it, or completed it. */
+	/* Somebody may have discarded it, or a change before has made it void. */
 	if (entry == NULL)
 		return;
+	mc_table_close_all(transaction);
 	map = find_map(entry->key.relid);
 	if (map != NULL)
 	{
@@ -75,14 +77,24 @@ try_entry(RemoteTransaction *transaction, void *arg)
 		transaction->retried = entry;
 		transaction->restates = true;
 		mc_apply_again(transaction, map);
-		mc_table_close_all(transaction);
-		mc_write_check_deferred(transaction);
-		mc_displace_settle(transaction, true);
 	}
 
 	/* Where the table was dropped there is no row to wait for. */
 	if (!entry->held)
 		mc_quarantine_remove(entry->id);
+}
+
+/* Try a change and those that belong together with it; for mc_attempt(). */
+static void
+try_together(RemoteTransaction *transaction, void *arg)
+{
+	ListCell   *cell;
+
+	foreach(cell, mc_quarantine_together(*(int64 *) arg))
+		try_entry(transaction, *(int64 *) lfirst(cell));
+	mc_table_close_all(transaction);
+	mc_write_check_deferred(transaction);
+	mc_displace_settle(transaction, true);
 }
 
 /*
@@ -95,10 +107,14 @@ find_due(bool causes, int64 after)
 {
 	MemoryContext context = CurrentMemoryContext;
 	List	   *ids;
+	bool		crashing;
 
 	StartTransactionCommand();
 	ids = mc_quarantine_due(causes, after, RETRY_LIMIT, context);
+	crashing = !causes && mc_quarantine_mark_crashing();
 	CommitTransactionCommand();
+	if (crashing)
+		XLogFlush(XactLastCommitEnd);
 	MemoryContextSwitchTo(context);
 	return ids;
 }
@@ -148,7 +164,7 @@ try_due(CenterId our_id, bool causes, int64 *after)
 		ErrorData  *error;
 
 		CHECK_FOR_INTERRUPTS();
-		error = mc_attempt(our_id, try_entry, &id);
+		error = mc_attempt(our_id, try_together, &id);
 		if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 			note_error(id, error);
 		if (mc_monotonic_ms() < end_ms && list_length(ids) < RETRY_LIMIT)

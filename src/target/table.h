@@ -47,6 +47,8 @@ typedef struct RemoteTransaction
 	bool		newest;			/* newer than all before it, at its beginning */
 	uint64		late_count;		/* see mc_lookup_begin() */
 	bool		claims;			/* others may be applying to the same keys */
+	const struct LinkError *aside;	/* why its changes are not applied but put
+									 * into quarantine */
 	struct QuarantineEntry *retried;	/* the change that is tried again */
 	bool		restates;		/* what it writes has not the version of its
 								 * own commit */

@@ -14,7 +14,8 @@ use PostgreSQL::Test::Utils ();
 use Test::More;
 use Time::HiRes qw(time);
 
-my ($lisbon, $oslo, $rome) = make_group([qw(lisbon oslo rome)], databases => 1, setup => q{
+my ($lisbon, $oslo, $rome) = make_group([qw(lisbon oslo rome)], databases => 1,
+	conf => "multicenter.on_apply_error = stop\n", setup => q{
 	CREATE TABLE item (id int PRIMARY KEY, v int);
 	CREATE TABLE person (id int PRIMARY KEY, email text UNIQUE);
 	CREATE TABLE log (n int);
