@@ -14,7 +14,8 @@
  *				for the transactions that have written it, and says so in its
  *				stream, behind their changes.
  *	  drained	A center that has applied "fenced" of all others has applied
- *				every change of the table that there is, and says so.
+ *				every change of the table that there is, and says so when none
+ *				of them waits in quarantine.
  *	  (rewrite) When all are drained, the command runs at the coordinator and
  *				travels in its stream.  All rows have its version everywhere.
  *	  end		The coordinator's transaction has ended, whichever way; the
@@ -58,6 +59,7 @@
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "target/apply.h"
+#include "target/quarantine.h"
 #include "target/table.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -561,8 +563,8 @@ mc_rewrite_fence(Oid relid)
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 					 errmsg("could not fence table \"%s\" on all centers within lock_timeout",
 							get_rel_name(relid)),
-					 errdetail("A rewrite needs every center, without transactions that write the table."),
-					 errhint("SELECT * FROM multicenter.lag tells which center is not reached.")));
+					 errdetail("A rewrite needs every center, without transactions that write the table or changes of it in quarantine."),
+					 errhint("SELECT * FROM multicenter.lag tells which center is not reached, multicenter.quarantine what waits at a center.")));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 MC_FENCE_POLL_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
@@ -782,6 +784,19 @@ is_preceded(const Fence *fence, List *fences)
 	return false;
 }
 
+/*
+ * Do changes of the table wait in quarantine here?  The rewrite would make them
+ * void, and other centers have them.
+ */
+static bool
+has_waiting(const Fence *fence)
+{
+	Oid			schema = get_namespace_oid(fence->schema, true);
+
+	return OidIsValid(schema) &&
+		mc_quarantine_has(get_relname_relid(fence->table, schema));
+}
+
 /* Do what is due for one fence of several. */
 static void
 advance(Fence *fence, List *fences, CenterId our_id, List *centers)
@@ -808,7 +823,8 @@ advance(Fence *fence, List *fences, CenterId our_id, List *centers)
 	}
 	else if (!list_member_int(fence->drained, our_id))
 	{
-		if (all_in(centers, fence->fenced) && !is_preceded(fence, fences))
+		if (all_in(centers, fence->fenced) && !is_preceded(fence, fences) &&
+			!has_waiting(fence))
 			take_step(STEP_DRAINED, fence, our_id);
 		else if (is_preceded(fence, fences))
 			mc_fence_decide(MyDatabaseId, fence->token, FENCE_DENIED);

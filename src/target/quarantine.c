@@ -487,6 +487,24 @@ mc_quarantine_failed(int64 id, const ErrorData *error)
 	mc_own_end(&scope);
 }
 
+bool
+mc_quarantine_has(Oid relid)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
+	OwnScope	scope;
+	bool		has;
+
+	mc_own_begin(&scope);
+	has = mc_own_execute(&plan,
+						 "SELECT FROM multicenter.quarantine_entry"
+						 " WHERE relation OPERATOR(pg_catalog.=) $1 LIMIT 1",
+						 lengthof(types), types, values, NULL, SPI_OK_SELECT) > 0;
+	mc_own_end(&scope);
+	return has;
+}
+
 TimestampTz
 mc_quarantine_oldest(void)
 {

@@ -96,6 +96,9 @@ extern List *mc_quarantine_together(int64 id);
 /* An attempt has failed, with all that is tried together. */
 extern void mc_quarantine_failed(int64 id, const ErrorData *error);
 
+/* Does any change of a table wait? */
+extern bool mc_quarantine_has(Oid relid);
+
 /* The version of the oldest entry; 0 if there is none. */
 extern TimestampTz mc_quarantine_oldest(void);
 

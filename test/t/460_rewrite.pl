@@ -192,4 +192,18 @@ wait_all_applied(@centers);
 is(column_type($_, 'item'), 'bigint', 'the rewrite was rolled back everywhere: ' . $_->name) foreach @centers;
 identical(@centers, 'item');
 
+# What waits in quarantine would be made void by a rewrite, here only.
+$oslo->sql(q{INSERT INTO multicenter.quarantine_entry (peer_id, remote_xid, remote_lsn, end_lsn, version, vector,
+		relation, hash, operation, key, new_row, key_changed, waits_for)
+	SELECT center_id, 1, '0/1', '0/1', now(), '', 'item'::regclass, 0, 'UPDATE', '{"id": "9000"}', '{"id": "9000"}', true, 'cause'
+	FROM multicenter.centers WHERE center_name = 'riga'});
+$lisbon->fails(q{SET lock_timeout = '1s'; } . ddl('ALTER TABLE item ALTER amount TYPE int'), '55P03', qr/could not fence table "item"/, qr/multicenter.quarantine/,
+	'no rewrite while a change of the table is in quarantine');
+$oslo->sql(q{SELECT multicenter.quarantine_discard(quarantine_id, 'made up') FROM multicenter.quarantine});
+clean('after a change in quarantine');
+$lisbon->sql(ddl('ALTER TABLE item ALTER amount TYPE int'));
+wait_all_applied(@centers);
+is(column_type($_, 'item'), 'integer', 'then it is rewritten: ' . $_->name) foreach @centers;
+identical(@centers, 'item');
+
 done_testing();
