@@ -206,11 +206,19 @@ holds_newer(RemoteTransaction *transaction, Relation rel)
 {
 	TableScanDesc scan;
 	TupleTableSlot *slot;
+	List	   *notes;
 	bool		newer = false;
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
 		return false;
 	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+		return true;
+
+	/* A row that was written at another version than its transaction's? */
+	notes = mc_note_list(RelationGetRelid(rel), NOTE_VERSION);
+	if (notes != NIL &&
+		mc_version_compare(((KeyNote *) linitial(notes))->version,
+						   transaction->version) > 0)
 		return true;
 	slot = table_slot_create(rel, NULL);
 	scan = table_beginscan_compat(rel, SnapshotAny);
