@@ -11,7 +11,9 @@
  *	  oldest transaction that is running; the floor, which no transaction
  *	  before that exceeds).  When every peer has promised to commit nothing up
  *	  to the floor of a sample any more (mc_vector_frontier()), the horizon
- *	  moves to its transaction.
+ *	  moves to its transaction.  Before that the manager compares displaced
+ *	  rows with what was done to their keys here: once the dead row is gone
+ *	  that says so, a displaced row which was deleted would come back.
  *
  *	  For a peer that is away this stops after multicenter.dead_row_retention:
  *	  the horizon moves nevertheless, and up to which time deletes may be
@@ -79,6 +81,7 @@ static TimestampTz last_move;
 static TimestampTz last_purge;
 static Sample samples[MAX_SAMPLES];
 static int	nsamples = 0;
+static TimestampTz displaced_seen;	/* see mc_horizon_displaced_seen() */
 
 /* The newest time that a transaction which has ended can have. */
 static TimestampTz
@@ -462,14 +465,27 @@ mc_horizon_work(bool heartbeat, bool alone)
 	mc_kept_work(frontier, alone);
 	frontier = Min(frontier, decided_up_to());
 	take_sample();
-	follow(frontier, now);
 	pg_atomic_write_u32(&database->slowest_peer, slowest_peer());
 	pg_atomic_write_u64(&database->frontier, (uint64) frontier);
+	frontier = Min(frontier, displaced_seen);
+	follow(frontier, now);
 	if (frontier > 0 && is_due(last_purge, now, PURGE_MS))
 	{
 		purge_notes(frontier);
 		last_purge = now;
 	}
+}
+
+TimestampTz
+mc_horizon_frontier(void)
+{
+	return begun ? (TimestampTz) pg_atomic_read_u64(&database->frontier) : 0;
+}
+
+void
+mc_horizon_displaced_seen(TimestampTz frontier)
+{
+	displaced_seen = frontier;
 }
 
 /* Set a time of the result; 0 is null. */

@@ -614,6 +614,22 @@ keep_times(Manager *manager)
 	return all_known;
 }
 
+/* Look at displaced rows. */
+static void
+look_at_displaced(Manager *manager, int64 now_ms)
+{
+	TimestampTz frontier = mc_horizon_frontier();
+	LookResult	result = mc_displace_look(manager->identity.center_id);
+	int64		end_ms = mc_monotonic_ms();
+
+	if (result == LOOK_DONE)
+		mc_horizon_displaced_seen(frontier);
+
+	/* Most of the time is for other work, however many rows there are. */
+	manager->next_look_ms = end_ms + 10 * (end_ms - now_ms) +
+		(result == LOOK_FAILED ? FAILED_LOOK_MS : LOOK_MS);
+}
+
 /* When to try the changes in quarantine: soon after something was applied. */
 static int64
 next_retry_ms(const Manager *manager)
@@ -651,14 +667,7 @@ do_timed_work(Manager *manager, TimestampTz now)
 		manager->next_keep_times_ms = now_ms +
 			(keep_times(manager) ? KEEP_TIMES_MS : FIRST_TIMES_MS);
 	if (now_ms >= manager->next_look_ms)
-	{
-		bool		done = mc_displace_look(manager->identity.center_id);
-		int64		end_ms = mc_monotonic_ms();
-
-		/* Most of the time is for other work, however many rows there are. */
-		manager->next_look_ms = end_ms + (done ? LOOK_MS : FAILED_LOOK_MS) +
-			10 * (end_ms - now_ms);
-	}
+		look_at_displaced(manager, now_ms);
 	if (now_ms >= next_retry_ms(manager))
 		retry(manager);
 	if (now_ms >= manager->next_stale_ms)

@@ -368,6 +368,17 @@ is_held_back(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 }
 
 /*
+ * Is a change that is tried again void?  While we waited for its row somebody
+ * may have written what came after it in its transaction.  After the lookup,
+ * so that who does so later changes what was found.
+ */
+static bool
+is_void(const RemoteTransaction *transaction)
+{
+	return transaction->retried && !mc_quarantine_exists(transaction->retried->id);
+}
+
+/*
  * Put the new row.  key is what the local row is found by: the new row itself,
  * an equal old row in a table without a key, or NULL if there is nothing to
  * look for.
@@ -390,6 +401,8 @@ put_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 
 		CHECK_FOR_INTERRUPTS();
 		mc_lookup(transaction, table, key, slot, thorough, &local);
+		if (is_void(transaction))
+			return;
 		decision = decide(transaction, op, &local);
 		sure = thorough || local.found || decision.verdict == VERDICT_PUT;
 		if (sure)
@@ -447,6 +460,8 @@ apply_delete(RemoteTransaction *transaction, TargetTable *table)
 		CHECK_FOR_INTERRUPTS();
 		mc_lookup(transaction, table, &table->old_row, table->local_row, true,
 				  &local);
+		if (is_void(transaction))
+			return;
 		decision = decide(transaction, MERGE_OP_DELETE, &local);
 		result = write_delete(transaction, table, decision, &local);
 		if (result == WRITE_DONE)

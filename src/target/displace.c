@@ -359,24 +359,18 @@ decide_displaced(Settlement *settlement, ClashRow *row)
 	TargetTable *table = settlement->table;
 	List	   *clashes;
 
-	if (is_replaced(settlement, row))
-	{
-		(void) still_displaced(settlement, row);
+	/*
+	 * A local transaction may have put the key, and perhaps deleted it again.
+	 * The note must go while the dead row still says so: the horizon waits
+	 * for the manager's look.
+	 */
+	if ((settlement->mode == SETTLE_LOOK || is_replaced(settlement, row)) &&
+		!still_displaced(settlement, row))
 		return true;
-	}
 	load_displaced(table, row);
-	if (mc_clash_find(&settlement->search, table->write_row, NULL, &clashes) == CLASH_BUSY)
+	if (mc_clash_find(&settlement->search, table->write_row, NULL, &clashes) == CLASH_BUSY ||
+		mc_clash_winner(clashes, row) != NULL)
 		return true;
-	if (mc_clash_winner(clashes, row) != NULL)
-	{
-		/*
-		 * A local transaction may have put the key and deleted it again.  The
-		 * note must go while the dead row still says so.
-		 */
-		if (settlement->mode == SETTLE_LOOK)
-			(void) still_displaced(settlement, row);
-		return true;
-	}
 	if (!still_displaced(settlement, row))
 		return true;
 	if (!displace_losers(settlement, clashes, row))
@@ -596,7 +590,10 @@ wait_for_other(Settlement *settlement)
 
 /* ---- tables ---- */
 
-/* Open a table of ours by its OID; NULL if nothing can be displaced there. */
+/*
+ * Open a table of ours by its OID; NULL if nothing can be displaced there.
+ * local: in the manager, which waits for nobody.
+ */
 static TargetTable *
 open_table(RemoteTransaction *transaction, Oid relid, bool local)
 {
@@ -605,7 +602,9 @@ open_table(RemoteTransaction *transaction, Oid relid, bool local)
 	Relation	rel;
 
 	if (local && !ConditionalLockRelationOid(relid, RowExclusiveLock))
-		return NULL;
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("the table with OID %u is locked", relid)));
 	rel = try_relation_open(relid, local ? NoLock : RowExclusiveLock);
 	if (rel == NULL)
 		return NULL;
@@ -796,28 +795,30 @@ retire_in_table(RemoteTransaction *transaction, void *arg)
 	settle_table(transaction, *(Oid *) arg, SETTLE_RETIRE);
 }
 
-/* Do one thing to a table; false if an error was reported. */
-static bool
+/* Do one thing to a table. */
+static LookResult
 attempt(CenterId our_id, AttemptFunction function, Oid relid)
 {
 	ErrorData  *error = mc_attempt(our_id, function, &relid);
 
-	return error == NULL || error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+	if (error == NULL)
+		return LOOK_DONE;
+	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ? LOOK_BUSY : LOOK_FAILED;
 }
 
-bool
+LookResult
 mc_displace_look(CenterId our_id)
 {
 	static uint64 generation = 0;
 	static bool none = false;
 	uint64		now = generation;
 	TimestampTz due;
-	bool		done = true;
+	LookResult	result = LOOK_DONE;
 	List	   *tables;
 	ListCell   *cell;
 
 	if (mc_notes_unchanged(&now) && generation != 0 && none)
-		return true;
+		return LOOK_DONE;
 	tables = find_tables();
 	none = tables == NIL;
 	generation = now;
@@ -826,11 +827,11 @@ mc_displace_look(CenterId our_id)
 	{
 		DisplacedTable *table = lfirst(cell);
 
-		done &= attempt(our_id, look_at_table, table->relid);
+		result = Max(result, attempt(our_id, look_at_table, table->relid));
 
 		/* Only the manager changes what is fenced: nothing is now, or later. */
 		if (table->since <= due && mc_fence(table->relid) == FENCE_NONE)
-			done &= attempt(our_id, retire_in_table, table->relid);
+			result = Max(result, attempt(our_id, retire_in_table, table->relid));
 	}
-	return done;
+	return result;
 }

@@ -38,11 +38,19 @@ extern void mc_displace_touch(RemoteTransaction *transaction, Oid relid);
  */
 extern void mc_displace_settle(RemoteTransaction *transaction, bool final);
 
+/* How a look at all displaced rows went; the greater, the worse. */
+typedef enum LookResult
+{
+	LOOK_DONE,
+	LOOK_BUSY,					/* somebody was in the way */
+	LOOK_FAILED,				/* an error was caught and reported */
+} LookResult;
+
 /*
- * Look whether displaced rows can come back after local commits, and delete
- * those for good that have been displaced for too long; outside a transaction.  Waits for nobody for long.  Returns false if an error was
- * caught and reported.
+ * Look whether displaced rows can come back after local commits, or were
+ * written anew by them, and delete those for good that have been displaced for
+ * too long; outside a transaction.  Waits for nobody for long.
  */
-extern bool mc_displace_look(CenterId our_id);
+extern LookResult mc_displace_look(CenterId our_id);
 
 #endif							/* MC_DISPLACE_H */

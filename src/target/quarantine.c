@@ -444,6 +444,24 @@ mc_quarantine_read(int64 id)
 	return entry;
 }
 
+bool
+mc_quarantine_exists(int64 id)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {INT8OID};
+	Datum		values[] = {Int64GetDatum(id)};
+	OwnScope	scope;
+	bool		exists;
+
+	mc_own_begin(&scope);
+	exists = mc_own_execute(&plan,
+							"SELECT FROM multicenter.quarantine_entry"
+							" WHERE quarantine_id OPERATOR(pg_catalog.=) $1",
+							lengthof(types), types, values, NULL, SPI_OK_SELECT) == 1;
+	mc_own_end(&scope);
+	return exists;
+}
+
 void
 mc_quarantine_remove(int64 id)
 {

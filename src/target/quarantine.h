@@ -85,6 +85,9 @@ extern bool mc_quarantine_mark_crashing(void);
 /* Read one; NULL if it is there no more. */
 extern QuarantineEntry *mc_quarantine_read(int64 id);
 
+/* Is it still there, by a snapshot of this moment? */
+extern bool mc_quarantine_exists(int64 id);
+
 extern void mc_quarantine_remove(int64 id);
 
 /*
