@@ -232,15 +232,16 @@ mc_merge_refresh(RowVersion refresh, const MergeState *local, bool pending)
 {
 	int			order = mc_version_compare(refresh, local->version);
 
-	if (local->knowledge == LOCAL_NOTHING)
-		return pending ? REFRESH_PUT : REFRESH_DROP;
-
 	/*
-	 * A tombstone of the same transaction came before the put that waits:
-	 * keys were swapped.
+	 * A refresh restores no row: the change that it repeats came before it,
+	 * so where that neither is the row nor waits it has lost, perhaps to a
+	 * delete that is forgotten while an older one is still known.  A
+	 * tombstone of the same transaction came before the put that waits: keys
+	 * were swapped.
 	 */
-	if (order == 0 && local->knowledge == LOCAL_TOMBSTONE)
-		return pending ? REFRESH_PUT : REFRESH_DROP;
+	if (local->knowledge == LOCAL_NOTHING || local->knowledge == LOCAL_TOMBSTONE)
+		return pending && (local->knowledge == LOCAL_NOTHING || order >= 0) ?
+			REFRESH_PUT : REFRESH_DROP;
 	if (order == 0)
 		return REFRESH_OVERWRITE;
 	return order > 0 ? REFRESH_PUT : REFRESH_DROP;

@@ -242,6 +242,7 @@ test_refreshes(void)
 	MergeState	nothing = {LOCAL_NOTHING, {0, MC_NO_CENTER}};
 	MergeState	live = {LOCAL_LIVE, version};
 	MergeState	tombstone = {LOCAL_TOMBSTONE, version};
+	MergeState	old_tombstone = {LOCAL_TOMBSTONE, older};
 	bool		visible[3];
 
 	ok(mc_merge_refresh(version, &nothing, false) == REFRESH_DROP, "a refresh creates nothing");
@@ -251,6 +252,10 @@ test_refreshes(void)
 	ok(mc_merge_refresh(version, &tombstone, false) == REFRESH_DROP &&
 	   mc_merge_refresh(version, &tombstone, true) == REFRESH_PUT,
 	   "a tombstone of its transaction came before what is pending");
+	ok(mc_merge_refresh(version, &old_tombstone, false) == REFRESH_DROP &&
+	   mc_merge_refresh(version, &old_tombstone, true) == REFRESH_PUT &&
+	   mc_merge_refresh(older, &tombstone, true) == REFRESH_DROP,
+	   "an older delete says nothing of a newer one that is forgotten");
 	ok(mc_merge_answers_request(&live, 2) && !mc_merge_answers_request(&live, 1) &&
 	   !mc_merge_answers_request(&tombstone, 2), "the author of the row answers");
 	ok(mc_merge_owes_refresh(&live, 2, older, false) &&
