@@ -35,7 +35,9 @@
 #include "storage/procarray.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
+#include "utils/regproc.h"
 #include "utils/resowner.h"
+#include "utils/syscache.h"
 
 /* Written in front of a function since PostgreSQL 18. */
 #ifndef pg_noreturn
@@ -54,6 +56,24 @@ typedef ReplOriginId RepOriginId;
 #else
 #define MC_SIG_IGN	SIG_IGN
 #endif
+
+/* The catalog caches are numbered by an enum since PostgreSQL 19. */
+#if PG_VERSION_NUM >= 190000
+typedef SysCacheIdentifier SysCacheIdentifier_compat;
+#else
+typedef int SysCacheIdentifier_compat;
+#endif
+
+/* The parts of a qualified name; an error where it is none. */
+static inline List *
+stringToQualifiedNameList_compat(const char *string)
+{
+#if PG_VERSION_NUM >= 160000
+	return stringToQualifiedNameList(string, NULL);
+#else
+	return stringToQualifiedNameList(string);
+#endif
+}
 
 /* Tuples of a decoded change: a wrapper struct before PostgreSQL 17. */
 static inline HeapTuple

@@ -1,7 +1,8 @@
 -- Tables.  Private: people read the views, C reads and writes through
 -- src/state/registry.c and src/state/history.c.
 
--- The members of the group, and who has left.  The one replicated table.
+-- The members of the group, and who has left.  Replicated, as are the policies
+-- for conflicts; all other tables are local.
 CREATE TABLE multicenter.center (
 	center_id integer PRIMARY KEY CHECK (center_id BETWEEN 1 AND 1023),
 	center_name name NOT NULL,
@@ -16,6 +17,39 @@ CREATE TABLE multicenter.center (
 	joined_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE multicenter.center IS 'Members of the group, past ones included; replicated to every center.';
+
+-- Each call of conflict_policy_set() or conflict_policy_reset() makes an epoch:
+-- rows of one transaction, which are never changed.  covers: what it builds on,
+-- for each center the greatest epoch.  schema_name, table_name: null for the
+-- default.  resolver: null if nothing is set any more.  site_ranks: rank * 1024
+-- + center_id.  A row without a family joins epochs that were made at once.
+CREATE TABLE multicenter.conflict_policy (
+	epoch bigint NOT NULL,
+	item integer NOT NULL,
+	covers bigint[] NOT NULL,
+	schema_name text,
+	table_name text,
+	family text CHECK (family IN ('row', 'delete', 'missing', 'unique', 'apply')),
+	resolver text,
+	handler text,
+	site_ranks integer[],
+	options jsonb NOT NULL DEFAULT '{}',
+	set_by text NOT NULL,
+	set_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	set_at_center integer NOT NULL,
+	PRIMARY KEY (epoch, item)
+);
+COMMENT ON TABLE multicenter.conflict_policy IS 'Policies for conflicts, those of past epochs included; replicated to every center.';
+
+-- From which time on an epoch holds for what a center commits: for versions
+-- with a greater timestamp.  Written by src/control/policy_epoch.c.
+CREATE TABLE multicenter.policy_epoch (
+	center_id integer NOT NULL,
+	epoch bigint NOT NULL,
+	ts timestamptz NOT NULL,
+	PRIMARY KEY (center_id, epoch)
+);
+COMMENT ON TABLE multicenter.policy_epoch IS 'When each center took over each epoch of the policies; replicated to every center.';
 
 -- Who this database is; at most one row.  Local, never dumped.
 CREATE TABLE multicenter.identity (

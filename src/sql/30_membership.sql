@@ -104,6 +104,8 @@ RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	DELETE FROM multicenter.identity;
 	DELETE FROM multicenter.link;
 	DELETE FROM multicenter.center;
+	DELETE FROM multicenter.conflict_policy;
+	DELETE FROM multicenter.policy_epoch;
 	DELETE FROM multicenter.key_note;
 	DELETE FROM multicenter.truncation;
 	DELETE FROM multicenter.dead_row_horizon;

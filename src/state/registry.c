@@ -307,7 +307,9 @@ mc_registry_is_group_catalog(Oid relid)
 		!OidIsValid(namespace_oid))
 		return false;
 	name = get_rel_name(relid);
-	return name != NULL && strcmp(name, "center") == 0;
+	return name != NULL &&
+		(strcmp(name, "center") == 0 || strcmp(name, "conflict_policy") == 0 ||
+		 strcmp(name, "policy_epoch") == 0);
 }
 
 char *

@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * policy.h
+ *	  Which policy decides a conflict: by table, and by epoch of the versions.
+ *
+ * NOTES
+ *	  Every function needs a transaction, reads what is committed now, and
+ *	  answers from a cache of this process, which is read again when one of
+ *	  the tables changes.  They may be called with any user, and raise no
+ *	  errors of their own.  What they return stays valid until the end of the
+ *	  transaction.
+ *
+ *	  Epochs are numbers n * 1024 + center, ordered as such, greater than all
+ *	  that its center had known when it set a policy.  0 is the epoch before
+ *	  any policy was set.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_POLICY_H
+#define MC_POLICY_H
+
+#include "core/resolve.h"
+#include "core/types.h"
+
+/* What holds for a table in one epoch. */
+typedef struct TablePolicy
+{
+	int64		epoch;
+	FamilyPolicy family[MC_FAMILIES];
+} TablePolicy;
+
+/*
+ * The policy of a table in an epoch, which must be known (see below).  NULL if
+ * no row, delete or missing conflict of this table has ever been for anything
+ * but last_update_wins, in any epoch; costs nanoseconds where that holds for
+ * all tables.
+ */
+extern const TablePolicy *mc_policy_table(Oid relid, int64 epoch);
+
+/* May mc_policy_table() return anything but NULL for some table? */
+extern bool mc_policies_any(void);
+
+/*
+ * The epoch of a version: the greatest that its author had taken over before
+ * it.  0 for the base version and before the first.  What the author has sent
+ * before that version must have been applied.
+ */
+extern int64 mc_policy_epoch_of(RowVersion version);
+
+/* Are all policies that hold in this epoch here? */
+extern bool mc_policy_epoch_known(int64 epoch);
+
+/* The greatest epoch that is known. */
+extern int64 mc_policy_greatest_known(void);
+
+/*
+ * The epoch that this center has taken over; 0: none yet.  Its versions with
+ * commit timestamps greater than *ts are of that epoch: after
+ * mc_clock_raise(*ts) whatever is committed here is.
+ */
+extern int64 mc_policy_own_epoch(TimestampTz *ts);
+
+#endif							/* MC_POLICY_H */
