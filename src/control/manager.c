@@ -16,7 +16,8 @@
  *	  - writes a heartbeat, when it is due;
  *	  - turns the positions that peers have confirmed into times;
  *	  - lets go of dead rows that nothing can need any more;
- *	  - keeps the last known times of the links, and purges the history.
+ *	  - keeps the last known times of the links;
+ *	  - announces new conflicts, and purges their history.
  *
  *	  Anyone wakes it through its latch, see mc_shared_reload().
  *
@@ -29,6 +30,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "commands/extension.h"
+#include "control/announce.h"
 #include "control/departed.h"
 #include "control/guard.h"
 #include "control/horizon.h"
@@ -42,7 +44,6 @@
 #include "pgstat.h"
 #include "replication/slot.h"
 #include "state/clock.h"
-#include "state/history.h"
 #include "state/registry.h"
 #include "state/settings.h"
 #include "state/shared.h"
@@ -64,7 +65,6 @@
 #define REGISTRY_CHECK_MS	10000	/* read the registry without being told */
 #define KEEP_TIMES_MS		10000	/* write the links' last known times */
 #define FIRST_TIMES_MS		1000	/* the same while some are not known yet */
-#define PURGE_MS			(60 * 60 * 1000)
 #define LOOK_MS			500
 #define FAILED_LOOK_MS	60000
 #define STALE_MS			10000
@@ -96,7 +96,6 @@ typedef struct Manager
 	int64		next_heartbeat_ms;
 	int64		next_registry_check_ms;
 	int64		next_keep_times_ms;
-	int64		next_purge_ms;
 	int64		next_look_ms;	/* at displaced rows */
 	int64		next_stale_ms;	/* look at notes about rows */
 	int64		next_retry_ms;	/* of changes in quarantine */
@@ -675,13 +674,7 @@ do_timed_work(Manager *manager, TimestampTz now)
 		mc_stale_look(manager->identity.center_id);
 		manager->next_stale_ms = now_ms + STALE_MS;
 	}
-	if (now_ms >= manager->next_purge_ms)
-	{
-		StartTransactionCommand();
-		mc_history_purge();
-		CommitTransactionCommand();
-		manager->next_purge_ms = now_ms + PURGE_MS;
-	}
+	mc_announce_work(manager->identity.center_id);
 }
 
 /* See to the fences around tables.  look: the registry has changed. */
@@ -713,6 +706,7 @@ next_round_ms(Manager *manager)
 		if (link != NULL && link->pid == 0 && link->start_after_ms > now_ms)
 			next_ms = Min(next_ms, link->start_after_ms);
 	}
+	next_ms = Min(next_ms, mc_announce_next_ms());
 	if (manager->fencing)
 		next_ms = Min(next_ms, now_ms + MC_FENCE_POLL_MS);
 	return (long) Max(1, next_ms - now_ms);
@@ -776,7 +770,6 @@ mc_manager_main(Datum arg)
 												   ALLOCSET_SMALL_SIZES);
 	if (!announce(manager))
 		proc_exit(1);
-	manager->next_purge_ms = mc_monotonic_ms() + 60000;
 
 	MemoryContextSwitchTo(manager->round_context);
 	while (manage(manager))

@@ -79,8 +79,32 @@ CREATE TABLE multicenter.link (
 );
 COMMENT ON TABLE multicenter.link IS 'Options and last known times of the links with one peer; local to this center.';
 
+-- The history of conflicts is written to one segment after the other, in a
+-- circle; one whose rows are all too old is emptied at once.  See
+-- src/state/history.c.  until is null for the one that is written to, since is
+-- null for those that are empty.
+CREATE TABLE multicenter.conflict_segment (
+	segment smallint PRIMARY KEY,
+	since timestamptz,
+	until timestamptz
+);
+COMMENT ON TABLE multicenter.conflict_segment IS 'From when to when each segment of the conflict history was written to; local to this center.';
+INSERT INTO multicenter.conflict_segment (segment, since)
+SELECT n, CASE n WHEN 0 THEN pg_catalog.now() END FROM pg_catalog.generate_series(0, 15) AS n;
+
+CREATE FUNCTION multicenter.internal_conflict_segment()
+RETURNS smallint
+AS 'MODULE_PATHNAME', 'mc_conflict_segment' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION multicenter.internal_conflict_segment() IS
+'Internal. The segment of the conflict history to write to.';
+REVOKE ALL ON FUNCTION multicenter.internal_conflict_segment() FROM PUBLIC;
+
+-- src/state/history.c knows the order of the columns.
+CREATE SEQUENCE multicenter.conflict_history_conflict_id_seq;
 CREATE TABLE multicenter.conflict_history (
-	conflict_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	conflict_id bigint NOT NULL DEFAULT pg_catalog.nextval('multicenter.conflict_history_conflict_id_seq'),
+	segment smallint NOT NULL DEFAULT multicenter.internal_conflict_segment(),
+	written_xid xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
 	detected_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	peer_id integer NOT NULL,
 	conflict_type text NOT NULL,
@@ -97,10 +121,30 @@ CREATE TABLE multicenter.conflict_history (
 	remote_version timestamptz,
 	remote_lsn pg_lsn,
 	remote_xid bigint,
-	index_name name
-);
+	index_name text,
+	policy_epoch bigint,
+	reviewed_at timestamptz,
+	override_of bigint,
+	error_message text,
+	PRIMARY KEY (conflict_id, segment)
+) PARTITION BY LIST (segment);
 COMMENT ON TABLE multicenter.conflict_history IS 'Conflicts decided here, with the losing row; see the view conflicts.';
-CREATE INDEX conflict_history_detected_at ON multicenter.conflict_history (detected_at);
+CREATE INDEX conflict_history_written_xid ON multicenter.conflict_history (written_xid);
+CREATE INDEX conflict_history_detected_at ON multicenter.conflict_history USING brin (detected_at);
+DO $$
+BEGIN
+	FOR n IN 0 .. 15 LOOP
+		EXECUTE pg_catalog.format('CREATE TABLE multicenter.conflict_history_%s PARTITION OF multicenter.conflict_history FOR VALUES IN (%s) USING heap', n, n);
+		EXECUTE pg_catalog.format('COMMENT ON TABLE multicenter.conflict_history_%s IS %L', n, 'Segment of multicenter.conflict_history.');
+	END LOOP;
+END $$;
+
+-- What LISTEN multicenter_conflict has been told of; at most one row.
+CREATE TABLE multicenter.conflict_announced (
+	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+	snapshot pg_snapshot NOT NULL
+);
+COMMENT ON TABLE multicenter.conflict_announced IS 'The snapshot whose conflicts were announced by NOTIFY; local to this center.';
 
 -- What rows of tables cannot say themselves of a key; see src/target/note.h.
 CREATE TABLE multicenter.key_note (

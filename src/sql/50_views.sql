@@ -271,7 +271,7 @@ SELECT h.conflict_id,
 	h.relation::regclass AS relation,
 	n.nspname AS schema_name,
 	c.relname AS table_name,
-	h.index_name,
+	h.index_name::name AS index_name,
 	h.key,
 	h.local_row,
 	h.remote_row,
@@ -282,9 +282,10 @@ SELECT h.conflict_id,
 	h.remote_version,
 	h.remote_lsn,
 	h.remote_xid,
-	NULL::bigint AS policy_epoch,
-	NULL::timestamptz AS reviewed_at,
-	NULL::bigint AS override_of
+	h.policy_epoch,
+	h.reviewed_at,
+	h.override_of,
+	h.error_message
 FROM multicenter.conflict_history h
 	LEFT JOIN multicenter.identity i ON true
 	LEFT JOIN multicenter.center here ON here.center_id = i.center_id

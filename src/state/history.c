@@ -3,101 +3,450 @@
  * history.c
  *	  The conflict history: one row for each conflict that was decided.
  *
+ * NOTES
+ *	  A row must cost apply as little as possible: a million conflicts in a
+ *	  minute are one in 60 microseconds.  So rows are collected within their
+ *	  transaction and written many at a time, as COPY would, without the
+ *	  executor.
+ *
+ *	  The table has a fixed number of partitions, the segments, which are made
+ *	  with the extension.  All write to one of them, and the manager moves on
+ *	  from time to time; one whose last row is too old is truncated, however
+ *	  many rows it has.  So a row stays for up to 1/14 longer than it must.
+ *	  Were there a partition for each day, making and dropping them would need
+ *	  a lock on all of them, and wait for every transaction that is being
+ *	  applied.  If the manager is away for long, nothing is lost: the segment
+ *	  that is written to grows.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
 #include "state/history.h"
 #include "state/own.h"
 #include "state/registry.h"
 #include "state/settings.h"
+#include "state/shared.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/pg_lsn.h"
-#include "utils/snapmgr.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
+#include "utils/xid8.h"
 
-#define HISTORY_COLUMNS 15
+#include "compat.h"
 
-static const char insert_command[] =
-"INSERT INTO multicenter.conflict_history (peer_id, conflict_type, resolver,"
-" resolution, relation, key, local_row, remote_row, result_row,"
-" local_center_id, local_version, remote_center_id, remote_version,"
-" remote_lsn, remote_xid, index_name)"
-" VALUES ($1, $2, 'last_update_wins', $3, $4, $5::pg_catalog.jsonb,"
-" $6::pg_catalog.json, $7::pg_catalog.json, $8::pg_catalog.json,"
-" $9, $10, $11, $12, $13, $14, $15)";
+PG_FUNCTION_INFO_V1(mc_conflict_segment);
 
-/* Set a text parameter, null for NULL. */
-static void
-set_text(Datum *value, char *null, const char *text)
+/* Columns of multicenter.conflict_history, in their order. */
+typedef enum HistoryColumn
 {
-	*null = text ? ' ' : 'n';
-	*value = text ? CStringGetTextDatum(text) : (Datum) 0;
+	HISTORY_CONFLICT_ID,
+	HISTORY_SEGMENT,
+	HISTORY_WRITTEN_XID,
+	HISTORY_DETECTED_AT,
+	HISTORY_PEER_ID,
+	HISTORY_CONFLICT_TYPE,
+	HISTORY_RESOLVER,
+	HISTORY_RESOLUTION,
+	HISTORY_RELATION,
+	HISTORY_KEY,
+	HISTORY_LOCAL_ROW,
+	HISTORY_REMOTE_ROW,
+	HISTORY_RESULT_ROW,
+	HISTORY_LOCAL_CENTER_ID,
+	HISTORY_LOCAL_VERSION,
+	HISTORY_REMOTE_CENTER_ID,
+	HISTORY_REMOTE_VERSION,
+	HISTORY_REMOTE_LSN,
+	HISTORY_REMOTE_XID,
+	HISTORY_INDEX_NAME,
+	HISTORY_POLICY_EPOCH,
+	HISTORY_REVIEWED_AT,
+	HISTORY_OVERRIDE_OF,
+	HISTORY_ERROR_MESSAGE,
+} HistoryColumn;
+
+#define HISTORY_COLUMNS	(HISTORY_ERROR_MESSAGE + 1)
+
+#define SEGMENTS			16	/* as in 10_tables.sql */
+
+/* One is being filled, and one is being emptied. */
+#define SEGMENTS_OF_RETENTION	(SEGMENTS - 2)
+
+/* Rows are written when there are so many, or so many bytes, of them. */
+#define BATCH_ROWS			256
+#define BATCH_BYTES			(1024 * 1024)
+
+/* A process asks that often which segment is to be written to. */
+#define SEGMENT_CHECK_US	INT64CONST(1000000)
+
+typedef struct HistoryRow
+{
+	Datum		values[HISTORY_COLUMNS];
+	bool		isnull[HISTORY_COLUMNS];
+} HistoryRow;
+
+struct HistoryBatch
+{
+	MemoryContext context;
+	int			nrows;
+	Size		bytes;			/* of the texts in it, about */
+	HistoryRow	rows[BATCH_ROWS];
+};
+
+/* Has this transaction written to the history? */
+static bool wrote = false;
+
+/* The transaction has ended: the manager announces what it has written. */
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	if (!wrote)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+			mc_shared_set_conflicts();
+			wrote = false;
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			wrote = false;
+			break;
+		default:
+			break;
+	}
+}
+
+/* This transaction writes to the history. */
+static void
+note_writing(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+		RegisterXactCallback(transaction_ended, NULL);
+	registered = true;
+	wrote = true;
+}
+
+/* Ask which segment is to be written to. */
+static int16
+read_segment(void)
+{
+	static SPIPlanPtr plan = NULL;
+	int16		segment = 0;
+	OwnScope	scope;
+
+	mc_own_begin(&scope);
+	if (mc_own_execute(&plan,
+					   "SELECT segment FROM multicenter.conflict_segment"
+					   " WHERE since IS NOT NULL AND until IS NULL",
+					   0, NULL, NULL, NULL, SPI_OK_SELECT) > 0)
+	{
+		bool		isnull;
+
+		segment = DatumGetInt16(SPI_getbinval(SPI_tuptable->vals[0],
+											  SPI_tuptable->tupdesc, 1, &isnull));
+	}
+	mc_own_end(&scope);
+	return segment;
+}
+
+/*
+ * The segment to write to.  A second late does not matter: what is written to
+ * the one before is as old as if it had been written a second ago.
+ */
+static int16
+current_segment(void)
+{
+	static int16 segment;
+	static TimestampTz read_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (read_at == 0 || now < read_at || now - read_at > SEGMENT_CHECK_US)
+	{
+		segment = read_segment();
+		read_at = now;
+	}
+	return segment;
+}
+
+/* internal_conflict_segment(): for rows that are written by SQL. */
+Datum
+mc_conflict_segment(PG_FUNCTION_ARGS)
+{
+	note_writing();
+	PG_RETURN_INT16(current_segment());
+}
+
+/* Set a column. */
+static void
+set_value(HistoryRow *row, HistoryColumn column, Datum value)
+{
+	row->values[column] = value;
+	row->isnull[column] = false;
+}
+
+/* Set a column of type text or json; null for NULL. */
+static void
+set_text(HistoryBatch *batch, HistoryRow *row, HistoryColumn column,
+		 const char *value)
+{
+	if (value == NULL)
+		return;
+	set_value(row, column, CStringGetTextDatum(value));
+	batch->bytes += strlen(value);
 }
 
 /* Set author and commit time of a version; null where it is not known. */
 static void
-set_version(Datum *values, char *nulls, RowVersion version)
+set_version(HistoryRow *row, HistoryColumn center_column,
+			HistoryColumn version_column, RowVersion version)
 {
-	nulls[0] = version.center == MC_NO_CENTER ? 'n' : ' ';
-	values[0] = Int32GetDatum(version.center);
-	nulls[1] = version.commit_ts == 0 ? 'n' : ' ';
-	values[1] = TimestampTzGetDatum(version.commit_ts);
+	if (version.center != MC_NO_CENTER)
+		set_value(row, center_column, Int32GetDatum(version.center));
+	if (version.commit_ts != 0)
+		set_value(row, version_column, TimestampTzGetDatum(version.commit_ts));
+}
+
+/* Copy a conflict into a row, in the context of the batch. */
+static void
+fill_row(HistoryBatch *batch, HistoryRow *row, const ConflictRecord *conflict)
+{
+	memset(row->values, 0, sizeof(row->values));
+	memset(row->isnull, true, sizeof(row->isnull));
+	set_value(row, HISTORY_DETECTED_AT,
+			  TimestampTzGetDatum(GetCurrentTimestamp()));
+	set_value(row, HISTORY_PEER_ID, Int32GetDatum(conflict->peer));
+	set_text(batch, row, HISTORY_CONFLICT_TYPE,
+			 mc_conflict_type_name(conflict->type));
+	set_text(batch, row, HISTORY_RESOLVER,
+			 conflict->resolver ? conflict->resolver : "last_update_wins");
+	set_text(batch, row, HISTORY_RESOLUTION, conflict->resolution);
+	set_value(row, HISTORY_RELATION, ObjectIdGetDatum(conflict->relid));
+	if (conflict->key_json)
+		set_value(row, HISTORY_KEY,
+				  DirectFunctionCall1(jsonb_in, CStringGetDatum(conflict->key_json)));
+	set_text(batch, row, HISTORY_LOCAL_ROW, conflict->local_row_json);
+	set_text(batch, row, HISTORY_REMOTE_ROW, conflict->remote_row_json);
+	set_text(batch, row, HISTORY_RESULT_ROW, conflict->result_row_json);
+	set_version(row, HISTORY_LOCAL_CENTER_ID, HISTORY_LOCAL_VERSION,
+				conflict->local);
+	set_version(row, HISTORY_REMOTE_CENTER_ID, HISTORY_REMOTE_VERSION,
+				conflict->remote);
+	if (conflict->remote_lsn.value != InvalidXLogRecPtr)
+		set_value(row, HISTORY_REMOTE_LSN, LSNGetDatum(conflict->remote_lsn.value));
+	if (conflict->remote_xid != InvalidTransactionId)
+		set_value(row, HISTORY_REMOTE_XID, Int64GetDatum(conflict->remote_xid));
+	set_text(batch, row, HISTORY_INDEX_NAME, conflict->index_name);
+	if (conflict->policy_epoch != 0)
+		set_value(row, HISTORY_POLICY_EPOCH, Int64GetDatum(conflict->policy_epoch));
+	if (conflict->override_of != 0)
+		set_value(row, HISTORY_OVERRIDE_OF, Int64GetDatum(conflict->override_of));
+	set_text(batch, row, HISTORY_ERROR_MESSAGE, conflict->error_message);
+}
+
+/* A relation of ours. */
+static Oid
+own_relation(const char *name)
+{
+	Oid			relid = get_relname_relid(name, get_namespace_oid(MC_SCHEMA, false));
+
+	if (!OidIsValid(relid))
+		elog(ERROR, "relation \"%s.%s\" does not exist", MC_SCHEMA, name);
+	return relid;
+}
+
+/* Give the rows what they lack, and put them into slots of the table. */
+static TupleTableSlot **
+make_slots(HistoryBatch *batch, Relation rel, int16 segment, int64 *last_id)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * batch->nrows);
+	Oid			sequence = own_relation("conflict_history_conflict_id_seq");
+	FullTransactionId xid = GetTopFullTransactionId();
+
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		HistoryRow *row = &batch->rows[i];
+		TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+
+		*last_id = nextval_internal(sequence, false);
+		set_value(row, HISTORY_CONFLICT_ID, Int64GetDatum(*last_id));
+		set_value(row, HISTORY_SEGMENT, Int16GetDatum(segment));
+		set_value(row, HISTORY_WRITTEN_XID, FullTransactionIdGetDatum(xid));
+
+		/* A later release may have more columns. */
+		memset(slot->tts_isnull, true, sizeof(bool) * desc->natts);
+		memcpy(slot->tts_values, row->values, sizeof(row->values));
+		memcpy(slot->tts_isnull, row->isnull, sizeof(row->isnull));
+		slots[i] = ExecStoreVirtualTuple(slot);
+	}
+	return slots;
+}
+
+/* Write the rows of a batch; they stay in it. */
+static int64
+write_rows(HistoryBatch *batch)
+{
+	int16		segment = current_segment();
+	int64		last_id = 0;
+	EState	   *estate = CreateExecutorState();
+	ResultRelInfo *relinfo = makeNode(ResultRelInfo);
+	TupleTableSlot **slots;
+	Relation	rel;
+
+	note_writing();
+	rel = table_open(own_relation(psprintf("conflict_history_%d", segment)),
+					 RowExclusiveLock);
+	slots = make_slots(batch, rel, segment, &last_id);
+	InitResultRelInfo(relinfo, rel, 1, NULL, 0);
+	ExecOpenIndices(relinfo, false);
+	table_multi_insert(rel, slots, batch->nrows, GetCurrentCommandId(true), 0,
+					   NULL);
+	for (int i = 0; i < batch->nrows; i++)
+	{
+		(void) ExecInsertIndexTuples_compat(relinfo, estate, false, false,
+											slots[i], false, NIL, NULL);
+		ExecDropSingleTupleTableSlot(slots[i]);
+		ResetPerTupleExprContext(estate);
+	}
+	ExecCloseIndices(relinfo);
+	FreeExecutorState(estate);
+
+	/* The lock stays, so that nobody empties the segment before the commit. */
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+	return last_id;
 }
 
 void
-mc_history_add(const ConflictRecord *conflict)
+mc_history_add(HistoryBatch **batch, MemoryContext context,
+			   const ConflictRecord *conflict)
 {
-	Datum		values[HISTORY_COLUMNS];
-	char		nulls[HISTORY_COLUMNS];
-	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {
-		INT4OID, TEXTOID, TEXTOID, OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,
-		INT4OID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID, LSNOID, INT8OID,
-		TEXTOID
-	};
-	OwnScope	scope;
+	MemoryContext old_context;
 
-	memset(nulls, ' ', sizeof(nulls));
-	values[0] = Int32GetDatum(conflict->peer);
-	values[1] = CStringGetTextDatum(mc_conflict_type_name(conflict->type));
-	values[2] = CStringGetTextDatum(conflict->resolution);
-	values[3] = ObjectIdGetDatum(conflict->relid);
-	set_text(&values[4], &nulls[4], conflict->key_json);
-	set_text(&values[5], &nulls[5], conflict->local_row_json);
-	set_text(&values[6], &nulls[6], conflict->remote_row_json);
-	set_text(&values[7], &nulls[7], conflict->result_row_json);
-	set_version(&values[8], &nulls[8], conflict->local);
-	set_version(&values[10], &nulls[10], conflict->remote);
-	values[12] = LSNGetDatum(conflict->remote_lsn.value);
-	values[13] = Int64GetDatum(conflict->remote_xid);
-	set_text(&values[14], &nulls[14], conflict->index_name);
+	if (*batch == NULL)
+	{
+		MemoryContext batch_context = AllocSetContextCreate(context,
+															"multicenter conflicts",
+															ALLOCSET_DEFAULT_SIZES);
 
-	mc_own_begin(&scope);
-	(void) mc_own_execute(&plan, insert_command, lengthof(types), types, values,
-						  nulls, SPI_OK_INSERT);
-	mc_own_end(&scope);
+		*batch = MemoryContextAlloc(batch_context, sizeof(HistoryBatch));
+		(*batch)->context = batch_context;
+		(*batch)->nrows = 0;
+		(*batch)->bytes = 0;
+	}
+	old_context = MemoryContextSwitchTo((*batch)->context);
+	fill_row(*batch, &(*batch)->rows[(*batch)->nrows++], conflict);
+	MemoryContextSwitchTo(old_context);
+	if ((*batch)->nrows == BATCH_ROWS || (*batch)->bytes >= BATCH_BYTES)
+		(void) mc_history_flush(batch);
 }
 
-uint64
-mc_history_purge(void)
+int64
+mc_history_flush(HistoryBatch **batch)
 {
-	Oid			types[] = {TIMESTAMPTZOID};
-	Datum		values[1];
-	uint64		purged;
+	MemoryContext context;
+	MemoryContext old_context;
+	int64		last_id;
 
-	values[0] = TimestampTzGetDatum(GetCurrentTimestamp() -
-									(int64) mc_conflict_retention_min * SECS_PER_MINUTE * USECS_PER_SEC);
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_execute_with_args("DELETE FROM multicenter.conflict_history"
-						  " WHERE detected_at OPERATOR(pg_catalog.<) $1",
-						  1, types, values, NULL, false, 0);
-	purged = SPI_processed;
-	PopActiveSnapshot();
-	SPI_finish();
-	return purged;
+	if (*batch == NULL)
+		return 0;
+	context = (*batch)->context;
+	old_context = MemoryContextSwitchTo(context);
+	last_id = write_rows(*batch);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(context);
+	*batch = NULL;
+	return last_id;
+}
+
+/* Empty the segments that were left before a time. */
+static void
+empty_segments(TimestampTz before)
+{
+	static SPIPlanPtr plan = NULL;
+	static SPIPlanPtr mark_plan = NULL;
+	Oid			types[] = {TIMESTAMPTZOID};
+	Datum		values[] = {TimestampTzGetDatum(before)};
+	Oid			mark_types[] = {INT2OID};
+	uint64		n = mc_own_execute(&plan,
+								   "SELECT segment FROM multicenter.conflict_segment"
+								   " WHERE until OPERATOR(pg_catalog.<) $1",
+								   lengthof(types), types, values, NULL,
+								   SPI_OK_SELECT);
+	SPITupleTable *expired = SPI_tuptable;
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		segment = SPI_getbinval(expired->vals[i], expired->tupdesc,
+											1, &isnull);
+		char	   *command = psprintf("TRUNCATE multicenter.conflict_history_%d",
+									   DatumGetInt16(segment));
+
+		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+			elog(ERROR, "could not execute \"%s\"", command);
+		(void) mc_own_execute(&mark_plan,
+							  "UPDATE multicenter.conflict_segment"
+							  " SET since = NULL, until = NULL"
+							  " WHERE segment OPERATOR(pg_catalog.=) $1",
+							  lengthof(mark_types), mark_types, &segment, NULL,
+							  SPI_OK_UPDATE);
+	}
+}
+
+/*
+ * Leave the segment that is written to, if that was begun before a time and
+ * the next one is empty.
+ */
+static void
+begin_segment(TimestampTz before)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[] = {TIMESTAMPTZOID, INT4OID};
+	Datum		values[] = {TimestampTzGetDatum(before), Int32GetDatum(SEGMENTS)};
+
+	(void) mc_own_execute(&plan,
+						  "WITH next AS (SELECT c.segment AS old, n.segment AS new"
+						  " FROM multicenter.conflict_segment AS c"
+						  " JOIN multicenter.conflict_segment AS n ON n.segment OPERATOR(pg_catalog.=)"
+						  " ((c.segment OPERATOR(pg_catalog.+) 1) OPERATOR(pg_catalog.%) $2)"
+						  " WHERE c.since OPERATOR(pg_catalog.<) $1"
+						  " AND c.until IS NULL AND n.since IS NULL)"
+						  " UPDATE multicenter.conflict_segment AS s"
+						  " SET since = CASE WHEN s.segment OPERATOR(pg_catalog.=) next.new"
+						  " THEN pg_catalog.clock_timestamp() ELSE s.since END,"
+						  " until = CASE WHEN s.segment OPERATOR(pg_catalog.=) next.old"
+						  " THEN pg_catalog.clock_timestamp() END"
+						  " FROM next WHERE s.segment OPERATOR(pg_catalog.=) next.old"
+						  " OR s.segment OPERATOR(pg_catalog.=) next.new",
+						  lengthof(types), types, values, NULL, SPI_OK_UPDATE);
+}
+
+void
+mc_history_rotate(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		retention_us = (int64) mc_conflict_retention_min *
+	SECS_PER_MINUTE * USECS_PER_SEC;
+	OwnScope	scope;
+
+	mc_own_begin(&scope);
+	empty_segments(now - retention_us);
+	begin_segment(now - retention_us / SEGMENTS_OF_RETENTION);
+	mc_own_end(&scope);
 }

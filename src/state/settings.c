@@ -16,7 +16,9 @@
 
 int			mc_heartbeat_interval_ms = 1000;
 int			mc_conflict_retention_min = 30 * 24 * 60;
+int			mc_conflict_max_row_bytes = 16 * 1024 * 1024;
 int			mc_dead_row_retention_s = 600;
+int			mc_log_conflicts_interval_s = 60;
 int			mc_displaced_retention_s = 24 * 60 * 60;
 int			mc_max_clock_skew_ms = 1000;
 int			mc_max_apply_wait_ms = 10;
@@ -29,9 +31,23 @@ static const struct config_enum_entry on_apply_error_options[] = {
 	{NULL, 0, false}
 };
 
-void
-mc_settings_init(void)
+/* Those of the conflict history. */
+static void
+init_history_settings(void)
 {
+	/*
+	 * As JSON a row may have many times its size (six bytes for a control
+	 * character, names again and again within arrays of composites), and
+	 * three such texts must fit in one row of the history, which may have 1
+	 * GB: a conflict must not stop the link for that.
+	 */
+	DefineCustomIntVariable("multicenter.conflict_max_row_bytes",
+							"Sets the size above which a row is only mentioned in the conflict history.",
+							"What counts are the values of variable length, uncompressed.",
+							&mc_conflict_max_row_bytes,
+							16 * 1024 * 1024, 0, 32 * 1024 * 1024,
+							PGC_SIGHUP, GUC_UNIT_BYTE,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("multicenter.conflict_retention",
 							"Sets how long decided conflicts stay in the conflict history.",
 							NULL,
@@ -39,6 +55,19 @@ mc_settings_init(void)
 							30 * 24 * 60, 1, INT_MAX / 2,
 							PGC_SIGHUP, GUC_UNIT_MIN,
 							NULL, NULL, NULL);
+	DefineCustomIntVariable("multicenter.log_conflicts_interval",
+							"Sets how often the server log tells the number of conflicts with a center.",
+							"At most one line for each center in that time, and none without conflicts. -1 turns that off.",
+							&mc_log_conflicts_interval_s,
+							60, -1, INT_MAX / 1000,
+							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+}
+
+void
+mc_settings_init(void)
+{
+	init_history_settings();
 	DefineCustomIntVariable("multicenter.dead_row_retention",
 							"Sets how long deleted rows are kept from VACUUM for a center that is away.",
 							"Changes of a center that was away for longer may have to wait for a decision.",

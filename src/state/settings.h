@@ -10,8 +10,10 @@
 
 extern int	mc_heartbeat_interval_ms;	/* multicenter.heartbeat_interval */
 extern int	mc_conflict_retention_min;	/* multicenter.conflict_retention */
+extern int	mc_conflict_max_row_bytes;	/* multicenter.conflict_max_row_bytes */
 
 extern int	mc_dead_row_retention_s;	/* multicenter.dead_row_retention */
+extern int	mc_log_conflicts_interval_s;	/* multicenter.log_conflicts_interval */
 extern int	mc_displaced_retention_s;	/* multicenter.displaced_retention */
 extern int	mc_max_clock_skew_ms;	/* multicenter.max_clock_skew */
 extern int	mc_max_apply_wait_ms;	/* multicenter.max_apply_wait */

@@ -100,6 +100,7 @@ shared_lay_out(void)
 		pg_atomic_init_u32(&mc_shared->databases[i].gate, GATE_NO_GROUP);
 		pg_atomic_init_u32(&mc_shared->databases[i].sealed, 0);
 		pg_atomic_init_u32(&mc_shared->databases[i].waiting, WAITING_NONE);
+		pg_atomic_init_u32(&mc_shared->databases[i].conflicts, 0);
 		mc_fence_init(&mc_shared->databases[i].fences);
 	}
 	for (int i = 0; i < mc_shared->nlinks; i++)
@@ -526,6 +527,32 @@ mc_shared_should_retry(void)
 {
 	return mc_gate() != GATE_NO_GROUP && my_database != NULL &&
 		pg_atomic_read_u32(&my_database->waiting) == WAITING_MOVED;
+}
+
+void
+mc_shared_set_conflicts(void)
+{
+	if (my_database == NULL || my_database->dboid != MyDatabaseId ||
+		pg_atomic_exchange_u32(&my_database->conflicts, 1) != 0)
+		return;
+	SpinLockAcquire(&my_database->mutex);
+	if (my_database->manager_latch != NULL)
+		SetLatch(my_database->manager_latch);
+	SpinLockRelease(&my_database->mutex);
+}
+
+bool
+mc_shared_conflicts_due(void)
+{
+	return mc_gate() != GATE_NO_GROUP && my_database != NULL &&
+		pg_atomic_read_u32(&my_database->conflicts) != 0;
+}
+
+void
+mc_shared_take_conflicts(void)
+{
+	if (mc_gate() != GATE_NO_GROUP && my_database != NULL)
+		pg_atomic_write_u32(&my_database->conflicts, 0);
 }
 
 TimestampTz

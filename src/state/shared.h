@@ -86,6 +86,7 @@ typedef struct SharedDatabase
 	pg_atomic_uint32 slowest_peer;	/* the one to wait for */
 	pg_atomic_uint32 members_known; /* all links of the group are there */
 	pg_atomic_uint32 waiting;	/* WaitingState of the quarantine */
+	pg_atomic_uint32 conflicts; /* some were committed; the manager clears */
 	SharedPromises promises;	/* what this center has promised */
 	pg_atomic_uint32 gate;		/* WriteGate; read without the mutex */
 	pg_atomic_uint32 sealed;	/* not even a commit may pass the gate */
@@ -296,6 +297,14 @@ extern void mc_shared_applied(void);
 
 /* Should the manager try them now? */
 extern bool mc_shared_should_retry(void);
+
+/*
+ * Conflicts were committed to the history; and, for the manager, were any since
+ * it has asked last?
+ */
+extern void mc_shared_set_conflicts(void);
+extern bool mc_shared_conflicts_due(void);
+extern void mc_shared_take_conflicts(void);
 
 /* Set state of a link; keeps state_since where the state does not change. */
 extern void mc_link_set_state(SharedLink *link, LinkState state,

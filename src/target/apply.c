@@ -487,6 +487,7 @@ commit_transaction(Applier *applier)
 	mc_table_close_all(transaction);
 	mc_write_check_deferred(transaction);
 	mc_displace_settle(transaction, true);
+	(void) mc_history_flush(&transaction->history);
 
 	/* Known before it is visible: a snapshot never sees more than the ring. */
 	mc_link_ring_add(applier->link, GetTopTransactionId(), end_lsn);

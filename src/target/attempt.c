@@ -40,6 +40,7 @@ attempt(CenterId our_id, AttemptFunction function, void *arg)
 	transaction.change_context = CurTransactionContext;
 	transaction.claims = true;
 	function(&transaction, arg);
+	(void) mc_history_flush(&transaction.history);
 
 	/* With that tag our output plugin would not see the commit. */
 	if (transaction.derived)

@@ -16,20 +16,13 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "state/settings.h"
 #include "target/conflict.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 
 #include "compat.h"
-
-/*
- * Rows beyond this size are only mentioned.  As JSON a row may have many times
- * its size (six bytes for a control character, names again and again within
- * arrays of composites), and three such texts must fit in one row of the
- * history, which may have 1 GB: a conflict must not stop the link for that.
- */
-#define MC_ROW_IMAGE_MAX_BYTES	(16 * 1024 * 1024)
 
 Size
 mc_conflict_row_bytes(TupleTableSlot *slot)
@@ -62,8 +55,8 @@ row_json(TupleTableSlot *slot)
 {
 	Size		bytes = mc_conflict_row_bytes(slot);
 
-	if (bytes > MC_ROW_IMAGE_MAX_BYTES)
-		return psprintf("{\"multicenter_omitted_bytes\": %zu}", bytes);
+	if (bytes > (Size) mc_conflict_max_row_bytes)
+		return psprintf("{\"" MC_OMITTED_ROW "\": %zu}", bytes);
 	return composite_json(ExecFetchSlotHeapTupleDatum(slot));
 }
 
@@ -160,10 +153,8 @@ mc_conflict_flush(RemoteTransaction *transaction)
 
 	foreach(cell, transaction->conflicts)
 	{
-		mc_history_add(lfirst(cell));
+		mc_history_add(&transaction->history, transaction->context, lfirst(cell));
 		transaction->counters.conflicts++;
 	}
-	if (transaction->conflicts != NIL)
-		CommandCounterIncrement();
 	transaction->conflicts = NIL;
 }

@@ -20,7 +20,10 @@ extern void mc_conflict_note(RemoteTransaction *transaction,
 							 const LocalRow *local, const RemoteRow *key,
 							 TupleTableSlot *remote_row);
 
-/* Write the conflicts of this record to the history; not as the owner. */
+/*
+ * The conflicts of this record go to the history; mc_history_flush() writes
+ * them.  Not as the owner.
+ */
 extern void mc_conflict_flush(RemoteTransaction *transaction);
 
 /* Bytes of all variable-length values of a row, uncompressed. */

@@ -705,11 +705,9 @@ settle_table(RemoteTransaction *transaction, Oid relid, SettleMode mode)
 	forget_suspects(transaction, relid);
 	foreach(cell, settlement.history)
 	{
-		mc_history_add(lfirst(cell));
+		mc_history_add(&transaction->history, transaction->context, lfirst(cell));
 		transaction->counters.conflicts++;
 	}
-	if (settlement.history != NIL)
-		CommandCounterIncrement();
 }
 
 void

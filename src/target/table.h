@@ -40,6 +40,7 @@ typedef struct RemoteTransaction
 	List	   *clashes;		/* what displace.c has to settle, in context */
 	List	   *touched;		/* tables whose displaced rows may come back */
 	List	   *conflicts;		/* ConflictRecord *, in change_context */
+	HistoryBatch *history;		/* those of the records before, in context */
 	const DependencyVector *vector; /* what its author had applied before */
 	bool		overtook;		/* some of that has not arrived here yet */
 	LinkCounters counters;		/* of this transaction */
