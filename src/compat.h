@@ -22,6 +22,7 @@
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xlogreader.h"
+#include "catalog/pg_proc.h"
 #include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
@@ -33,6 +34,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "utils/acl.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
@@ -191,6 +193,18 @@ replorigin_session_setup_compat(RepOriginId node, int acquired_by)
 	replorigin_session_setup(node, acquired_by);
 #else
 	replorigin_session_setup(node);
+#endif
+}
+
+/* May a role call a function? */
+static inline bool
+mc_may_execute(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role,
+						   ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE) == ACLCHECK_OK;
 #endif
 }
 

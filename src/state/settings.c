@@ -23,6 +23,7 @@ int			mc_displaced_retention_s = 24 * 60 * 60;
 int			mc_max_clock_skew_ms = 1000;
 int			mc_max_apply_wait_ms = 10;
 int			mc_stamp_origins = 16;
+int			mc_handler_timeout_ms = 1000;
 int			mc_on_apply_error = ON_APPLY_ERROR_QUARANTINE;
 
 static const struct config_enum_entry on_apply_error_options[] = {
@@ -81,6 +82,13 @@ mc_settings_init(void)
 							&mc_displaced_retention_s,
 							24 * 60 * 60, 1, INT_MAX / 2,
 							PGC_SIGHUP, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("multicenter.handler_timeout",
+							"Sets how long a conflict handler may take for one conflict.",
+							"One that takes longer is ended, and the change goes into quarantine.",
+							&mc_handler_timeout_ms,
+							1000, 1, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("multicenter.heartbeat_interval",
 							"Sets the time between two heartbeats of a center.",

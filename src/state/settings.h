@@ -19,6 +19,8 @@ extern int	mc_max_clock_skew_ms;	/* multicenter.max_clock_skew */
 extern int	mc_max_apply_wait_ms;	/* multicenter.max_apply_wait */
 extern int	mc_stamp_origins;	/* multicenter.stamp_origins */
 
+extern int	mc_handler_timeout_ms;	/* multicenter.handler_timeout */
+
 /* What becomes of a transaction that fails again and again. */
 typedef enum OnApplyError
 {
