@@ -37,6 +37,11 @@ static const char *const conflict_type_names[] = {
 	[CONFLICT_DELETE_MISSING] = "delete_missing",
 	[CONFLICT_MULTIPLE_UNIQUE] = "multiple_unique_conflicts",
 	[CONFLICT_EXCLUSION_VIOLATION] = "exclusion_violation",
+	[CONFLICT_TARGET_TABLE_MISSING] = "target_table_missing",
+	[CONFLICT_TARGET_COLUMN_MISSING] = "target_column_missing",
+	[CONFLICT_FOREIGN_KEY_VIOLATION] = "foreign_key_violation",
+	[CONFLICT_CHECK_VIOLATION] = "check_violation",
+	[CONFLICT_APPLY_ERROR] = "apply_error",
 };
 
 StaticAssertDecl(lengthof(conflict_type_names) == MC_CONFLICT_TYPE_LAST + 1,

@@ -19,5 +19,5 @@ END $$;
 
 GRANT multicenter_monitor TO pg_monitor;
 GRANT multicenter_monitor, multicenter_conflicts TO multicenter_admin;
-GRANT USAGE ON SCHEMA multicenter
-	TO multicenter_admin, multicenter_monitor, multicenter_conflicts, multicenter_peer;
+-- Everybody may look for conflicts of his tables; the rest is granted one by one.
+GRANT USAGE ON SCHEMA multicenter TO PUBLIC;

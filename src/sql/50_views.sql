@@ -260,7 +260,9 @@ FROM (
 ORDER BY 2, 3;
 COMMENT ON VIEW multicenter.tables IS 'Tables of this database and what of each is replicated.';
 
-CREATE VIEW multicenter.conflicts AS
+-- Everybody may ask for conflicts of tables that he may read as a whole, be it
+-- through a table that they are partitions of.
+CREATE VIEW multicenter.conflicts WITH (security_barrier) AS
 SELECT h.conflict_id,
 	h.detected_at,
 	here.center_name AS center,
@@ -293,8 +295,14 @@ FROM multicenter.conflict_history h
 	LEFT JOIN multicenter.center lc ON lc.center_id = h.local_center_id
 	LEFT JOIN multicenter.center rc ON rc.center_id = h.remote_center_id
 	LEFT JOIN pg_catalog.pg_class c ON c.oid = h.relation
-	LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace;
-COMMENT ON VIEW multicenter.conflicts IS 'Conflicts decided at this center, with both rows; the loser is never lost.';
+	LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE CASE
+	WHEN (SELECT pg_has_role('multicenter_conflicts', 'USAGE')) THEN true
+	WHEN has_table_privilege(h.relation, 'SELECT') AND NOT row_security_active(h.relation) THEN true
+	ELSE EXISTS (SELECT FROM pg_partition_ancestors(h.relation) AS a(relation)
+		WHERE has_table_privilege(a.relation, 'SELECT') AND NOT row_security_active(a.relation))
+END;
+COMMENT ON VIEW multicenter.conflicts IS 'Conflicts decided at this center, with both rows; the loser is never lost. A user sees those of tables that he may read, the role multicenter_conflicts all.';
 
 CREATE VIEW multicenter.displaced AS
 SELECT n.relation::regclass AS relation,
@@ -366,9 +374,9 @@ BEGIN
 	END IF;
 	-- The history says who did it and why: nothing leaves without a trace.
 	INSERT INTO multicenter.conflict_history (peer_id, conflict_type, resolver, resolution, relation, key,
-		remote_row, remote_center_id, remote_version, remote_lsn, remote_xid)
+		remote_row, remote_center_id, remote_version, remote_lsn, remote_xid, error_message)
 	VALUES (entry.peer_id, 'apply_error', format('discarded by %s: %s', session_user, reason), 'skip', entry.relation, entry.key,
-		entry.new_row::json, entry.peer_id, entry.version, entry.remote_lsn, entry.remote_xid);
+		entry.new_row::json, entry.peer_id, entry.version, entry.remote_lsn, entry.remote_xid, entry.error_message);
 END $$;
 COMMENT ON FUNCTION multicenter.quarantine_discard(bigint, text) IS
 'Give up a change in quarantine at this center; the view conflicts keeps it, with the reason. The centers may differ in this row until it is written again. quarantine_id: from the view quarantine. Errors: P0002 there is no such change; 22023 no reason is given.';
@@ -444,4 +452,5 @@ COMMENT ON VIEW multicenter.horizon IS 'From when on this center keeps dead rows
 
 GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.stat_links, multicenter.workers,
 	multicenter.tables, multicenter.conflict_summary, multicenter.horizon, multicenter.clock TO multicenter_monitor;
-GRANT SELECT ON multicenter.conflicts, multicenter.displaced, multicenter.quarantine TO multicenter_conflicts;
+GRANT SELECT ON multicenter.displaced, multicenter.quarantine TO multicenter_conflicts;
+GRANT SELECT ON multicenter.conflicts TO PUBLIC;

@@ -270,8 +270,7 @@ is($riga->sql('SELECT count(*) FROM multicenter.conflicts WHERE resolver <> $$la
 # Who may see rows of users.
 $lisbon->sql('CREATE ROLE watcher IN ROLE pg_monitor; CREATE ROLE judge IN ROLE multicenter_conflicts');
 is($lisbon->sql('SET ROLE watcher; SELECT count(*) > 0 FROM multicenter.conflict_summary'), 't', 'a monitor sees numbers');
-$lisbon->fails('SET ROLE watcher; SELECT * FROM multicenter.conflicts', '42501', qr/permission denied/, undef,
-	'but no rows');
+is($lisbon->sql('SET ROLE watcher; SELECT count(*) FROM multicenter.conflicts'), 0, 'but no rows');
 is($lisbon->sql('SET ROLE judge; SELECT count(*) > 0 FROM multicenter.conflicts'), 't', 'multicenter_conflicts sees rows');
 
 done_testing();

@@ -266,7 +266,8 @@ is($turin->sql("SELECT count(*) FROM m.attempt WHERE outcome = 'worked'"), '0', 
 is($oslo->sql(q{
 		SELECT string_agg(p.oid::regprocedure::text, ', ') FROM pg_proc p
 		WHERE pronamespace = 'multicenter'::regnamespace AND has_function_privilege('nobody', p.oid, 'EXECUTE')}),
-	'', 'nobody may call a function');
+	'multicenter.conflict_override(bigint,text,jsonb)', 'everybody may call only what has the rights of its caller');
+is($oslo->sql("SELECT prosecdef FROM pg_proc WHERE oid = 'multicenter.conflict_override'::regproc"), 'f', 'which that function has');
 is($oslo->sql(q{
 		SELECT string_agg(c.oid::regclass || ' ' || r, ', ') FROM pg_class c, unnest(ARRAY['nobody', 'multicenter_admin', 'multicenter_monitor', 'multicenter_conflicts', 'multicenter_peer']) r
 		WHERE relnamespace = 'multicenter'::regnamespace AND relkind IN ('r', 'S')
@@ -289,9 +290,9 @@ is($oslo->sql("SELECT pg_has_role('pg_monitor', 'multicenter_monitor', 'USAGE')"
 # What each role can do: by doing it.
 $oslo->sql("CREATE ROLE r_$_ LOGIN IN ROLE multicenter_$_") foreach ('admin', 'monitor', 'conflicts', 'peer');
 my @views = split(/\n/, $oslo->sql("SELECT relname FROM pg_class WHERE relnamespace = 'multicenter'::regnamespace AND relkind = 'v' ORDER BY 1"));
-my %may_read = (r_admin => sub { 1 }, r_monitor => sub { $_[0] !~ /^(conflicts|displaced|quarantine)$/ },
+my %may_read = (r_admin => sub { 1 }, r_monitor => sub { $_[0] !~ /^(displaced|quarantine)$/ },
 	r_conflicts => sub { $_[0] =~ /^(conflicts|displaced|quarantine)$/ },
-	r_peer => sub { 0 }, nobody => sub { 0 });
+	r_peer => sub { $_[0] eq 'conflicts' }, nobody => sub { $_[0] eq 'conflicts' });
 foreach my $role (sort keys %may_read)
 {
 	my (@wrong);
@@ -303,7 +304,14 @@ foreach my $role (sort keys %may_read)
 	}
 	is(join("\n", @wrong), '', "$role reads the views that are meant for it");
 }
+# Of conflicts everybody sees those of his tables.
+my %sees = (r_admin => 1, r_conflicts => 1, mallory => 1, r_monitor => 0, r_peer => 0, nobody => 0);
+foreach my $role (sort keys %sees)
+{
+	is($oslo->sql("SET ROLE $role; SELECT count(*) FROM multicenter.conflicts WHERE table_name = 'cst'"), $sees{$role}, "$role sees $sees{$role} conflict");
+}
 my %calls = (
+	'count(multicenter.conflict_review(conflict_id)) FROM multicenter.conflicts' => [ 'r_admin', 'r_conflicts' ],
 	"multicenter.link_pause(peer => 'turin')" => ['r_admin'],
 	"multicenter.link_resume(peer => 'turin')" => ['r_admin'],
 	q{multicenter.link_alter(peer => 'turin', options => '{"dsn": null}')} => ['r_admin'],
