@@ -109,11 +109,15 @@ open_table(RemoteTransaction *transaction, Oid relid)
 	return mc_table_open(transaction, map);
 }
 
-/* A slot with the layout of the table, for a row that lives on its own. */
+/*
+ * A slot with the layout of the table, for a row that lives on its own.  It
+ * goes with its memory context: a copied descriptor needs no pin.
+ */
 static TupleTableSlot *
 make_slot(TargetTable *table)
 {
-	return MakeSingleTupleTableSlot(RelationGetDescr(table->rel), &TTSOpsVirtual);
+	return MakeSingleTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(table->rel)),
+									&TTSOpsVirtual);
 }
 
 /* ---- one call ---- */
@@ -476,7 +480,7 @@ mc_sql_internal_handler_probe(PG_FUNCTION_ARGS)
 	Probe	   *probe = palloc0(sizeof(Probe));
 	ListCell   *cell;
 
-	InitMaterializedSRF(fcinfo, 0);
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	probe->result = (ReturnSetInfo *) fcinfo->resultinfo;
 	probe->function = PG_GETARG_OID(1);
 	probe->context = AllocSetContextCreate(CurrentMemoryContext,
@@ -492,6 +496,6 @@ mc_sql_internal_handler_probe(PG_FUNCTION_ARGS)
 	if (probe->nrows <= 1)
 		ereport(NOTICE,
 				(errmsg("conflict handler %s was not tried, because the table has fewer than two rows",
-						get_func_name(probe->function))));
+						mc_handler_name(probe->function))));
 	return (Datum) 0;
 }

@@ -37,7 +37,6 @@
 #include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -273,7 +272,7 @@ clip(char *string)
 static void
 complete_error(ErrorData *error, Oid function)
 {
-	char	   *name = format_procedure(function);
+	char	   *name = mc_handler_name(function);
 
 	if (timed_out)
 	{

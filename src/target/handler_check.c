@@ -25,7 +25,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/regproc.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
@@ -49,6 +48,18 @@ typedef struct Candidate
 	Oid			args[HANDLER_ARGS];
 } Candidate;
 
+char *
+mc_handler_name(Oid function)
+{
+	char	   *name = get_func_name(function);
+	char	   *schema;
+
+	if (name == NULL)
+		return psprintf("with OID %u", function);
+	schema = get_namespace_name(get_func_namespace(function));
+	return quote_qualified_identifier(schema, name);
+}
+
 /* Raise the error that a function cannot be a handler. */
 pg_noreturn static void
 refuse(const Candidate *candidate, int sqlstate, const char *reason,
@@ -57,7 +68,7 @@ refuse(const Candidate *candidate, int sqlstate, const char *reason,
 	ereport(ERROR,
 			(errcode(sqlstate),
 			 errmsg("function %s cannot be a conflict handler",
-					format_procedure(candidate->function)),
+					mc_handler_name(candidate->function)),
 			 errdetail("%s", reason),
 			 errhint("%s", hint)));
 }

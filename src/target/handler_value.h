@@ -32,6 +32,9 @@ typedef struct HandlerCenters
 extern void mc_handler_signature(Oid relid, Oid function,
 								 HandlerSignature *signature);
 
+/* The qualified name of a function, for messages. */
+extern char *mc_handler_name(Oid function);
+
 /*
  * Read a row, in whatever form it is, into the layout of the table.  Of jsonb
  * numbers and so on are taken, too; a column that is not there is null.

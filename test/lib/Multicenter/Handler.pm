@@ -1,7 +1,7 @@
 # Multicenter::Handler: call conflict handlers without a conflict.
 #
 #   handler_install($center);        # makes multicenter_test.handler()
-#   handler_c($center, 'lib_name');  # makes a function of test/modules/handler
+#   handler_library()                # handlers in C: test/modules/handler
 #
 # multicenter_test.handler(relation, handler, local, remote) calls a handler as
 # apply does, and returns (action, result, error).
