@@ -22,16 +22,19 @@
 #include "commands/async.h"
 #include "control/announce.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "state/history.h"
 #include "state/own.h"
 #include "state/registry.h"
 #include "state/settings.h"
 #include "state/shared.h"
 #include "target/attempt.h"
+#include "target/conflict.h"
 #include "target/connection.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
+#include "utils/pg_lsn.h"
 
 #include "compat.h"
 
@@ -45,6 +48,10 @@
 #define LOOK_MS			10000	/* also when nobody has told of conflicts */
 #define FAILED_MS		60000
 #define ROTATE_MS		10000
+#define LINKS_MS		500
+
+/* More than it takes to put a transaction into quarantine. */
+#define FAILURES_OF_STOPPED	8
 
 /* Conflicts that the log does not tell of yet. */
 typedef struct LogCount
@@ -58,6 +65,18 @@ static List *log_counts = NIL;	/* LogCount *, in TopMemoryContext */
 static int64 next_announce_ms = 0;
 static int64 next_look_ms = 0;
 static int64 next_rotate_ms = 0;
+static int64 next_links_ms = 0;
+
+/* A link that cannot get past a transaction. */
+typedef struct StoppedLink
+{
+	CenterId	peer;
+	XLogRecPtr	lsn;			/* of the commit of that transaction */
+	LinkError	error;
+} StoppedLink;
+
+/* By center, the transaction that the history has been told of last. */
+static XLogRecPtr noted_lsn[MC_MAX_CENTER_ID + 1];
 
 /* What one pass has found. */
 typedef struct Announcement
@@ -273,6 +292,69 @@ announce_new(CenterId our_id)
 		next_announce_ms = next_look_ms = now_ms + FAILED_MS;
 }
 
+/*
+ * Add a row for a transaction that its link cannot get past, unless there is
+ * one.  Which of its rows is to blame is not known, nor is their table always
+ * here: then the message names it.
+ */
+static void
+add_stopped(RemoteTransaction *transaction, void *arg)
+{
+	static SPIPlanPtr plan = NULL;
+	const StoppedLink *stopped = arg;
+	const LinkError *error = &stopped->error;
+	Oid			types[] = {INT4OID, TEXTOID, TEXTOID, LSNOID, TEXTOID, TEXTOID};
+	Datum		values[lengthof(types)];
+	OwnScope	scope;
+
+	values[0] = Int32GetDatum(stopped->peer);
+	values[1] = CStringGetTextDatum(mc_conflict_type_name(mc_conflict_type_of_error(error->sqlstate)));
+	values[2] = CStringGetTextDatum(error->relation);
+	values[3] = LSNGetDatum(stopped->lsn);
+	values[4] = CStringGetTextDatum(error->message);
+	values[5] = CStringGetTextDatum("error");
+	mc_own_begin(&scope);
+	(void) mc_own_execute(&plan,
+						  "INSERT INTO multicenter.conflict_history (peer_id, conflict_type,"
+						  " resolver, resolution, relation, remote_center_id, remote_lsn, error_message)"
+						  " SELECT $1, $2, $6, $6, COALESCE((SELECT c.oid FROM pg_catalog.pg_class AS c"
+						  " JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
+						  " WHERE pg_catalog.concat(n.nspname, '.', c.relname) OPERATOR(pg_catalog.=) $3), 0),"
+						  " $1, $4, $5 WHERE NOT EXISTS (SELECT FROM multicenter.conflict_history AS h"
+						  " WHERE h.peer_id OPERATOR(pg_catalog.=) $1 AND h.remote_lsn OPERATOR(pg_catalog.=) $4"
+						  " AND h.resolver OPERATOR(pg_catalog.=) $6)",
+						  lengthof(types), types, values, NULL, SPI_OK_INSERT);
+	mc_own_end(&scope);
+}
+
+/* Look for links that stopped; false if that has failed. */
+static bool
+look_at_links(CenterId our_id)
+{
+	for (int i = 0; i < mc_shared->nlinks; i++)
+	{
+		SharedLink *link = &mc_shared->links[i];
+		StoppedLink stopped;
+		int			failures;
+
+		if (link->dboid != MyDatabaseId || link->peer > MC_MAX_CENTER_ID)
+			continue;
+		SpinLockAcquire(&link->mutex);
+		stopped.peer = link->peer;
+		stopped.lsn = link->failed_lsn;
+		stopped.error = link->error;
+		failures = link->failed_times;
+		SpinLockRelease(&link->mutex);
+		if (failures < FAILURES_OF_STOPPED || stopped.lsn == noted_lsn[stopped.peer] ||
+			stopped.error.origin_lsn != stopped.lsn)
+			continue;
+		if (mc_attempt(our_id, add_stopped, &stopped) != NULL)
+			return false;
+		noted_lsn[stopped.peer] = stopped.lsn;
+	}
+	return true;
+}
+
 /* Empty what is too old, in a transaction. */
 static void
 rotate(RemoteTransaction *transaction, void *arg)
@@ -288,6 +370,8 @@ mc_announce_work(CenterId our_id)
 	if (now_ms >= mc_announce_next_ms())
 		announce_new(our_id);
 	write_log(mc_monotonic_ms());
+	if (now_ms >= next_links_ms)
+		next_links_ms = now_ms + (look_at_links(our_id) ? LINKS_MS : FAILED_MS);
 	if (now_ms >= next_rotate_ms)
 	{
 		(void) mc_attempt(our_id, rotate, NULL);

@@ -141,8 +141,9 @@ check_conflict(const Override *override, Relation rel, bool local)
 	if (override->key == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot override conflict %lld, because table \"%s\" has no key",
-						(long long) override->conflict_id, name),
+				 errmsg("cannot override conflict %lld, because the key of its row is not known",
+						(long long) override->conflict_id),
+				 errdetail("Table \"%s\" had no key, or a whole transaction failed.", name),
 				 errhint("Write the row by an ordinary statement.")));
 	if (override->recorded && local && override->not_applied)
 		ereport(ERROR,

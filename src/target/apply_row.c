@@ -656,6 +656,7 @@ set_aside(RemoteTransaction *transaction, TargetTable *table,
 								  record->type == RECORD_INSERT || moves ?
 								  MERGE_OP_INSERT : MERGE_OP_UPDATE,
 								  WAITS_FOR_RETRY);
+	mc_conflict_note_aside(transaction, table, record->type == RECORD_DELETE);
 }
 
 /* Decode, find, decide and write, as the table's owner. */

@@ -49,15 +49,41 @@ composite_json(Datum composite)
 	return TextDatumGetCString(DirectFunctionCall1(row_to_json, composite));
 }
 
+/* What stands for a row that is too large. */
+static char *
+omitted_json(Size bytes)
+{
+	return psprintf("{\"" MC_OMITTED_ROW "\": %zu}", bytes);
+}
+
 /* The image of a row as JSON text. */
 static char *
 row_json(TupleTableSlot *slot)
 {
 	Size		bytes = mc_conflict_row_bytes(slot);
 
-	if (bytes > (Size) mc_conflict_max_row_bytes)
-		return psprintf("{\"" MC_OMITTED_ROW "\": %zu}", bytes);
-	return composite_json(ExecFetchSlotHeapTupleDatum(slot));
+	return bytes > (Size) mc_conflict_max_row_bytes ? omitted_json(bytes) :
+		composite_json(ExecFetchSlotHeapTupleDatum(slot));
+}
+
+/* Some columns of a row as JSON text. */
+static char *
+columns_json(TargetTable *table, const RemoteRow *row,
+			 const AttrNumber *attnums, int ncolumns)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(ncolumns);
+	Datum	   *values = palloc(sizeof(Datum) * ncolumns);
+	bool	   *isnull = palloc(sizeof(bool) * ncolumns);
+	HeapTuple	tuple;
+
+	for (int i = 0; i < ncolumns; i++)
+	{
+		TupleDescCopyEntry(desc, i + 1, RelationGetDescr(table->rel), attnums[i]);
+		values[i] = row->values[attnums[i] - 1];
+		isnull[i] = row->isnull[attnums[i] - 1];
+	}
+	tuple = heap_form_tuple(BlessTupleDesc(desc), values, isnull);
+	return composite_json(heap_copy_tuple_as_datum(tuple, desc));
 }
 
 /* The key of a row as JSON text; NULL where the table has none. */
@@ -65,24 +91,31 @@ static char *
 key_json(TargetTable *table, const RemoteRow *row)
 {
 	RelationMap *map = table->map;
-	TupleDesc	desc;
-	Datum		values[INDEX_MAX_KEYS];
-	bool		isnull[INDEX_MAX_KEYS];
-	HeapTuple	tuple;
 
-	if (map->nkeys == 0)
-		return NULL;
-	desc = CreateTemplateTupleDesc(map->nkeys);
-	for (int i = 0; i < map->nkeys; i++)
+	return map->nkeys == 0 ? NULL :
+		columns_json(table, row, map->key_attnums, map->nkeys);
+}
+
+/* A row as it came, as JSON text, without what was not sent. */
+static char *
+change_json(TargetTable *table, const RemoteRow *row)
+{
+	RelationMap *map = table->map;
+	AttrNumber *attnums = palloc(sizeof(AttrNumber) * Max(map->natts, 1));
+	int			ncolumns = 0;
+	Size		bytes = 0;
+
+	for (int i = 0; i < map->natts; i++)
 	{
-		AttrNumber	attnum = map->key_attnums[i];
-
-		TupleDescCopyEntry(desc, i + 1, RelationGetDescr(table->rel), attnum);
-		values[i] = row->values[attnum - 1];
-		isnull[i] = row->isnull[attnum - 1];
+		if (map->remote_index[i] < 0 || row->unchanged[i])
+			continue;
+		attnums[ncolumns++] = i + 1;
+		if (!row->isnull[i] &&
+			TupleDescAttr(RelationGetDescr(table->rel), i)->attlen == -1)
+			bytes += toast_raw_datum_size(row->values[i]);
 	}
-	tuple = heap_form_tuple(BlessTupleDesc(desc), values, isnull);
-	return composite_json(heap_copy_tuple_as_datum(tuple, desc));
+	return bytes > (Size) mc_conflict_max_row_bytes ? omitted_json(bytes) :
+		columns_json(table, row, attnums, ncolumns);
 }
 
 /* What was done, in the words of the view. */
@@ -142,6 +175,49 @@ mc_conflict_note(RemoteTransaction *transaction, TargetTable *table,
 	conflict->remote = transaction->version;
 	conflict->remote_lsn = transaction->commit_lsn;
 	conflict->remote_xid = transaction->remote_xid;
+	transaction->conflicts = lappend(transaction->conflicts, conflict);
+	MemoryContextSwitchTo(old_context);
+}
+
+McConflictType
+mc_conflict_type_of_error(int sqlstate)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_UNDEFINED_TABLE:
+			return CONFLICT_TARGET_TABLE_MISSING;
+		case ERRCODE_UNDEFINED_COLUMN:
+			return CONFLICT_TARGET_COLUMN_MISSING;
+		case ERRCODE_FOREIGN_KEY_VIOLATION:
+			return CONFLICT_FOREIGN_KEY_VIOLATION;
+		case ERRCODE_EXCLUSION_VIOLATION:
+			return CONFLICT_EXCLUSION_VIOLATION;
+		case ERRCODE_CHECK_VIOLATION:
+			return CONFLICT_CHECK_VIOLATION;
+	}
+	return CONFLICT_APPLY_ERROR;
+}
+
+void
+mc_conflict_note_aside(RemoteTransaction *transaction, TargetTable *table,
+					   bool deletes)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(transaction->change_context);
+	ConflictRecord *conflict = palloc0(sizeof(ConflictRecord));
+	const RemoteRow *row = deletes ? &table->old_row : &table->new_row;
+
+	conflict->type = mc_conflict_type_of_error(transaction->aside->sqlstate);
+	conflict->resolution = "quarantine";
+	conflict->resolver = "quarantine";
+	conflict->peer = transaction->peer;
+	conflict->relid = RelationGetRelid(table->rel);
+	conflict->key_json = key_json(table, row);
+	if (!deletes)
+		conflict->remote_row_json = change_json(table, row);
+	conflict->remote = transaction->version;
+	conflict->remote_lsn = transaction->commit_lsn;
+	conflict->remote_xid = transaction->remote_xid;
+	conflict->error_message = transaction->aside->message;
 	transaction->conflicts = lappend(transaction->conflicts, conflict);
 	MemoryContextSwitchTo(old_context);
 }

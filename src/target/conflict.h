@@ -21,6 +21,16 @@ extern void mc_conflict_note(RemoteTransaction *transaction,
 							 TupleTableSlot *remote_row);
 
 /*
+ * Note that a change goes into quarantine because its transaction has failed:
+ * a delete of table->old_row, or a put of table->new_row.  As the owner, too.
+ */
+extern void mc_conflict_note_aside(RemoteTransaction *transaction,
+								   TargetTable *table, bool deletes);
+
+/* What a change is called that cannot be applied because of an error. */
+extern McConflictType mc_conflict_type_of_error(int sqlstate);
+
+/*
  * The conflicts of this record go to the history; mc_history_flush() writes
  * them.  Not as the owner.
  */

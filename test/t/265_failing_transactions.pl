@@ -71,7 +71,7 @@ $oslo->sql('SELECT multicenter.quarantine_retry()');
 $oslo->wait_for_sql('SELECT count(*) FROM multicenter.quarantine', 0);
 wait_all_applied(@centers);
 identical(@centers, 'item');
-is($oslo->sql(q{SELECT conflict_type, resolution, remote_row ->> 'v' FROM multicenter.conflicts WHERE key ->> 'id' = '6'}),
+is($oslo->sql(q{SELECT conflict_type, resolution, remote_row ->> 'v' FROM multicenter.conflicts WHERE key ->> 'id' = '6' AND resolver = 'last_update_wins'}),
 	'update_origin_differs|keep_local|300', 'and the loser is in the history');
 
 # A change that is given up no longer holds back others.
