@@ -25,7 +25,8 @@
  *				  are written in one transaction, tagged with the copy origin:
  *				  their version is the base version, older than any change.
  *	  catching_up Our own slots exist, for every member, made before the first
- *				  local write is allowed.  The gate opens; the manager starts
+ *				  local write is allowed, and the epoch of the policies for
+ *				  conflicts has been taken over.  The gate opens; the manager starts
  *				  receivers, the members start theirs.
  *	  ready		  Written by the manager once every link has caught up.
  *
@@ -47,6 +48,7 @@
 #include "access/xlog.h"
 #include "control/departed.h"
 #include "control/join.h"
+#include "control/policy_epoch.h"
 #include "control/setup.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -683,6 +685,7 @@ mc_join_group(Operation *operation)
 	}
 	set_positions(join);
 	create_own_slots(join);
+	mc_policy_take_over();
 	go_live(join);
 }
 

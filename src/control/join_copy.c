@@ -11,7 +11,7 @@
  *	  rows		  COPY of each table, written as the table's owner in a
  *				  security-restricted operation, because index expressions,
  *				  checks and column defaults are the owner's code
- *	  centers	  the group's list of centers
+ *	  centers	  the group's list of centers, and its policies for conflicts
  *	  sequences	  set to the sponsor's values
  *	  post-data	  indexes, constraints, triggers
  *
@@ -569,6 +569,21 @@ copy_table(PeerConnection *peer, const JoinTable *table)
 	CommandCounterIncrement();
 }
 
+/* Take over what the sponsor has of the policies for conflicts.  In a step. */
+static void
+copy_policies(GroupJoin *join)
+{
+	PeerResult *result;
+
+	result = mc_peer_query(join->entrance,
+						   "SELECT is_epoch, policy_row FROM multicenter.peer_policies()",
+						   0, NULL, ANSWER_MS);
+	for (int i = 0; i < result->nrows; i++)
+		mc_step_sql("SELECT multicenter.internal_policy_add($1::pg_catalog.bool,"
+					" $2::pg_catalog.jsonb)",
+					2, (const char *const *) result->rows[i]);
+}
+
 /* Replace our list of centers by the sponsor's, which has us in it.  In a step. */
 static void
 copy_centers(GroupJoin *join)
@@ -732,6 +747,7 @@ mc_join_copy_data(GroupJoin *join)
 	foreach(lc, tables)
 		copy_table(join->entrance, lfirst(lc));
 	copy_centers(join);
+	copy_policies(join);
 	if (post_data != NULL)
 		make_schema(join, post_data);
 	mc_join_copy_state(join, tables);
@@ -748,6 +764,7 @@ mc_join_copy_centers(GroupJoin *join)
 	mc_step_begin();
 	take_origin();
 	copy_centers(join);
+	copy_policies(join);
 	mc_step_end();
 	mc_join_release_origin();
 }

@@ -12,6 +12,7 @@
  *	  - sets the write gate by the center's own state;
  *	  - starts receivers for peers, stops those that are not wanted;
  *	  - drops the slots of centers that have parted;
+ *	  - takes over new policies for conflicts;
  *	  - declares the center ready once every link has caught up;
  *	  - writes a heartbeat, when it is due;
  *	  - turns the positions that peers have confirmed into times;
@@ -35,6 +36,7 @@
 #include "control/guard.h"
 #include "control/horizon.h"
 #include "control/operation.h"
+#include "control/policy_epoch.h"
 #include "control/rewrite.h"
 #include "control/workers.h"
 #include "executor/spi.h"
@@ -750,6 +752,8 @@ manage(Manager *manager)
 	}
 	forget_parted(manager);
 	manage_fences(manager, look);
+	if (look && manager->state >= CENTER_CATCHING_UP)
+		mc_policy_take_over();
 	do_timed_work(manager, now);
 	return true;
 }

@@ -304,6 +304,77 @@ WHERE CASE
 END;
 COMMENT ON VIEW multicenter.conflicts IS 'Conflicts decided at this center, with both rows; the loser is never lost. A user sees those of tables that he may read, the role multicenter_conflicts all.';
 
+CREATE FUNCTION multicenter.policy_status(
+	OUT relation regclass, OUT conflict_type text, OUT resolver text, OUT handler text, OUT options jsonb,
+	OUT source text, OUT epoch bigint, OUT set_by text, OUT set_at timestamptz,
+	OUT family text, OUT in_effect boolean, OUT waits_for name[], OUT problem text)
+RETURNS SETOF record
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	WITH epoch AS MATERIALIZED (
+		SELECT multicenter.internal_policy_newest() AS newest, multicenter.internal_policy_own_epoch() AS own
+	), policy AS MATERIALIZED (
+		SELECT p.*, p.epoch IN (SELECT o.epoch FROM epoch oe, multicenter.internal_policy_at(oe.own) o) AS in_effect
+		FROM epoch e, multicenter.internal_policy_at(e.newest) p
+		WHERE p.resolver IS NOT NULL
+	), tab AS (
+		SELECT NULL::oid AS oid, NULL::text AS route
+		UNION ALL
+		SELECT t.oid, t.route
+		FROM (SELECT c.oid, multicenter.table_route(c.oid) AS route
+			  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			  WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'multicenter')
+				AND n.nspname NOT LIKE 'pg\_%') t
+		WHERE t.route <> 'none'
+	), relevant AS (
+		-- A table, then what it is a partition of, the nearest first.
+		SELECT tab.oid, 0 AS distance, tab.oid AS named FROM tab WHERE tab.oid IS NOT NULL
+		UNION ALL
+		SELECT tab.oid, a.distance, a.relid FROM tab, pg_catalog.pg_partition_ancestors(tab.oid) WITH ORDINALITY a(relid, distance)
+		WHERE a.relid <> tab.oid
+	), own AS (
+		SELECT DISTINCT ON (r.oid, p.family) r.oid, p.*
+		FROM relevant r
+			JOIN pg_catalog.pg_class c ON c.oid = r.named
+			JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			JOIN policy p ON p.schema_name = n.nspname AND p.table_name = c.relname
+		ORDER BY r.oid, p.family, r.distance
+	)
+	SELECT tab.oid::regclass AS relation,
+		y.conflict_type,
+		coalesce(o.resolver, d.resolver, CASE WHEN y.family <> 'apply' THEN 'last_update_wins'
+			WHEN current_setting('multicenter.on_apply_error') = 'stop' THEN 'error' ELSE 'quarantine' END) AS resolver,
+		CASE WHEN o.resolver IS NULL THEN d.handler ELSE o.handler END AS handler,
+		coalesce(o.options, d.options, '{}') AS options,
+		CASE WHEN o.resolver IS NOT NULL THEN 'table' WHEN d.resolver IS NOT NULL THEN 'default' ELSE 'builtin' END AS source,
+		coalesce(o.epoch, d.epoch) AS epoch,
+		coalesce(o.set_by, d.set_by) AS set_by,
+		coalesce(o.set_at, d.set_at) AS set_at,
+		y.family,
+		coalesce(o.in_effect, d.in_effect, true) AS in_effect,
+		(SELECT array_agg(c.center_name ORDER BY c.center_id)
+		 FROM multicenter.center c
+		 WHERE c.state <> 'parted' AND c.kind = 'active' AND coalesce(o.epoch, d.epoch) IS NOT NULL
+			AND NOT EXISTS (SELECT FROM multicenter.policy_epoch e
+							WHERE e.center_id = c.center_id AND e.epoch >= coalesce(o.epoch, d.epoch))) AS waits_for,
+		CASE WHEN y.family = 'row' AND coalesce(o.resolver, d.resolver) <> 'last_update_wins' AND tab.route = 'keyed'
+				AND tab.oid IN (SELECT t FROM multicenter.internal_policy_tables(NULL) t)
+			THEN 'needs REPLICA IDENTITY FULL on every center: set the policy again' END AS problem
+	FROM tab
+		CROSS JOIN multicenter.internal_conflict_types() y
+		LEFT JOIN own o ON o.oid = tab.oid AND o.family = y.family
+		LEFT JOIN policy d ON d.schema_name IS NULL AND d.family = y.family
+	ORDER BY tab.oid IS NOT NULL, 1, y.item;
+$$;
+COMMENT ON FUNCTION multicenter.policy_status() IS
+'Which policy for conflicts holds for each conflict type, as default and for each replicated table; the source of the view conflict_policies.';
+REVOKE ALL ON FUNCTION multicenter.policy_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.policy_status() TO multicenter_monitor;
+
+CREATE VIEW multicenter.conflict_policies AS
+SELECT relation, conflict_type, resolver, handler, options, source, epoch, set_by, set_at, family, in_effect, waits_for, problem
+FROM multicenter.policy_status();
+COMMENT ON VIEW multicenter.conflict_policies IS 'Which policy holds for each conflict type, as default (relation is null) and for each replicated table.';
+
 CREATE VIEW multicenter.displaced AS
 SELECT n.relation::regclass AS relation,
 	n.key,
@@ -451,6 +522,7 @@ FROM multicenter.identity i
 COMMENT ON VIEW multicenter.horizon IS 'From when on this center keeps dead rows, to decide on changes that are still under way; why that is long ago; and what it costs.';
 
 GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.stat_links, multicenter.workers,
-	multicenter.tables, multicenter.conflict_summary, multicenter.horizon, multicenter.clock TO multicenter_monitor;
+	multicenter.tables, multicenter.conflict_policies, multicenter.conflict_summary, multicenter.horizon,
+	multicenter.clock TO multicenter_monitor;
 GRANT SELECT ON multicenter.displaced, multicenter.quarantine TO multicenter_conflicts;
 GRANT SELECT ON multicenter.conflicts TO PUBLIC;

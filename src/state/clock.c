@@ -76,7 +76,9 @@ typedef struct ClockShared
 	pg_atomic_uint32 ready;
 	pg_atomic_uint64 stamped;
 	pg_atomic_uint64 waits;
-	ConditionVariable changed;	/* an origin became free, or ready */
+	pg_atomic_uint32 holder;	/* pid of who holds commits up; 0: nobody */
+	ConditionVariable changed;	/* an origin became free, or ready, or nobody
+								 * holds commits up any more */
 	int			norigins;		/* of them, how many are claimed */
 	uint16		floor_origin;
 	uint16		origins[MC_MAX_STAMP_ORIGINS];	/* 0: does not exist */
@@ -92,6 +94,7 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static bool preparing = false;	/* mc_clock_prepare() */
 static int	claimed = -1;		/* index of the origin that is ours */
 static bool holds_origin = false;	/* and PostgreSQL knows */
+static bool exit_registered = false;	/* end_commit_at_exit() */
 
 /* Every process that can commit has a place in the array. */
 static int
@@ -134,6 +137,7 @@ clock_startup(void)
 		pg_atomic_init_u32(&shared->ready, 0);
 		pg_atomic_init_u64(&shared->stamped, 0);
 		pg_atomic_init_u64(&shared->waits, 0);
+		pg_atomic_init_u32(&shared->holder, 0);
 		ConditionVariableInit(&shared->changed);
 		shared->norigins = mc_stamp_origins;
 		shared->nprocs = count_procs();
@@ -220,6 +224,34 @@ set_committing(TransactionId xid)
 	pg_memory_barrier();
 }
 
+/* Does another process hold commits up? */
+static bool
+is_held_up(void)
+{
+	uint32		holder = pg_atomic_read_u32(&shared->holder);
+
+	return holder != 0 && holder != (uint32) MyProcPid;
+}
+
+/*
+ * Say that this process commits a transaction, once nobody holds it up.  Who
+ * does so waits for us if he finds that we have said it.
+ */
+static void
+announce_commit(TransactionId xid)
+{
+	set_committing(xid);
+	while (is_held_up())
+	{
+		set_committing(0);
+		ConditionVariablePrepareToSleep(&shared->changed);
+		while (is_held_up())
+			ConditionVariableSleep(&shared->changed, PG_WAIT_EXTENSION);
+		ConditionVariableCancelSleep();
+		set_committing(xid);
+	}
+}
+
 void
 mc_clock_wait_ready(void)
 {
@@ -289,6 +321,7 @@ end_commit(void)
 		pg_atomic_write_u32(&shared->owners[origin], 0);
 		ConditionVariableSignal(&shared->changed);
 	}
+	mc_clock_release_commits();
 	set_committing(0);
 }
 
@@ -303,7 +336,6 @@ end_commit_at_exit(int code, Datum arg)
 static void
 stamp(void)
 {
-	static bool exit_registered = false;
 	uint64		ts;
 
 	if (!exit_registered)
@@ -363,7 +395,7 @@ begin_commit(void)
 		return;
 	}
 	mc_clock_wait_ready();
-	set_committing(xid);
+	announce_commit(xid);
 	if (!clock_is_past_floor())
 		stamp();
 }
@@ -404,7 +436,7 @@ mc_clock_begin_prepared(void)
 	if (!is_concerned() || mc_session_origin(&ts) != InvalidRepOriginId)
 		return;
 	mc_clock_wait_ready();
-	set_committing(COMMITS_PREPARED);
+	announce_commit(COMMITS_PREPARED);
 
 	/*
 	 * Always stamped, because nobody could raise the floor after its commit;
@@ -487,6 +519,38 @@ mc_clock_promise(LocalLsn *since)
 	wait_for_commits();
 	wait_for_progress();
 	return promise;
+}
+
+/* ---- holding commits up ---- */
+
+TimestampTz
+mc_clock_hold_commits(void)
+{
+	uint32		nobody = 0;
+
+	if (!exit_registered)
+	{
+		before_shmem_exit(end_commit_at_exit, (Datum) 0);
+		exit_registered = true;
+	}
+	ConditionVariablePrepareToSleep(&shared->changed);
+	while (!pg_atomic_compare_exchange_u32(&shared->holder, &nobody, (uint32) MyProcPid))
+	{
+		ConditionVariableSleep(&shared->changed, PG_WAIT_EXTENSION);
+		nobody = 0;
+	}
+	ConditionVariableCancelSleep();
+	wait_for_commits();
+	return Max(GetCurrentTimestamp(), mc_clock_floor());
+}
+
+void
+mc_clock_release_commits(void)
+{
+	if (pg_atomic_read_u32(&shared->holder) != (uint32) MyProcPid)
+		return;
+	pg_atomic_write_u32(&shared->holder, 0);
+	ConditionVariableBroadcast(&shared->changed);
 }
 
 /* ---- start ---- */

@@ -61,6 +61,16 @@ extern void mc_clock_save(TimestampTz ts);
 extern TimestampTz mc_clock_promise(LocalLsn *since);
 
 /*
+ * Let no other process of this server commit a transaction of its own until
+ * this process has committed or aborted its own, or has released the others.
+ * Those that have begun to are waited for.  Returns a time that no timestamp
+ * of what is in WAL exceeds.  Apply goes on.  Nothing that may wait for the
+ * lock of another transaction must be done meanwhile.
+ */
+extern TimestampTz mc_clock_hold_commits(void);
+extern void mc_clock_release_commits(void);
+
+/*
  * Wait until mc_clock_prepare() has been called since the start of the server.
  * Before that nobody knows the stamp pool.
  */

@@ -27,10 +27,12 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "state/own.h"
 #include "state/policy.h"
 #include "state/registry.h"
 #include "utils/array.h"
@@ -214,7 +216,7 @@ read_array(Datum array, Oid type, Datum **elements)
 	for (int i = 0; i < nelements; i++)
 	{
 		if (nulls[i])
-			return 0;
+			return 0;			/* never written */
 	}
 	return nelements;
 }
@@ -522,6 +524,67 @@ mc_policy_own_epoch(TimestampTz *ts)
 	return epoch;
 }
 
+bool
+mc_policy_must_join(void)
+{
+	const PolicyEpoch *greatest = NULL;
+	int64		ours = 0;
+	ListCell   *cell;
+
+	if (!cache_valid)
+		refresh_cache();
+	foreach(cell, cache->epochs)
+	{
+		PolicyEpoch *epoch = lfirst(cell);
+
+		if (greatest == NULL || epoch->epoch > greatest->epoch)
+			greatest = epoch;
+		if (epoch_author(epoch->epoch) == cache->our_id && epoch->epoch > ours)
+			ours = epoch->epoch;
+	}
+
+	/* As long as something of the greatest is missing, so may others be. */
+	return ours != 0 && is_complete(greatest) && !epoch_covers(greatest, ours);
+}
+
+void
+mc_policy_join_epochs(void)
+{
+	static SPIPlanPtr plan = NULL;
+	OwnScope	scope;
+
+	mc_own_begin(&scope);
+	(void) mc_own_execute(&plan, "SELECT multicenter.internal_policy_join()",
+						  0, NULL, NULL, NULL, SPI_OK_SELECT);
+	mc_own_end(&scope);
+}
+
+void
+mc_policy_write_taken(int64 epoch, TimestampTz ts)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {INT8OID, TIMESTAMPTZOID};
+	Datum		values[2];
+	OwnScope	scope;
+	uint64		written;
+
+	values[0] = Int64GetDatum(epoch);
+	values[1] = TimestampTzGetDatum(ts);
+	mc_own_begin(&scope);
+	written = mc_own_execute(&plan, "INSERT INTO multicenter.policy_epoch AS e (center_id, epoch, ts)"
+							 " SELECT i.center_id, $1, $2 FROM multicenter.identity i"
+							 " ON CONFLICT (center_id, epoch) DO UPDATE SET ts = excluded.ts"
+							 " WHERE e.xmin OPERATOR(pg_catalog.=)"
+							 " pg_catalog.pg_current_xact_id()::pg_catalog.xid",
+							 2, types, values, NULL, SPI_OK_INSERT);
+	mc_own_end(&scope);
+
+	/* Others have decided by what was committed; it must never change. */
+	if (written != 1)
+		elog(ERROR, "could not take over epoch " INT64_FORMAT " of the conflict policies",
+			 epoch);
+}
+
 /* ---- tables ---- */
 
 bool
@@ -595,22 +658,68 @@ find_row(const PolicyEpoch *epoch, const char *schema, const char *table,
 	return found != NULL && found->reset ? NULL : found;
 }
 
-/* Has anything special ever been set that is about rows of this table? */
+/*
+ * The names of a table, then of the partitioned tables that it belongs to, the
+ * nearest first: a list of lists of schema and name.
+ */
+static List *
+names_of_table(Oid relid)
+{
+	List	   *relids = lcons_oid(relid, get_partition_ancestors(relid));
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, relids)
+	{
+		char	   *schema = get_namespace_name(get_rel_namespace(lfirst_oid(cell)));
+		char	   *table = get_rel_name(lfirst_oid(cell));
+
+		if (schema != NULL && table != NULL)
+			names = lappend(names, list_make2(schema, table));
+	}
+	return names;
+}
+
+/* Was anything special ever set for rows of a table with these names? */
 static bool
-was_ever_special(const char *schema, const char *table)
+was_ever_special(List *names)
 {
 	ListCell   *cell;
+	ListCell   *name;
 
 	foreach(cell, cache->rows)
 	{
 		PolicyRow  *row = lfirst(cell);
 
-		if (row->policy.resolver != RESOLVER_LAST_UPDATE_WINS &&
-			is_about_rows(row->family) &&
-			(row->schema == NULL || row_is_of(row, schema, table)))
+		if (row->policy.resolver == RESOLVER_LAST_UPDATE_WINS ||
+			!is_about_rows(row->family))
+			continue;
+		if (row->schema == NULL)
 			return true;
+		foreach(name, names)
+		{
+			if (row_is_of(row, linitial(lfirst(name)), lsecond(lfirst(name))))
+				return true;
+		}
 	}
 	return false;
+}
+
+/* The row that holds for a family of a table with these names; NULL: none. */
+static const PolicyRow *
+find_nearest_row(const PolicyEpoch *epoch, List *names, McConflictFamily family)
+{
+	ListCell   *cell;
+
+	foreach(cell, names)
+	{
+		List	   *name = lfirst(cell);
+		const PolicyRow *row = find_row(epoch, linitial(name), lsecond(name), family);
+
+		if (row != NULL)
+			return row;
+	}
+	return find_row(epoch, NULL, NULL, family);
 }
 
 /* What holds for a table in an epoch; NULL as in mc_policy_table(). */
@@ -619,19 +728,16 @@ make_policy(Oid relid, int64 number)
 {
 	const PolicyEpoch *epoch = find_epoch(number);
 	TablePolicy *policy;
-	char	   *schema = get_namespace_name(get_rel_namespace(relid));
-	char	   *table = get_rel_name(relid);
+	List	   *names = names_of_table(relid);
 
-	if (schema == NULL || table == NULL || !was_ever_special(schema, table))
+	if (!was_ever_special(names))
 		return NULL;
 	policy = MemoryContextAllocZero(cache->context, sizeof(TablePolicy));
 	policy->epoch = number;
 	for (int family = 0; epoch != NULL && family < MC_FAMILIES; family++)
 	{
-		const PolicyRow *row = find_row(epoch, schema, table, family);
+		const PolicyRow *row = find_nearest_row(epoch, names, family);
 
-		if (row == NULL)
-			row = find_row(epoch, NULL, NULL, family);
 		if (row == NULL)
 			continue;
 		policy->family[family] = row->policy;

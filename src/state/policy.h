@@ -54,10 +54,28 @@ extern bool mc_policy_epoch_known(int64 epoch);
 extern int64 mc_policy_greatest_known(void);
 
 /*
+ * Did another center set a policy while this one did, in a greater epoch that
+ * does not cover ours?
+ */
+extern bool mc_policy_must_join(void);
+
+/*
+ * Make a new epoch that covers all that are here and sets nothing.
+ */
+extern void mc_policy_join_epochs(void);
+
+/*
  * The epoch that this center has taken over; 0: none yet.  Its versions with
  * commit timestamps greater than *ts are of that epoch: after
  * mc_clock_raise(*ts) whatever is committed here is.
  */
 extern int64 mc_policy_own_epoch(TimestampTz *ts);
+
+/*
+ * Write that this center takes over an epoch; its versions with greater commit
+ * timestamps than ts are of that epoch, from the commit on.  Once more in the
+ * same transaction: the time changes.
+ */
+extern void mc_policy_write_taken(int64 epoch, TimestampTz ts);
 
 #endif							/* MC_POLICY_H */
