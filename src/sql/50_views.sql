@@ -309,7 +309,7 @@ CREATE FUNCTION multicenter.policy_status(
 	OUT source text, OUT epoch bigint, OUT set_by text, OUT set_at timestamptz,
 	OUT family text, OUT in_effect boolean, OUT waits_for name[], OUT problem text)
 RETURNS SETOF record
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 	WITH epoch AS MATERIALIZED (
 		SELECT multicenter.internal_policy_newest() AS newest, multicenter.internal_policy_own_epoch() AS own
 	), policy AS MATERIALIZED (
