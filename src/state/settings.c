@@ -85,7 +85,7 @@ mc_settings_init(void)
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("multicenter.handler_timeout",
 							"Sets how long a conflict handler may take for one conflict.",
-							"One that takes longer is ended, and the change goes into quarantine.",
+							"One that takes longer is ended, and has not decided.",
 							&mc_handler_timeout_ms,
 							1000, 1, INT_MAX / 2,
 							PGC_SIGHUP, GUC_UNIT_MS,

@@ -69,7 +69,7 @@ typedef struct HandlerCall
 
 /*
  * Call a handler, as any user and within a transaction; as the owner of the
- * table it makes itself.  With HANDLER_ROW the row is in result, a virtual
+ * table it makes itself.  With HANDLER_ROW the row is in result, any
  * slot of the local table, its values in the current memory context; generated
  * columns are null.  A handler that fails, takes longer than
  * multicenter.handler_timeout or answers nonsense: HANDLER_QUARANTINE, and

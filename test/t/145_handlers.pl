@@ -304,6 +304,35 @@ like(($lisbon->psql(q{SELECT * FROM multicenter.internal_handler_probe('other', 
 	qr/NOTICE: .*public\.other_handler was not tried/, 'it says so where there are no rows to try it with');
 
 #
+# The examples of the user's guide
+#
+
+my $guide = PostgreSQL::Test::Utils::slurp_file(abs_path(dirname(__FILE__) . '/../..') . '/docs/conflicts.md');
+my ($section) = $guide =~ /^## Writing a handler\n(.*?)^## /ms;
+my @examples = $section =~ /^```sql\n(.*?)^```/msg;
+is(scalar(@examples), 3, 'the guide has examples');
+my $policies = $lisbon->sql(q{SELECT count(*) FROM pg_proc WHERE proname = 'conflict_policy_set'});
+foreach my $example (@examples)
+{
+	$example =~ s/^SELECT multicenter\.conflict_policy_set.*//mg unless $policies;
+	my ($tables, $rest) = $example =~ /^(CREATE TABLE .*?;\n)(.*)\z/s;
+	$_->sql($tables) foreach ($lisbon, $oslo);
+	$lisbon->sql($rest);
+}
+wait_all_applied($lisbon, $oslo);
+is($oslo->sql(q{SELECT count(*) FROM pg_proc WHERE proname IN ('merge_product', 'finished_wins', 'head_office_wins')}), 3, 'they are on both centers');
+my @product = (relation => 'product', local => '{"id": 1, "price": 1.50, "stock": 3, "tags": "{red,new}"}',
+	remote => '{"id": 1, "price": 2, "stock": 4, "tags": "{new,big}"}');
+answers('merge_product', 'row|{"id": "1", "tags": "{big,new,red}", "price": "2", "stock": "3"}', 'example: a merge of columns', @product);
+answers('finished_wins', "$_->[2]", "example: $_->[2]", relation => 'task', local => $_->[0], remote => $_->[1])
+  foreach [ '{"id": "1", "status": "open"}', '{"id": "1", "status": "finished"}', 'apply_remote' ],
+  [ '{"id": "1", "status": "finished"}', undef, 'keep_local' ],
+  [ '{"id": "1", "status": "open"}', undef, 'next' ];
+answers('head_office_wins', 'apply_remote', 'example: a center', relation => 'rate', local => '{"code": "x", "percent": 1}', remote => undef);
+$lisbon->sql(q{INSERT INTO product VALUES (1, 1, 5, '{a,b}'), (2, 2, 2, '{c}'), (3, 3, 9, '{b,d}')});
+problems('merge_product', sprintf($swapped, 'price'), 'what the guide says about its example', 'product');
+
+#
 # In a receiver, from a trigger, which runs there as the owner of the table
 #
 
