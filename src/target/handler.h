@@ -76,6 +76,10 @@ typedef struct HandlerCall
  * *error, in the current memory context, says why; otherwise *error is NULL.
  * Raises only what is not the handler's fault: that this process is to stop,
  * and a deadlock.
+ *
+ * An error may be one that only this center has: time, memory, a function that
+ * is another one here.  Whoever wants the same answer everywhere must not go
+ * on without one; to raise *error puts the change into quarantine in the end.
  */
 extern HandlerAction mc_handler_call(TargetTable *table,
 									 const HandlerCall *call,
