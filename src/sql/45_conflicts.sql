@@ -250,7 +250,8 @@ BEGIN
 		SELECT string_agg(p.problem, '; ') INTO answer FROM multicenter.internal_handler_probe(relation, handler) AS p;
 	END IF;
 	IF answer IS NOT NULL THEN
-		RAISE WARNING 'handler % may let centers differ', handler USING DETAIL = answer;
+		RAISE WARNING 'conflict handler % was tried with rows of the table, and there are doubts', handler USING DETAIL = answer,
+			HINT = 'Centers agree if its answer depends on its arguments alone.';
 	END IF;
 	SELECT p.identity INTO answer FROM pg_identify_object('pg_proc'::regclass, handler, 0) AS p;
 	RETURN answer;

@@ -339,6 +339,18 @@ answers('head_office_wins', 'apply_remote', 'example: a center', relation => 'ra
 $lisbon->sql(q{INSERT INTO product VALUES (1, 1, 5, '{a,b}'), (2, 2, 2, '{c}'), (3, 3, 9, '{b,d}')});
 problems('merge_product', sprintf($swapped, 'price'), 'what the guide says about its example', 'product');
 
+# With the rights of others.
+like(($lisbon->psql(q{SELECT multicenter.conflict_policy_set('product', NULL, 'handler', 'merge_product(product, product, multicenter.conflict_info)')}))[2],
+	qr/WARNING: .*there are doubts\nDETAIL:  with the two rows exchanged column "price"/, 'who sets it is told what the probe has found');
+$lisbon->sql('GRANT multicenter_admin TO alice, mallory');
+is(($lisbon->psql(q{SET ROLE alice; SELECT multicenter.conflict_policy_set('t', NULL, 'handler', 'balanced(t, t, multicenter.conflict_info)')}))[0], 0,
+	'the owner of a table sets a handler of his own');
+$lisbon->fails(q{SET ROLE mallory; SELECT multicenter.conflict_policy_set('t', NULL, 'handler', 'foreign_function(t, t, multicenter.conflict_info)')},
+	'42501', qr/cannot be a conflict handler/, qr/owner/, 'nobody gets rights of the owner by a function of his own');
+$lisbon->fails(q{SET ROLE mallory; SELECT multicenter.internal_handler_probe('t', 'balanced(t, t, multicenter.conflict_info)')},
+	'42501', qr/permission denied/, undef, 'nobody tries handlers by hand');
+$lisbon->sql(q{SELECT multicenter.conflict_policy_reset('t')});
+
 #
 # In a receiver, from a trigger, which runs there as the owner of the table
 #
