@@ -42,6 +42,7 @@
 
 PG_FUNCTION_INFO_V1(mc_sql_internal_handler_check);
 PG_FUNCTION_INFO_V1(mc_sql_internal_handler_call);
+PG_FUNCTION_INFO_V1(mc_sql_internal_handler_row);
 PG_FUNCTION_INFO_V1(mc_sql_internal_handler_probe);
 
 /* Rows of the table that the probe looks at. */
@@ -232,6 +233,24 @@ mc_sql_internal_handler_call(PG_FUNCTION_ARGS)
 	mc_table_close_all(&transaction);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
 													  values, isnull)));
+}
+
+/*
+ * internal_handler_row(relation, row): a row of the conflict history as
+ * handlers answer with one.
+ */
+Datum
+mc_sql_internal_handler_row(PG_FUNCTION_ARGS)
+{
+	RemoteTransaction transaction = {0};
+	TargetTable *table = open_table(&transaction, PG_GETARG_OID(0));
+	Jsonb	   *row;
+
+	if (table == NULL)
+		PG_RETURN_NULL();
+	row = row_to_jsonb(table, row_argument(fcinfo, 1, table));
+	mc_table_close_all(&transaction);
+	PG_RETURN_JSONB_P(row);
 }
 
 /* ---- the probe ---- */

@@ -38,6 +38,11 @@
  *	  the floor too, so that the epoch is in effect at once, and save it with
  *	  the row, so that it is as high after a crash.
  *
+ *	  With that row a center sends what the epoch consists of, as far as others
+ *	  have set it and it has not sent that before.  So who knows of a version
+ *	  knows the policies of its epoch, too, and need not wait for another link;
+ *	  which may never bring them, if a center dies that only some have heard.
+ *
  *	  A center that joins takes over after its slots were made and before it
  *	  opens for writes: what it has copied may be of any epoch.
  *
@@ -73,17 +78,19 @@ time_ahead(TimestampTz last, int64 margin_us)
 	return Max(Max(GetCurrentTimestamp(), mc_clock_floor()), last) + margin_us;
 }
 
-/* Take over an epoch.  last: the time of the one before. */
+/* Take over an epoch after another one, which began at the time last. */
 static void
-take_over(int64 epoch, TimestampTz last)
+take_over(int64 epoch, int64 previous, TimestampTz last)
 {
 	int64		margin_us = FIRST_MARGIN_US;
-	TimestampTz ts = time_ahead(last, margin_us);
+	TimestampTz ts;
 
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	mc_policy_publish(epoch, previous);
+	ts = time_ahead(last, margin_us);
 	mc_policy_write_taken(epoch, ts);
 	while (mc_clock_hold_commits() >= ts)
 	{
@@ -119,5 +126,5 @@ mc_policy_take_over(void)
 	if (greatest <= own)
 		return;
 	StartTransactionCommand();
-	take_over(greatest, last);
+	take_over(greatest, own, last);
 }

@@ -34,6 +34,7 @@ PG_FUNCTION_INFO_V1(mc_sql_policy_epoch_of);
 PG_FUNCTION_INFO_V1(mc_sql_policy_own_epoch);
 PG_FUNCTION_INFO_V1(mc_sql_policy_newest);
 PG_FUNCTION_INFO_V1(mc_sql_policy_resolver);
+PG_FUNCTION_INFO_V1(mc_sql_policy_handler);
 
 /* The owner of a relation; an error if it does not exist. */
 static Oid
@@ -177,4 +178,20 @@ mc_sql_policy_resolver(PG_FUNCTION_ARGS)
 	if (policy == NULL || !mc_family_from_name(name, &family))
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(mc_resolver_name(policy->family[family].resolver)));
+}
+
+/*
+ * internal_policy_handler_of(relation, epoch, family): the same of the handler.
+ */
+Datum
+mc_sql_policy_handler(PG_FUNCTION_ARGS)
+{
+	const TablePolicy *policy = mc_policy_table(PG_GETARG_OID(0), PG_GETARG_INT64(1));
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	McConflictFamily family;
+
+	if (policy == NULL || !mc_family_from_name(name, &family) ||
+		!OidIsValid(policy->family[family].handler))
+		PG_RETURN_NULL();
+	PG_RETURN_OID(policy->family[family].handler);
 }

@@ -93,6 +93,11 @@ RETURNS text AS 'MODULE_PATHNAME', 'mc_sql_policy_resolver' LANGUAGE C STABLE ST
 COMMENT ON FUNCTION multicenter.internal_policy_resolver(regclass, bigint, text) IS
 'Internal. The resolver of a table in an epoch, as apply sees it; null where rows of the table never had a special one.';
 
+CREATE FUNCTION multicenter.internal_policy_handler_of(relation regclass, epoch bigint, family text)
+RETURNS regprocedure AS 'MODULE_PATHNAME', 'mc_sql_policy_handler' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION multicenter.internal_policy_handler_of(regclass, bigint, text) IS
+'Internal. The handler of a table in an epoch, as apply sees it; null where there is none.';
+
 CREATE FUNCTION multicenter.internal_policy_newest()
 RETURNS bigint AS 'MODULE_PATHNAME', 'mc_sql_policy_newest' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION multicenter.internal_policy_newest() IS
@@ -136,6 +141,35 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION multicenter.internal_policy_next() IS
 'Internal. A new epoch of this center, which covers all that are known here. Errors: 55000 the database is in no group.';
+
+-- The rows are as before, but travel in our stream, too.  One by one, so that
+-- centers that do so at once lock them in the same order.
+CREATE FUNCTION multicenter.internal_policy_publish(epoch bigint, previous bigint)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	made record;
+BEGIN
+	FOR made IN
+		WITH part AS (
+			SELECT e.epoch AS whole, e.epoch AS last FROM (VALUES (internal_policy_publish.epoch), (previous)) AS e(epoch)
+			UNION
+			SELECT p.epoch, unnest(p.covers) FROM multicenter.conflict_policy AS p
+			WHERE p.epoch IN (internal_policy_publish.epoch, previous)
+		)
+		SELECT p.epoch, p.item
+		FROM multicenter.conflict_policy AS p
+		WHERE p.set_at_center <> (SELECT i.center_id FROM multicenter.identity AS i)
+			AND EXISTS (SELECT FROM part AS t WHERE t.whole = internal_policy_publish.epoch
+						AND t.last % 1024 = p.epoch % 1024 AND t.last >= p.epoch)
+			AND NOT EXISTS (SELECT FROM part AS t WHERE t.whole = previous
+							AND t.last % 1024 = p.epoch % 1024 AND t.last >= p.epoch)
+		ORDER BY p.epoch, p.item
+	LOOP
+		UPDATE multicenter.conflict_policy AS p SET item = p.item WHERE p.epoch = made.epoch AND p.item = made.item;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION multicenter.internal_policy_publish(bigint, bigint) IS
+'Internal. Sends to the peers what other centers have set, as far as it is part of an epoch and not of a previous one.';
 
 CREATE FUNCTION multicenter.internal_policy_join()
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -352,7 +386,8 @@ DECLARE
 		ELSE multicenter.internal_policy_families(conflict_policy_test.conflict_type) END;
 	ranks integer[];
 	h record;
-	answer record;
+	action text;
+	new_row jsonb;
 BEGIN
 	PERFORM multicenter.internal_policy_check(f, resolver, true) FROM unnest(families) AS f;
 	SELECT o.site_ranks INTO ranks FROM multicenter.internal_policy_options(resolver, options) AS o;
@@ -376,7 +411,6 @@ BEGIN
 	LOOP
 		conflict_id := h.conflict_id;
 		was := h.resolution;
-		answer := NULL;
 		would_be := CASE resolver
 			WHEN 'last_update_wins' THEN CASE WHEN h.remote_is_last THEN 'apply_remote' ELSE 'keep_local' END
 			WHEN 'first_update_wins' THEN CASE WHEN h.remote_is_last THEN 'keep_local' ELSE 'apply_remote' END
@@ -389,24 +423,24 @@ BEGIN
 		IF resolver = 'handler' THEN
 			-- As apply does: the row of the lower version is the local one.
 			IF h.remote_is_last THEN
-				SELECT * INTO answer FROM multicenter.internal_handler_call(h.relation, handler, h.conflict_type,
+				SELECT c.action, c.result_row INTO action, new_row FROM multicenter.internal_handler_call(h.relation, handler, h.conflict_type,
 					CASE WHEN h.remote_row IS NULL THEN 'delete' ELSE 'update' END, h.local_row, h.remote_row,
-					h.local_center_id, h.local_version, h.remote_center_id, h.remote_version);
+					h.local_center_id, h.local_version, h.remote_center_id, h.remote_version) AS c;
 			ELSE
-				SELECT * INTO answer FROM multicenter.internal_handler_call(h.relation, handler, h.conflict_type,
+				SELECT c.action, c.result_row INTO action, new_row FROM multicenter.internal_handler_call(h.relation, handler, h.conflict_type,
 					CASE WHEN h.local_row IS NULL THEN 'delete' ELSE 'update' END, h.remote_row, h.local_row,
-					h.remote_center_id, h.remote_version, h.local_center_id, h.local_version);
+					h.remote_center_id, h.remote_version, h.local_center_id, h.local_version) AS c;
 			END IF;
 			would_be := CASE
-				WHEN answer.action = 'next' THEN CASE WHEN h.remote_is_last THEN 'apply_remote' ELSE 'keep_local' END
-				WHEN answer.action NOT IN ('apply_remote', 'keep_local') OR h.remote_is_last THEN answer.action
-				WHEN answer.action = 'apply_remote' THEN 'keep_local'
+				WHEN action = 'next' THEN CASE WHEN h.remote_is_last THEN 'apply_remote' ELSE 'keep_local' END
+				WHEN action NOT IN ('apply_remote', 'keep_local') OR h.remote_is_last THEN action
+				WHEN action = 'apply_remote' THEN 'keep_local'
 				ELSE 'apply_remote' END;
 		END IF;
 		row_differs := CASE
 			WHEN would_be = 'apply_remote' THEN h.remote_row IS DISTINCT FROM h.result_row
 			WHEN would_be = 'keep_local' THEN h.local_row IS DISTINCT FROM h.result_row
-			WHEN would_be = 'row' THEN answer.result_row IS DISTINCT FROM h.result_row
+			WHEN would_be = 'row' THEN new_row IS DISTINCT FROM multicenter.internal_handler_row(h.relation, h.result_row)
 			WHEN would_be = 'skip' THEN h.result_row IS NOT NULL
 		END;
 		RETURN NEXT;

@@ -35,6 +35,15 @@ COMMENT ON FUNCTION multicenter.internal_handler_call(regclass, regprocedure, te
 'Calls a conflict handler as apply does, with rows as in the conflict history; the error if it fails. Nothing is written.';
 REVOKE ALL ON FUNCTION multicenter.internal_handler_call(regclass, regprocedure, text, text, jsonb, jsonb, integer, timestamptz, integer, timestamptz) FROM PUBLIC;
 
+CREATE FUNCTION multicenter.internal_handler_row(relation regclass, row_values jsonb)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'mc_sql_internal_handler_row' LANGUAGE C VOLATILE STRICT
+SET datestyle = 'ISO, YMD' SET intervalstyle = postgres SET timezone = 'UTC' SET bytea_output = hex SET extra_float_digits = 3
+SET lc_monetary = 'C' SET lc_numeric = 'C' SET lc_time = 'C';
+COMMENT ON FUNCTION multicenter.internal_handler_row(regclass, jsonb) IS
+'A row of the conflict history as conflict handlers answer with one.';
+REVOKE ALL ON FUNCTION multicenter.internal_handler_row(regclass, jsonb) FROM PUBLIC;
+
 CREATE FUNCTION multicenter.internal_handler_probe(relation regclass, handler regprocedure)
 RETURNS TABLE (problem text)
 AS 'MODULE_PATHNAME', 'mc_sql_internal_handler_probe' LANGUAGE C VOLATILE STRICT

@@ -122,7 +122,8 @@ typedef struct PolicyCache
 	bool		any;			/* of the families that decide about rows */
 	List	   *rows;			/* of PolicyRow * */
 	List	   *epochs;			/* of PolicyEpoch * */
-	List	   *taken;			/* of TakenEpoch * */
+	int			ntaken;			/* of a center by time, and so by epoch */
+	TakenEpoch *taken;
 	HTAB	   *answers;
 } PolicyCache;
 
@@ -303,12 +304,30 @@ read_policy(PolicyCache *new_cache, HeapTuple tuple, TupleDesc desc)
 static void
 read_taken(PolicyCache *new_cache, HeapTuple tuple, TupleDesc desc)
 {
-	TakenEpoch *taken = palloc(sizeof(TakenEpoch));
+	TakenEpoch *taken;
 
+	if (new_cache->ntaken == 0)
+		new_cache->taken = palloc(sizeof(TakenEpoch));
+	else if ((new_cache->ntaken & (new_cache->ntaken - 1)) == 0)
+		new_cache->taken = repalloc_huge(new_cache->taken, 2 * sizeof(TakenEpoch) * new_cache->ntaken);
+	taken = &new_cache->taken[new_cache->ntaken++];
 	taken->center = (CenterId) DatumGetInt32(column_datum(tuple, desc, TAKEN_CENTER));
 	taken->epoch = DatumGetInt64(column_datum(tuple, desc, TAKEN_EPOCH));
 	taken->ts = DatumGetTimestampTz(column_datum(tuple, desc, TAKEN_TS));
-	new_cache->taken = lappend(new_cache->taken, taken);
+}
+
+/* Callback of qsort(): by center, then by time. */
+static int
+compare_taken(const void *a, const void *b)
+{
+	const TakenEpoch *taken_a = a;
+	const TakenEpoch *taken_b = b;
+
+	if (taken_a->center != taken_b->center)
+		return taken_a->center < taken_b->center ? -1 : 1;
+	if (taken_a->ts != taken_b->ts)
+		return taken_a->ts < taken_b->ts ? -1 : 1;
+	return 0;
 }
 
 /* Read a table row by row, as it is committed now. */
@@ -362,6 +381,7 @@ read_cache(void)
 	if (new_cache->epochs != NIL)
 	{
 		read_table(new_cache, taken_relid, read_taken);
+		qsort(new_cache->taken, new_cache->ntaken, sizeof(TakenEpoch), compare_taken);
 		if (mc_registry_identity(&identity))
 			new_cache->our_id = identity.center_id;
 	}
@@ -484,44 +504,51 @@ mc_policy_greatest_known(void)
 	return greatest;
 }
 
-int64
-mc_policy_epoch_of(RowVersion version)
+/*
+ * The last epoch that a center has taken over before a time; NULL: none.
+ */
+static const TakenEpoch *
+find_taken(CenterId center, TimestampTz before)
 {
-	int64		epoch = 0;
-	ListCell   *cell;
+	TakenEpoch	wanted = {center, 0, before};
+	int			low = 0;
+	int			high;
 
 	if (!cache_valid)
 		refresh_cache();
-	foreach(cell, cache->taken)
+	high = cache->ntaken;
+	while (low < high)
 	{
-		TakenEpoch *taken = lfirst(cell);
+		int			middle = low + (high - low) / 2;
 
-		if (taken->center == version.center && taken->ts < version.commit_ts &&
-			taken->epoch > epoch)
-			epoch = taken->epoch;
+		if (compare_taken(&cache->taken[middle], &wanted) < 0)
+			low = middle + 1;
+		else
+			high = middle;
 	}
-	return epoch;
+	if (low == 0 || cache->taken[low - 1].center != center)
+		return NULL;
+	return &cache->taken[low - 1];
+}
+
+int64
+mc_policy_epoch_of(RowVersion version)
+{
+	const TakenEpoch *taken = find_taken(version.center, version.commit_ts);
+
+	return taken ? taken->epoch : 0;
 }
 
 int64
 mc_policy_own_epoch(TimestampTz *ts)
 {
-	int64		epoch = 0;
-	ListCell   *cell;
+	const TakenEpoch *taken;
 
-	*ts = 0;
 	if (!cache_valid)
 		refresh_cache();
-	foreach(cell, cache->taken)
-	{
-		TakenEpoch *taken = lfirst(cell);
-
-		if (taken->center != cache->our_id || taken->epoch <= epoch)
-			continue;
-		epoch = taken->epoch;
-		*ts = taken->ts;
-	}
-	return epoch;
+	taken = find_taken(cache->our_id, DT_NOEND);
+	*ts = taken ? taken->ts : 0;
+	return taken ? taken->epoch : 0;
 }
 
 bool
@@ -556,6 +583,22 @@ mc_policy_join_epochs(void)
 	mc_own_begin(&scope);
 	(void) mc_own_execute(&plan, "SELECT multicenter.internal_policy_join()",
 						  0, NULL, NULL, NULL, SPI_OK_SELECT);
+	mc_own_end(&scope);
+}
+
+void
+mc_policy_publish(int64 epoch, int64 previous)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {INT8OID, INT8OID};
+	Datum		values[2];
+	OwnScope	scope;
+
+	values[0] = Int64GetDatum(epoch);
+	values[1] = Int64GetDatum(previous);
+	mc_own_begin(&scope);
+	(void) mc_own_execute(&plan, "SELECT multicenter.internal_policy_publish($1, $2)",
+						  2, types, values, NULL, SPI_OK_SELECT);
 	mc_own_end(&scope);
 }
 

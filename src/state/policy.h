@@ -72,6 +72,12 @@ extern void mc_policy_join_epochs(void);
 extern int64 mc_policy_own_epoch(TimestampTz *ts);
 
 /*
+ * Send to the peers what an epoch covers that other centers have set, and that
+ * the previous one that we took over does not.
+ */
+extern void mc_policy_publish(int64 epoch, int64 previous);
+
+/*
  * Write that this center takes over an epoch; its versions with greater commit
  * timestamps than ts are of that epoch, from the commit on.  Once more in the
  * same transaction: the time changes.

@@ -179,6 +179,23 @@ identical(@centers, 'multicenter.conflict_policy');
 identical(@centers, 'multicenter.policy_epoch');
 
 #
+# A center whose policy only one other has heard of
+#
+hold_links([ $lisbon, $rome ]);
+$lisbon->sql(q{SELECT multicenter.conflict_policy_set('stock', 'delete_missing', 'skip', options => '{"allow_divergence": true}')});
+my $newest = $lisbon->sql('SELECT multicenter.internal_policy_newest()');
+$oslo->wait_for_sql('SELECT multicenter.internal_policy_own_epoch()', $newest);
+$oslo->sql(q{INSERT INTO stock VALUES (1, 1)});
+wait_applied($oslo, $rome);
+is($rome->sql(q{SELECT multicenter.version_epoch('oslo', pg_xact_commit_timestamp(xmin)) FROM stock WHERE id = 1}), $newest,
+	'a third one learns the epoch with the first version of it');
+$rome->wait_for_sql('SELECT multicenter.internal_policy_own_epoch()', $newest);
+is(applied_policy($rome, 'stock', 'missing'), 'skip', 'and its policies');
+release_links([ $lisbon, $rome ]);
+wait_in_effect(@centers);
+identical(@centers, 'multicenter.conflict_policy');
+
+#
 # Epochs of versions: under load, with policies that change
 #
 $lisbon->sql(q{SELECT multicenter.replicate_ddl(
@@ -233,6 +250,66 @@ is($oslo->sql($epochs), $expected, 'and those of all rows');
 $oslo->fails(q{SELECT multicenter.version_epoch('paris', now())}, '42704', qr/no center "paris"/, qr/multicenter.centers/, 'epoch of an unknown center');
 
 #
+# Handlers
+#
+$lisbon->sql(q{SELECT multicenter.replicate_ddl($ddl$
+	CREATE FUNCTION public."Sum (n)"(a public.stock, b public.stock, info multicenter.conflict_info, OUT result_row public.stock, OUT action text)
+		LANGUAGE sql IMMUTABLE AS 'SELECT row((a).id, (a).n + (b).n)::public.stock, ''row''';
+	CREATE FUNCTION public.greatest_n(a public.stock, b public.stock, info multicenter.conflict_info, OUT result_row public.stock, OUT action text)
+		LANGUAGE sql IMMUTABLE AS 'SELECT row((a).id, greatest((a).n, (b).n))::public.stock, ''row''';
+	CREATE FUNCTION public.volatile_n(a public.stock, b public.stock, info multicenter.conflict_info, OUT result_row public.stock, OUT action text)
+		LANGUAGE sql VOLATILE AS 'SELECT a, ''row''';
+	CREATE FUNCTION public.first_of_two(a public.stock, b public.stock, info multicenter.conflict_info, OUT result_row public.stock, OUT action text)
+		LANGUAGE sql IMMUTABLE AS 'SELECT a, ''row''';
+$ddl$)});
+$lisbon->sql('INSERT INTO stock SELECT i, i FROM generate_series(2, 9) i');
+wait_all_applied(@centers);
+my $arguments = 'public.stock, public.stock, multicenter.conflict_info';
+my $error = $lisbon->error_of(qq{SELECT multicenter.conflict_policy_set('stock', NULL, 'handler', 'public.volatile_n($arguments)')});
+ok($error, 'a volatile handler is refused');
+my (undef, undef, $warnings) = $lisbon->psql(qq{SELECT multicenter.conflict_policy_set('stock', NULL, 'handler', 'public.first_of_two($arguments)')});
+like($warnings, qr/WARNING:  handler .*first_of_two.* may let centers differ/, 'of one that is not symmetric people are warned');
+(undef, undef, $warnings) = $lisbon->psql(qq{SELECT multicenter.conflict_policy_set('stock', NULL, 'handler', 'public."Sum (n)"($arguments)')});
+is($warnings, '', 'of one that is they are not');
+wait_in_effect(@centers);
+is($rome->sql(q{SELECT handler FROM multicenter.conflict_policies WHERE relation = 'stock'::regclass AND conflict_type = 'insert_exists'}),
+	'public."Sum (n)"(public.stock,public.stock,multicenter.conflict_info)', 'the handler is shown by its signature');
+is($_->sql(q{SELECT multicenter.internal_policy_handler_of('stock', multicenter.internal_policy_own_epoch(), 'row')}),
+	'"Sum (n)"(stock,stock,multicenter.conflict_info)', 'and found at ' . $_->name) foreach @centers;
+
+#
+# What other policies would have made of past conflicts
+#
+$lisbon->sql(q{SELECT multicenter.conflict_policy_reset('stock')});
+wait_in_effect(@centers);
+hold_links(links_between($lisbon, $oslo));
+$lisbon->sql('UPDATE stock SET n = 100 WHERE id = 2; UPDATE stock SET n = 100 WHERE id = 3; DELETE FROM stock WHERE id = 4');
+$oslo->sql('UPDATE stock SET n = 200 WHERE id = 2; DELETE FROM stock WHERE id = 3; UPDATE stock SET n = 200 WHERE id = 4');
+release_links(links_between($lisbon, $oslo));
+wait_all_applied(@centers);
+sub would_be
+{
+	my ($type, $resolver, $more) = @_;
+	return $lisbon->sql(qq{
+		SELECT string_agg(format('%s %s>%s %s', c.key ->> 'id', t.was, t.would_be, t.row_differs), ', ' ORDER BY c.key ->> 'id')
+		FROM multicenter.conflict_policy_test('stock', $type, '$resolver', now() - interval '1 hour' $more) t
+			JOIN multicenter.conflicts c USING (conflict_id) WHERE c.relation = 'stock'::regclass AND c.key ->> 'id' IN ('2', '3', '4')});
+}
+is(would_be('NULL', 'last_update_wins', ''), '2 apply_remote>apply_remote f, 3 apply_remote>apply_remote f, 4 apply_remote>apply_remote f', 'test of what is: last_update_wins');
+is(would_be('NULL', 'first_update_wins', ''), '2 apply_remote>keep_local t, 3 apply_remote>keep_local t, 4 apply_remote>keep_local t', 'test of first_update_wins');
+is(would_be(q{'insert_exists'}, 'first_update_wins', ''), '2 apply_remote>keep_local t', 'test of one family');
+is(would_be(q{'update_deleted'}, 'insert_or_skip', ''), '3 apply_remote>keep_local t, 4 apply_remote>apply_remote f', 'test of insert_or_skip');
+is(would_be(q{'update_deleted'}, 'skip', ''), '3 apply_remote>apply_remote f, 4 apply_remote>keep_local t', 'test of skip');
+is(would_be(q{'update_deleted'}, 'quarantine', ''), '3 apply_remote>quarantine , 4 apply_remote>quarantine ', 'test of quarantine');
+is(would_be(q{'insert_exists'}, 'site_priority', q{, options => '{"sites": ["lisbon"]}'}), '2 apply_remote>keep_local t', 'test of site_priority');
+is(would_be(q{'insert_exists'}, 'site_priority', q{, options => '{"sites": ["rome", "oslo"]}'}), '2 apply_remote>apply_remote f', 'and the other way round');
+is(would_be(q{'insert_exists'}, 'handler', qq{, handler => 'public."Sum (n)"($arguments)'}), '2 apply_remote>row t', 'test of a handler');
+is(would_be(q{'insert_exists'}, 'handler', qq{, handler => 'public.greatest_n($arguments)'}), '2 apply_remote>row f', 'test of a handler that gives the same');
+is($lisbon->sql(q{SELECT count(*) FROM multicenter.conflict_policy_test('stock', NULL, 'skip', now())}), 0, 'nothing before the given time');
+$lisbon->fails(q{SELECT multicenter.conflict_policy_test('stock', NULL, 'skip_it')}, '22023', qr/resolver/, qr/"skip"/, 'test of an unknown resolver');
+is($lisbon->sql('SELECT n FROM stock WHERE id = 2'), 200, 'a test changes nothing');
+
+#
 # A center that joins
 #
 my $riga = $oslo->add_database('riga');
@@ -249,7 +326,7 @@ is($riga->sql(q{SELECT multicenter.version_epoch('riga', now()) = multicenter.in
 #
 # Dropped, renamed, in quarantine of nobody
 #
-$lisbon->sql(q{SELECT multicenter.replicate_ddl('DROP TABLE public.stock')});
+$lisbon->sql(q{SELECT multicenter.replicate_ddl('DROP TABLE public.stock CASCADE')});
 wait_all_applied(@centers);
 is($oslo->sql(q{SELECT count(*) FROM multicenter.conflict_policies WHERE relation::text ~ 'stock'}), 0, 'nothing is shown of a table that was dropped');
 $lisbon->sql(q{SELECT multicenter.replicate_ddl('CREATE TABLE public.stock (id int PRIMARY KEY)')});
