@@ -268,7 +268,7 @@ my $arguments = 'public.stock, public.stock, multicenter.conflict_info';
 my $error = $lisbon->error_of(qq{SELECT multicenter.conflict_policy_set('stock', NULL, 'handler', 'public.volatile_n($arguments)')});
 ok($error, 'a volatile handler is refused');
 my (undef, undef, $warnings) = $lisbon->psql(qq{SELECT multicenter.conflict_policy_set('stock', NULL, 'handler', 'public.first_of_two($arguments)')});
-like($warnings, qr/WARNING:  handler .*first_of_two.* may let centers differ/, 'of one that is not symmetric people are warned');
+like($warnings, qr/WARNING:  conflict handler .*first_of_two.* there are doubts/, 'of one that is not symmetric people are warned');
 (undef, undef, $warnings) = $lisbon->psql(qq{SELECT multicenter.conflict_policy_set('stock', NULL, 'handler', 'public."Sum (n)"($arguments)')});
 is($warnings, '', 'of one that is they are not');
 wait_in_effect(@centers);
