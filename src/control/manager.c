@@ -708,7 +708,8 @@ next_round_ms(Manager *manager)
 		if (link != NULL && link->pid == 0 && link->start_after_ms > now_ms)
 			next_ms = Min(next_ms, link->start_after_ms);
 	}
-	next_ms = Min(next_ms, mc_announce_next_ms());
+	if (!manager->identity.detached)
+		next_ms = Min(next_ms, mc_announce_next_ms());
 	if (manager->fencing)
 		next_ms = Min(next_ms, now_ms + MC_FENCE_POLL_MS);
 	return (long) Max(1, next_ms - now_ms);

@@ -20,6 +20,7 @@
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -30,6 +31,8 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
 
 #include "compat.h"
 
@@ -232,6 +235,33 @@ check_not_displaced(const Override *override)
 				 errhint("Change or delete that one first; see the view multicenter.displaced.")));
 }
 
+/*
+ * The equality operator of a column, by name and schema: the search_path of the
+ * caller may lead to one that somebody else has made.
+ */
+static const char *
+equality(const Override *override, const char *column)
+{
+	Oid			type = get_atttype(override->relid,
+								   get_attnum(override->relid, column));
+	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	const char *name;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("could not identify an equality operator for type %s",
+						format_type_be(type))));
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	name = psprintf("OPERATOR(%s.%s)",
+					quote_identifier(get_namespace_name(form->oprnamespace)),
+					NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return name;
+}
+
 /* " WHERE t.a = r.a AND ..." of the key. */
 static void
 append_key_condition(StringInfo command, const Override *override)
@@ -243,7 +273,8 @@ append_key_condition(StringInfo command, const Override *override)
 	{
 		const char *name = quote_identifier(lfirst(cell));
 
-		appendStringInfo(command, "%st.%s = r.%s", separator, name, name);
+		appendStringInfo(command, "%st.%s %s r.%s", separator, name,
+						 equality(override, lfirst(cell)), name);
 		separator = " AND ";
 	}
 }

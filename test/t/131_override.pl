@@ -163,6 +163,18 @@ wait_all_applied(@centers);
 is($rome->sql('SELECT string_agg(v, $$ $$ ORDER BY id) FROM guarded'), 'lisbon oslo', 'and admits his rows');
 $oslo->sql('ALTER TABLE guarded DISABLE ROW LEVEL SECURITY');
 
+# An operator that somebody has put in the way is not called.
+$oslo->sql(q{CREATE TABLE trap (id varchar PRIMARY KEY, v text); GRANT ALL ON trap TO PUBLIC});
+$lisbon->sql(q{CREATE TABLE trap (id varchar PRIMARY KEY, v text)});
+$rome->sql(q{CREATE TABLE trap (id varchar PRIMARY KEY, v text)});
+$lisbon->sql(q{INSERT INTO trap VALUES ('x', 'old')});
+wait_all_applied(@centers);
+$id = collide('trap', q{UPDATE trap SET v = 'lisbon'}, q{UPDATE trap SET v = 'oslo'});
+$oslo->sql(q{CREATE FUNCTION public.evil(varchar, varchar) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'evil runs as %', current_user; END $$;
+	CREATE OPERATOR public.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = public.evil)});
+chosen($id, q{'remote'}, 'SELECT v FROM trap', 'lisbon', 'an operator in the way');
+$oslo->sql('DROP OPERATOR public.= (varchar, varchar); DROP FUNCTION public.evil');
+
 # Reviews.
 my $reviewed = "SELECT reviewed_at IS NOT NULL FROM multicenter.conflicts WHERE conflict_id = $of_otto";
 is($oslo->sql($reviewed), 'f', 'a conflict is not reviewed at first');
