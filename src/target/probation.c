@@ -76,7 +76,12 @@ write_mark(void)
 	const char *nulls = marked_lsn == InvalidXLogRecPtr ? " n " : "   ";
 	OwnScope	scope;
 
+	/*
+	 * Nobody else needs it, so its time does not matter: a process that has
+	 * the origin of its peer could not stamp it.
+	 */
 	StartTransactionCommand();
+	mc_session_origin_set(DoNotReplicateId, InvalidXLogRecPtr, 0);
 	mc_own_begin(&scope);
 	(void) mc_own_execute(&plan,
 						  "INSERT INTO multicenter.link (peer_id, attempt_lsn, attempts)"
@@ -85,6 +90,7 @@ write_mark(void)
 						  lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	mc_own_end(&scope);
 	CommitTransactionCommand();
+	mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
 	XLogFlush(XactLastCommitEnd);
 	MemoryContextSwitchTo(context);
 }
