@@ -98,13 +98,23 @@ recent_startup(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* The bucket of commits with this timestamp. */
+/*
+ * The bucket of commits with this timestamp.  Mixed well, because commits at
+ * an even distance must not meet; and with the database, because two centers
+ * of one server remember the same timestamps.
+ */
 static RecentBucket *
 find_bucket(TimestampTz commit_ts)
 {
-	uint64		mixed = (uint64) commit_ts * UINT64CONST(0x9E3779B97F4A7C15);
+	uint64		mixed = (uint64) commit_ts ^
+	(uint64) MyDatabaseId * UINT64CONST(0x9E3779B97F4A7C15);
 
-	return &buckets[(mixed >> 32) & (RECENT_BUCKETS - 1)];
+	mixed ^= mixed >> 33;
+	mixed *= UINT64CONST(0xFF51AFD7ED558CCD);
+	mixed ^= mixed >> 33;
+	mixed *= UINT64CONST(0xC4CEB9FE1A85EC53);
+	mixed ^= mixed >> 33;
+	return &buckets[mixed & (RECENT_BUCKETS - 1)];
 }
 
 /* The database of this session, the author, and whose position it is. */
