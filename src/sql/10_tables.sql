@@ -151,7 +151,7 @@ CREATE TABLE multicenter.key_note (
 	note_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	relation oid NOT NULL,
 	hash bigint NOT NULL,
-	kind "char" NOT NULL CHECK (kind IN ('t', 'd', 'v', 'x')),
+	kind "char" NOT NULL CHECK (kind IN ('t', 'd', 'v', 'x', 's')),
 	key jsonb NOT NULL,
 	version timestamptz NOT NULL,
 	center_id integer NOT NULL,
@@ -160,7 +160,7 @@ CREATE TABLE multicenter.key_note (
 	since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	displaced_by jsonb
 );
-COMMENT ON TABLE multicenter.key_note IS 'Deleted keys without a dead row (t), displaced rows (d), rows whose version is not that of their transaction (v), rows that were removed but not deleted (x); local to this center.';
+COMMENT ON TABLE multicenter.key_note IS 'Deleted keys without a dead row (t), displaced rows (d), rows whose version is not that of their transaction (v), rows that were removed but not deleted (x), versions that no write has seen together (s); local to this center.';
 CREATE INDEX key_note_key ON multicenter.key_note (relation, hash);
 CREATE INDEX key_note_displaced ON multicenter.key_note (relation) WHERE kind = 'd';
 

@@ -613,8 +613,17 @@ find_message_kind(Applier *applier, WireBytes prefix)
 static void
 apply_message(Applier *applier, const WireRecord *record)
 {
-	MessageApplyFunction function = find_message_kind(applier, record->prefix);
+	MessageApplyFunction function;
 
+	/* This one belongs to the change that follows. */
+	if (record->prefix.len == strlen(MC_SEEN_PREFIX) &&
+		memcmp(record->prefix.data, MC_SEEN_PREFIX, record->prefix.len) == 0)
+	{
+		mc_seen_message(&applier->transaction, record->content.data,
+						record->content.len);
+		return;
+	}
+	function = find_message_kind(applier, record->prefix);
 	check_not_aside(applier);
 	set_position(applier, "MESSAGE", NULL);
 

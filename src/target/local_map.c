@@ -32,6 +32,15 @@ mc_local_map(Relation rel)
 	if (rel->rd_rel->relkind != RELKIND_RELATION ||
 		mc_route_table(rel) == ROUTE_NONE)
 		return NULL;
+
+	/* One whose local half is valid: nothing about the table has changed. */
+	if (local_maps != NULL)
+	{
+		RelationMap *map = mc_relation_find(local_maps, RelationGetRelid(rel));
+
+		if (map != NULL && map->valid)
+			return map;
+	}
 	if (local_maps == NULL)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);

@@ -362,12 +362,18 @@ check_generation(RelationMap *map)
 }
 
 bool
+mc_note_possible_in(RelationMap *map)
+{
+	if (map->nkeys == 0 || map->group_catalog)
+		return false;
+	check_generation(map);
+	return map->has_notes;
+}
+
+bool
 mc_note_possible(TargetTable *table)
 {
-	if (table->map->nkeys == 0 || table->map->group_catalog)
-		return false;
-	check_generation(table->map);
-	return table->map->has_notes;
+	return mc_note_possible_in(table->map);
 }
 
 bool

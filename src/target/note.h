@@ -14,6 +14,9 @@
  *						version, and not that of xid's commit.
  *	  NOTE_REMOVED		the row that xid removed under this key was not
  *						deleted: it was displaced, or moved away.
+ *	  NOTE_SIBLING		one of the versions of the key that no write has
+ *						seen together; they hold as long as what is known of
+ *						the key has the greatest of their versions.
  *
  *	  A key is found by a hash that agrees with the equality of the identity
  *	  index, and then compared by that equality.  Looking costs nothing where
@@ -37,6 +40,7 @@ typedef enum NoteKind
 	NOTE_DISPLACED = 'd',
 	NOTE_VERSION = 'v',
 	NOTE_REMOVED = 'x',
+	NOTE_SIBLING = 's',
 } NoteKind;
 
 /* The key of a row, in a form that does not depend on its transaction. */
@@ -54,7 +58,8 @@ typedef struct KeyNote
 	RowKey		key;
 	RowVersion	version;
 	TransactionId xid;			/* NOTE_VERSION, NOTE_REMOVED */
-	Jsonb	   *row;			/* NOTE_DISPLACED: {"column": "text" | null} */
+	Jsonb	   *row;			/* NOTE_DISPLACED: {"column": "text" | null};
+								 * NOTE_SIBLING: the same, NULL if deleted */
 	Jsonb	   *displaced_by;	/* NOTE_DISPLACED: the key of the winner */
 	TimestampTz since;
 } KeyNote;
@@ -78,6 +83,7 @@ extern void mc_note_key(TargetTable *table, const RemoteRow *row, RowKey *key);
  * it has none and nobody writes any; an index probe otherwise.
  */
 extern bool mc_note_possible(TargetTable *table);
+extern bool mc_note_possible_in(RelationMap *map);
 
 /*
  * The notes of a key, as a list of KeyNote * in the current context; NIL at

@@ -54,6 +54,7 @@ typedef struct RemoteTransaction
 	bool		restates;		/* what it writes has not the version of its
 								 * own commit */
 	bool		derived;		/* it has something to say to the group */
+	List	   *seen;			/* SeenVersions *, in context; see seen.h */
 } RemoteTransaction;
 
 /* A row of the peer in the layout of the local table. */

@@ -1,0 +1,285 @@
+/*-------------------------------------------------------------------------
+ *
+ * seen.c
+ *	  Which versions of a row a local write replaces, told to the peers.
+ *
+ * NOTES
+ *	  A message is: the hash of table and key (8 bytes), then for each version
+ *	  its commit timestamp (8) and its author (2), in network byte order.  A
+ *	  row that this very transaction has written before has none.
+ *
+ *	  The hash is made of the binary form of the key's values: both sides see
+ *	  the same row.  Where a trigger of the user's changes the key after ours
+ *	  has run it does not fit, and the change counts as one without a message.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/commit_ts.h"
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "libpq/pqformat.h"
+#include "origin/message.h"
+#include "state/registry.h"
+#include "target/local_map.h"
+#include "target/note.h"
+#include "target/seen.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+
+PG_FUNCTION_INFO_V1(mc_seen);
+
+#define VERSION_BYTES	(sizeof(int64) + sizeof(int16))
+
+/* So many messages may wait for their change. */
+#define MAX_SEEN		16
+
+/* The hash of table and key. */
+static uint64
+key_hash(const RelationMap *map, TupleDesc desc, const Datum *values)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) map->schema,
+										   (int) strlen(map->schema), 0);
+
+	hash = hash_bytes_extended((const unsigned char *) map->name,
+							   (int) strlen(map->name), hash);
+	for (int i = 0; i < map->nkeys; i++)
+	{
+		int			attno = map->key_attnums[i] - 1;
+		Oid			send;
+		bool		is_varlena;
+		bytea	   *bytes;
+
+		getTypeBinaryOutputInfo(TupleDescAttr(desc, attno)->atttypid, &send,
+								&is_varlena);
+		bytes = OidSendFunctionCall(send, values[attno]);
+		hash = hash_bytes_extended((const unsigned char *) VARDATA(bytes),
+								   (int) (VARSIZE(bytes) - VARHDRSZ), hash);
+	}
+	return hash;
+}
+
+/* ---- the trigger ---- */
+
+/* Add a version to a message. */
+static void
+add_version(StringInfo message, RowVersion version)
+{
+	pq_sendint64(message, version.commit_ts);
+	pq_sendint16(message, version.center);
+}
+
+/* Add the siblings of a key, unless they are out of date; false if none are. */
+static bool
+add_siblings(StringInfo message, const List *notes, RowVersion greatest)
+{
+	RowVersion	newest = {0};
+	const ListCell *cell;
+
+	foreach(cell, notes)
+	{
+		const KeyNote *note = lfirst(cell);
+
+		if (note->kind == NOTE_SIBLING &&
+			mc_version_compare(note->version, newest) > 0)
+			newest = note->version;
+	}
+	if (newest.commit_ts == 0 || mc_version_compare(newest, greatest) != 0)
+		return false;
+	foreach(cell, notes)
+	{
+		const KeyNote *note = lfirst(cell);
+
+		if (note->kind == NOTE_SIBLING)
+			add_version(message, note->version);
+	}
+	return true;
+}
+
+/* Add what is here under the key of a row, where notes may say something. */
+static void
+add_noted(StringInfo message, RelationMap *map, CenterId our_id,
+		  const Datum *values, const bool *isnull, RowVersion version,
+		  TransactionId xmin)
+{
+	RemoteTransaction transaction = {0};
+	TargetTable *table;
+	RowKey		key;
+	List	   *notes;
+	ListCell   *cell;
+
+	transaction.our_id = our_id;
+	transaction.peer = our_id;
+	transaction.context = CurrentMemoryContext;
+	transaction.change_context = CurrentMemoryContext;
+	table = mc_table_open(&transaction, map);
+	memcpy(table->old_row.values, values, sizeof(Datum) * map->natts);
+	memcpy(table->old_row.isnull, isnull, sizeof(bool) * map->natts);
+	mc_note_key(table, &table->old_row, &key);
+	notes = mc_note_find(table, &key);
+	foreach(cell, notes)
+	{
+		const KeyNote *note = lfirst(cell);
+
+		if (note->kind == NOTE_VERSION && note->xid == xmin)
+			version = note->version;
+	}
+	if (!add_siblings(message, notes, version) && version.commit_ts != 0)
+		add_version(message, version);
+
+	/* Nothing was changed by us. */
+	table->displaces = false;
+	mc_table_close(&transaction, table);
+}
+
+/* Write the message about a row that is about to be replaced. */
+static void
+tell(Relation rel, HeapTuple tuple, CenterId our_id)
+{
+	RelationMap *map = mc_local_map(rel);
+	TransactionId xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
+	TupleDesc	desc = RelationGetDescr(rel);
+	RowVersion	version = {0};
+	StringInfoData message;
+	Datum	   *values;
+	bool	   *isnull;
+	uint16		origin;
+
+	if (map == NULL)
+		return;
+	relation_close(mc_relation_open(map, AccessShareLock), NoLock);
+	if (map->nkeys == 0)
+		return;
+	values = palloc(sizeof(Datum) * Max(desc->natts, 1));
+	isnull = palloc(sizeof(bool) * Max(desc->natts, 1));
+	heap_deform_tuple(tuple, desc, values, isnull);
+
+	initStringInfo(&message);
+	pq_sendint64(&message, key_hash(map, desc, values));
+	if (!TransactionIdIsCurrentTransactionId(xmin))
+	{
+		if (TransactionIdGetCommitTsData(xmin, &version.commit_ts, &origin))
+			version.center = mc_author_of_origin(origin, our_id);
+		if (mc_note_possible_in(map))
+			add_noted(&message, map, our_id, values, isnull, version, xmin);
+		else if (version.center != MC_NO_CENTER)
+			add_version(&message, version);
+	}
+	(void) mc_message_emit(MC_SEEN_PREFIX, true, message.data,
+						   (uint32) message.len);
+	pfree(message.data);
+	pfree(values);
+	pfree(isnull);
+}
+
+/* The trigger function multicenter.seen(). */
+Datum
+mc_seen(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	bool		is_update;
+	Identity	identity;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
+		TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("multicenter.seen() must be fired before UPDATE or DELETE, for each row")));
+	is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
+	if (mc_database_is_center(MyDatabaseId) && mc_registry_identity(&identity))
+		tell(trigger->tg_relation, trigger->tg_trigtuple, identity.center_id);
+	return PointerGetDatum(is_update ? trigger->tg_newtuple : trigger->tg_trigtuple);
+}
+
+/* ---- at the peer ---- */
+
+/* Forget messages whose change has been applied, or does not come. */
+static void
+forget_used(RemoteTransaction *transaction)
+{
+	ListCell   *cell;
+	int			n = 0;
+
+	foreach(cell, transaction->seen)
+	{
+		SeenVersions *seen = lfirst(cell);
+
+		if (!seen->used && ++n < MAX_SEEN)
+			continue;
+		transaction->seen = foreach_delete_current(transaction->seen, cell);
+		pfree(seen->versions);
+		pfree(seen);
+	}
+}
+
+void
+mc_seen_message(RemoteTransaction *transaction, const char *content, uint32 len)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(transaction->context);
+	SeenVersions *seen = palloc0(sizeof(SeenVersions));
+	StringInfoData message;
+
+	if (len < sizeof(int64) || (len - sizeof(int64)) % VERSION_BYTES != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("invalid message about replaced versions")));
+	forget_used(transaction);
+	initStringInfo(&message);
+	appendBinaryStringInfo(&message, content, (int) len);
+	seen->key = (uint64) pq_getmsgint64(&message);
+	seen->nversions = (int) ((len - sizeof(int64)) / VERSION_BYTES);
+	seen->versions = palloc(sizeof(RowVersion) * Max(seen->nversions, 1));
+	for (int i = 0; i < seen->nversions; i++)
+	{
+		seen->versions[i].commit_ts = pq_getmsgint64(&message);
+		seen->versions[i].center = (CenterId) pq_getmsgint(&message, sizeof(int16));
+	}
+	pfree(message.data);
+
+	/* The newest one comes first: it counts. */
+	transaction->seen = lcons(seen, transaction->seen);
+	MemoryContextSwitchTo(old_context);
+}
+
+const SeenVersions *
+mc_seen_find(RemoteTransaction *transaction, TargetTable *table,
+			 const RemoteRow *key)
+{
+	ListCell   *cell;
+	uint64		hash;
+
+	if (transaction->seen == NIL || transaction->retried)
+		return NULL;
+	hash = key_hash(table->map, RelationGetDescr(table->rel), key->values);
+	foreach(cell, transaction->seen)
+	{
+		SeenVersions *seen = lfirst(cell);
+
+		if (seen->key == hash)
+		{
+			seen->used = true;
+			return seen;
+		}
+	}
+	return NULL;
+}
+
+bool
+mc_seen_has(const SeenVersions *seen, RowVersion version)
+{
+	for (int i = 0; i < seen->nversions; i++)
+	{
+		if (mc_version_compare(seen->versions[i], version) == 0)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ *
+ * seen.h
+ *	  Which versions of a row a local write replaces, told to the peers.
+ *
+ * NOTES
+ *	  Where a policy decides, everything depends on whether a write had seen
+ *	  another one.  Dependency vectors know that for what was committed
+ *	  recently, and otherwise by the second.  So on such tables a trigger,
+ *	  multicenter.seen(), writes before each UPDATE and DELETE of a row a
+ *	  message with the versions that are here at that moment.  It is decoded
+ *	  with the transaction, so it is as durable as the change.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_SEEN_H
+#define MC_SEEN_H
+
+#include "target/table.h"
+
+/* The versions of a key that the author of a change had. */
+typedef struct SeenVersions
+{
+	uint64		key;			/* of table and key, see mc_seen_key() */
+	bool		used;			/* its change was applied */
+	int			nversions;
+	RowVersion *versions;
+} SeenVersions;
+
+/* Take a message of the trigger; raises an error if it is malformed. */
+extern void mc_seen_message(RemoteTransaction *transaction,
+							const char *content, uint32 len);
+
+/*
+ * What the author of the change of a key that comes now has said; NULL if
+ * nothing: it was an INSERT, or the trigger did not fire.
+ */
+extern const SeenVersions *mc_seen_find(RemoteTransaction *transaction,
+										TargetTable *table,
+										const RemoteRow *key);
+
+/* Does it name a version? */
+extern bool mc_seen_has(const SeenVersions *seen, RowVersion version);
+
+#endif							/* MC_SEEN_H */

@@ -1,0 +1,534 @@
+/*-------------------------------------------------------------------------
+ *
+ * siblings.c
+ *	  Concurrent versions of a key, where a policy decides between them.
+ *
+ * NOTES
+ *	  What a center knows of a key is the set of its siblings: the versions,
+ *	  rows or deletes, that no write has seen.  A change that arrives replaces
+ *	  those that its author had seen, and stays beside the others.  Links are
+ *	  causal where there is any policy (see causes.c), so nothing that is here
+ *	  can have seen the change.  The row that SQL sees is a function of the
+ *	  set, in the order of versions, so it is the same at all centers that
+ *	  have the same changes.  Only versions of the greatest epoch count.
+ *
+ *	  Where the set has one element there is nothing to keep: the row of the
+ *	  table, or its tombstone, says it all.  Otherwise each element is a note.
+ *	  What is written has the greatest of their versions, and the notes hold
+ *	  only as long as what is known of the key has just that version: a local
+ *	  write, which has seen them all, makes them void by itself.
+ *
+ *	  The set has at most one version of each center.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "state/policy.h"
+#include "state/registry.h"
+#include "target/handler.h"
+#include "target/quarantine.h"
+#include "target/seen.h"
+#include "target/siblings.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+
+/* A version of the set, with its row. */
+typedef struct SiblingRow
+{
+	Sibling		sibling;
+	Jsonb	   *row;			/* NULL: deleted */
+	bool		incoming;
+	bool		here;			/* what SQL sees is this one's row */
+} SiblingRow;
+
+/* What is known while a change is decided. */
+typedef struct Decider
+{
+	RemoteTransaction *transaction;
+	TargetTable *table;
+	MergeOp		op;
+	const RemoteRow *key;
+	const LocalRow *local;
+	const TablePolicy *policy;
+	SiblingRow *incoming;
+	List	   *rows;			/* SiblingRow *, by ascending version */
+	Resolution *resolution;
+} Decider;
+
+/* Make an element. */
+static SiblingRow *
+make_row(RowVersion version, Jsonb *row)
+{
+	SiblingRow *result = palloc0(sizeof(SiblingRow));
+
+	result->sibling.version = version;
+	result->sibling.deleted = row == NULL;
+	result->sibling.epoch = mc_policy_epoch_of(version);
+	result->row = row;
+	return result;
+}
+
+/* Sort by version. */
+static int
+compare_rows(const ListCell *a, const ListCell *b)
+{
+	const SiblingRow *left = lfirst(a);
+	const SiblingRow *right = lfirst(b);
+
+	return mc_version_compare(left->sibling.version, right->sibling.version);
+}
+
+/* The newest version that the notes tell of. */
+static RowVersion
+newest_noted(const List *notes)
+{
+	RowVersion	newest = {0};
+	const ListCell *cell;
+
+	foreach(cell, notes)
+	{
+		const KeyNote *note = lfirst(cell);
+
+		if (note->kind == NOTE_SIBLING &&
+			mc_version_compare(note->version, newest) > 0)
+			newest = note->version;
+	}
+	return newest;
+}
+
+/* The set of siblings that is here. */
+static List *
+find_siblings(TargetTable *table, const LocalRow *local)
+{
+	RowVersion	newest = newest_noted(local->notes);
+	List	   *rows = NIL;
+	Jsonb	   *row = NULL;
+	ListCell   *cell;
+
+	if (local->state.knowledge == LOCAL_NOTHING)
+		return NIL;
+	if (newest.commit_ts != 0 &&
+		mc_version_compare(newest, local->state.version) == 0)
+	{
+		foreach(cell, local->notes)
+		{
+			const KeyNote *note = lfirst(cell);
+
+			if (note->kind == NOTE_SIBLING)
+				rows = lappend(rows, make_row(note->version, note->row));
+		}
+		return rows;
+	}
+	if (local->found)
+		row = mc_note_row_to_jsonb(table, local->slot);
+	else if (local->displaced)
+		row = local->displaced->row;
+	return list_make1(make_row(local->state.version, row));
+}
+
+/* Had the author of the change seen a version? */
+static bool
+was_seen(const RemoteTransaction *transaction, const SeenVersions *seen,
+		 RowVersion version)
+{
+	return (seen && mc_seen_has(seen, version)) ||
+		mc_vector_saw(transaction->vector, transaction->peer,
+					  transaction->our_id, version);
+}
+
+/* Collect the set, without what the change replaces; with the change itself. */
+static void
+collect(Decider *decider, Jsonb *new_row)
+{
+	RemoteTransaction *transaction = decider->transaction;
+	const SeenVersions *seen = mc_seen_find(transaction, decider->table, decider->key);
+	Sibling		all[MC_MAX_VECTOR_ENTRIES + 2];
+	int64		epoch;
+	int			n = 0;
+	ListCell   *cell;
+
+	decider->incoming = make_row(transaction->version, new_row);
+	decider->incoming->incoming = true;
+	foreach(cell, find_siblings(decider->table, decider->local))
+	{
+		SiblingRow *row = lfirst(cell);
+
+		if (!was_seen(transaction, seen, row->sibling.version))
+			decider->rows = lappend(decider->rows, row);
+	}
+	if (decider->rows == NIL)
+		return;
+	decider->rows = lappend(decider->rows, decider->incoming);
+	foreach(cell, decider->rows)
+	{
+		if (n < (int) lengthof(all))
+			all[n++] = ((SiblingRow *) lfirst(cell))->sibling;
+	}
+	epoch = mc_sibling_epoch(all, n);
+	foreach(cell, decider->rows)
+	{
+		if (((SiblingRow *) lfirst(cell))->sibling.epoch < epoch)
+			decider->rows = foreach_delete_current(decider->rows, cell);
+	}
+	list_sort(decider->rows, compare_rows);
+	decider->policy = mc_policy_table(RelationGetRelid(decider->table->rel), epoch);
+}
+
+/* The set as an array for the pure functions; returns its length. */
+static int
+to_array(const Decider *decider, Sibling *siblings)
+{
+	int			n = 0;
+	const ListCell *cell;
+
+	foreach(cell, decider->rows)
+		siblings[n++] = ((SiblingRow *) lfirst(cell))->sibling;
+	return n;
+}
+
+/* ---- handlers ---- */
+
+/* Why a handler's answer is not used. */
+static void
+report_handler(const Decider *decider, const ErrorData *error)
+{
+	ereport(LOG,
+			(errcode(error ? error->sqlerrcode : ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("the conflict handler of table \"%s.%s\" has not decided: %s",
+					decider->table->map->schema, decider->table->map->name,
+					error ? error->message : "it asks for quarantine"),
+			 errdetail("The newer of the two versions counts; the other one is in the history.")));
+}
+
+/*
+ * Let a handler decide between what it has made of the older versions and the
+ * next one.  Returns the row, NULL where it is deleted.
+ */
+static Jsonb *
+call_handler(Decider *decider, Oid handler, const SiblingRow *older,
+			 Jsonb *older_row, const SiblingRow *newer)
+{
+	TargetTable *table = decider->table;
+	HandlerCall call = {0};
+	ErrorData  *error = NULL;
+
+	call.function = handler;
+	call.local.values = older_row;
+	call.remote.values = newer->row;
+	call.conflict_type = mc_conflict_type_name(decider->resolution->decision.conflict);
+	call.operation = newer->row ? "update" : "delete";
+	call.key = decider->local->key.values;
+	call.local_center = older->sibling.version.center;
+	call.local_version = older->sibling.version;
+	call.remote_center = newer->sibling.version.center;
+	call.remote_version = newer->sibling.version;
+	call.concurrent = true;
+	switch (mc_handler_call(table, &call, table->other_row, &error))
+	{
+		case HANDLER_ROW:
+			return mc_note_row_to_jsonb(table, table->other_row);
+		case HANDLER_KEEP_LOCAL:
+		case HANDLER_SKIP:
+			return older_row;
+		case HANDLER_QUARANTINE:
+			report_handler(decider, error);
+			return newer->row;
+		case HANDLER_APPLY_REMOTE:
+		case HANDLER_NEXT:
+			break;
+	}
+	return newer->row;
+}
+
+/* The row that a handler makes of all puts of the set, oldest first. */
+static Jsonb *
+fold_puts(Decider *decider, Oid handler, const SiblingRow **last)
+{
+	Jsonb	   *row = NULL;
+	ListCell   *cell;
+
+	*last = NULL;
+	foreach(cell, decider->rows)
+	{
+		const SiblingRow *next = lfirst(cell);
+
+		if (next->sibling.deleted)
+			continue;
+		row = *last ? call_handler(decider, handler, *last, row, next) : next->row;
+		*last = next;
+	}
+	return row;
+}
+
+/* ---- decisions ---- */
+
+/* The row that is the best of all puts; NULL where there is none. */
+static Jsonb *
+choose_put(Decider *decider)
+{
+	const FamilyPolicy *policy = &decider->policy->family[FAMILY_ROW];
+	Sibling		siblings[MC_MAX_VECTOR_ENTRIES + 2];
+	const SiblingRow *last;
+	int			best;
+
+	if (policy->resolver == RESOLVER_HANDLER)
+		return fold_puts(decider, policy->handler, &last);
+	best = mc_sibling_best(siblings, to_array(decider, siblings), policy, true);
+	return best < 0 ? NULL : ((SiblingRow *) list_nth(decider->rows, best))->row;
+}
+
+/* What is visible of the set: a row, or NULL. */
+static Jsonb *
+choose(Decider *decider)
+{
+	const FamilyPolicy *policy = &decider->policy->family[FAMILY_DELETE];
+	Sibling		siblings[MC_MAX_VECTOR_ENTRIES + 2];
+	int			n = to_array(decider, siblings);
+	Jsonb	   *row = choose_put(decider);
+	const SiblingRow *put = NULL;
+	const SiblingRow *tombstone = NULL;
+	SiblingRow	made;
+	ListCell   *cell;
+
+	foreach(cell, decider->rows)
+	{
+		const SiblingRow *next = lfirst(cell);
+
+		if (next->sibling.deleted)
+			tombstone = next;
+		else
+			put = next;
+	}
+	if (put == NULL || tombstone == NULL)
+		return row;
+	if (policy->resolver != RESOLVER_HANDLER)
+		return mc_sibling_deleted(siblings, n, policy) ? NULL : row;
+
+	/* The greatest put, with what was made of all, against the delete. */
+	made = *put;
+	made.row = row;
+	if (mc_version_compare(put->sibling.version, tombstone->sibling.version) < 0)
+		return call_handler(decider, policy->handler, &made, row, tombstone);
+	return call_handler(decider, policy->handler, tombstone, NULL, &made);
+}
+
+/* Does what is decided depend on which center does so? */
+static bool
+is_local_resolver(McResolver resolver, McConflictFamily family)
+{
+	switch (resolver)
+	{
+		case RESOLVER_APPLY_REMOTE:
+		case RESOLVER_KEEP_LOCAL:
+		case RESOLVER_QUARANTINE:
+		case RESOLVER_ERROR:
+			return true;
+		case RESOLVER_SKIP:
+		case RESOLVER_INSERT_OR_SKIP:
+			return family != FAMILY_DELETE;
+		default:
+			return false;
+	}
+}
+
+/* Keep what is here, and say that the change was not applied. */
+static void
+keep_local(Resolution *resolution)
+{
+	resolution->decision.verdict = VERDICT_KEEP_LOCAL;
+	resolution->resolution = "keep_local";
+}
+
+/* Decide where the group has allowed its centers to differ. */
+static void
+decide_locally(Decider *decider, McResolver resolver)
+{
+	Resolution *resolution = decider->resolution;
+
+	switch (resolver)
+	{
+		case RESOLVER_ERROR:
+			ereport(ERROR,
+					(errcode(ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION),
+					 errmsg("conflict %s in table \"%s.%s\"",
+							mc_conflict_type_name(resolution->decision.conflict),
+							decider->table->map->schema, decider->table->map->name),
+					 errdetail("The policy for such conflicts is \"error\".")));
+			break;
+		case RESOLVER_QUARANTINE:
+			resolution->decision.verdict = VERDICT_QUARANTINE;
+			resolution->resolution = "quarantine";
+			break;
+		case RESOLVER_APPLY_REMOTE:
+			resolution->row = decider->incoming->row;
+			resolution->decision.verdict = resolution->row ? VERDICT_PUT : VERDICT_DELETE;
+			resolution->resolution = "apply_remote";
+			break;
+		default:
+			keep_local(resolution);
+			resolution->resolution = "skip";
+			break;
+	}
+}
+
+/* Which family of policies decides on the set? */
+static McConflictFamily
+family_of(const Decider *decider)
+{
+	const SiblingRow *first = linitial(decider->rows);
+	ListCell   *cell;
+
+	foreach(cell, decider->rows)
+	{
+		if (((SiblingRow *) lfirst(cell))->sibling.deleted != first->sibling.deleted)
+			return FAMILY_DELETE;
+	}
+	return FAMILY_ROW;
+}
+
+/* Decide on a set of several versions. */
+static void
+decide_set(Decider *decider)
+{
+	Resolution *resolution = decider->resolution;
+	McConflictFamily family = family_of(decider);
+	McResolver	resolver = decider->policy ?
+	decider->policy->family[family].resolver : RESOLVER_LAST_UPDATE_WINS;
+	const SiblingRow *greatest = llast(decider->rows);
+	ListCell   *cell;
+
+	resolution->resolver = mc_resolver_name(resolver);
+	resolution->version = greatest->sibling.version;
+	resolution->siblings = decider->rows;
+	if (is_local_resolver(resolver, family))
+	{
+		resolution->siblings = NIL;
+		decide_locally(decider, resolver);
+		return;
+	}
+	resolution->row = choose(decider);
+	resolution->decision.verdict = resolution->row ? VERDICT_PUT : VERDICT_DELETE;
+	resolution->resolution = resolution->row == decider->incoming->row ?
+		"apply_remote" : "row";
+	foreach(cell, decider->rows)
+	{
+		const SiblingRow *row = lfirst(cell);
+
+		if (!row->incoming && row->row == resolution->row)
+			resolution->resolution = "keep_local";
+	}
+}
+
+/* Nothing is here, but an update or a delete arrives. */
+static void
+decide_missing(Decider *decider, McResolver resolver)
+{
+	Resolution *resolution = decider->resolution;
+
+	resolution->decided = true;
+	resolution->resolver = mc_resolver_name(resolver);
+	resolution->version = decider->transaction->version;
+	decider->incoming = make_row(decider->transaction->version, resolution->other_row);
+	decide_locally(decider, resolver);
+}
+
+/* The type of a conflict that the merge table sees as none. */
+static McConflictType
+type_of(MergeOp op, const LocalRow *local, McConflictType type)
+{
+	if (type != CONFLICT_NONE)
+		return type;
+	if (local->state.knowledge == LOCAL_TOMBSTONE)
+		return op == MERGE_OP_INSERT ? CONFLICT_INSERT_DELETED :
+			op == MERGE_OP_UPDATE ? CONFLICT_UPDATE_DELETED : CONFLICT_DELETE_MISSING;
+	return op == MERGE_OP_INSERT ? CONFLICT_INSERT_EXISTS :
+		op == MERGE_OP_UPDATE ? CONFLICT_UPDATE_ORIGIN_DIFFERS : CONFLICT_DELETE_ORIGIN_DIFFERS;
+}
+
+/* Does a TRUNCATE kill the change?  That is nobody's to decide. */
+static bool
+is_truncated(RemoteTransaction *transaction, TargetTable *table)
+{
+	TruncationNote truncation;
+
+	return mc_note_truncation(transaction, table, &truncation) &&
+		!truncation.own &&
+		mc_version_compare(transaction->version, truncation.version) < 0;
+}
+
+void
+mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
+					MergeOp op, const RemoteRow *key, const LocalRow *local,
+					MergeDecision otherwise, Resolution *resolution)
+{
+	Decider		decider = {0};
+	Jsonb	   *new_row = NULL;
+
+	memset(resolution, 0, sizeof(Resolution));
+	decider.policy = mc_policy_table(RelationGetRelid(table->rel),
+									 mc_policy_epoch_of(transaction->version));
+	if (decider.policy == NULL || table->index == NULL ||
+		mc_table_key_has_null(table, key) ||
+		(op != MERGE_OP_DELETE && table->new_row.any_unchanged) ||
+		is_truncated(transaction, table))
+		return;
+	decider.transaction = transaction;
+	decider.table = table;
+	decider.op = op;
+	decider.key = key;
+	decider.local = local;
+	decider.resolution = resolution;
+	resolution->decision.conflict = type_of(op, local, otherwise.conflict);
+	if (op != MERGE_OP_DELETE)
+		new_row = mc_note_change_to_jsonb(table, &table->new_row);
+	resolution->other_row = new_row;
+	if (local->state.knowledge == LOCAL_NOTHING)
+	{
+		McResolver	missing = decider.policy->family[FAMILY_MISSING].resolver;
+
+		if (op != MERGE_OP_INSERT && missing != RESOLVER_LAST_UPDATE_WINS)
+			decide_missing(&decider, missing);
+		return;
+	}
+	collect(&decider, new_row);
+	if (decider.rows == NIL)
+		return;
+	resolution->decided = true;
+	if (!list_member_ptr(decider.rows, decider.incoming))
+	{
+		resolution->resolver = "policy_epoch";
+		keep_local(resolution);
+		return;
+	}
+	decide_set(&decider);
+}
+
+void
+mc_siblings_remember(TargetTable *table, const RemoteRow *key,
+					 const LocalRow *local, const Resolution *resolution)
+{
+	KeyNote		note = {0};
+	ListCell   *cell;
+
+	foreach(cell, local->notes)
+	{
+		const KeyNote *old = lfirst(cell);
+
+		if (old->kind == NOTE_SIBLING)
+			mc_note_remove(old->id);
+	}
+	if (list_length(resolution->siblings) < 2)
+		return;
+	mc_note_key(table, key, &note.key);
+	note.kind = NOTE_SIBLING;
+	foreach(cell, resolution->siblings)
+	{
+		const SiblingRow *row = lfirst(cell);
+
+		note.version = row->sibling.version;
+		note.row = row->row;
+		mc_note_add(&note);
+	}
+}
