@@ -42,6 +42,7 @@
 #include "storage/ipc.h"
 #include "target/apply.h"
 #include "target/apply_row.h"
+#include "target/causes.h"
 #include "target/displace.h"
 #include "target/lookup.h"
 #include "target/probation.h"
@@ -429,6 +430,7 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	mc_causes_wait(transaction, applier->link);
 
 	/* Whatever the defaults of this database are. */
 	XactIsoLevel = XACT_READ_COMMITTED;

@@ -32,9 +32,11 @@
 #include "target/apply_row.h"
 #include "target/conflict.h"
 #include "target/lookup.h"
-#include "target/rebuild.h"
+#include "target/outcome.h"
 #include "target/quarantine.h"
+#include "target/rebuild.h"
 #include "target/refresh.h"
+#include "target/siblings.h"
 #include "target/tuple.h"
 #include "target/write.h"
 #include "utils/datum.h"
@@ -90,46 +92,6 @@ decide(RemoteTransaction *transaction, MergeOp op, const LocalRow *local)
 }
 
 /*
- * Put together the row that is written: the peer's values, and the local
- * row's in columns that the peer has not or did not send.
- */
-static void
-fill_write_row(TargetTable *table, const LocalRow *local)
-{
-	RelationMap *map = table->map;
-	RemoteRow  *row = &table->new_row;
-	TupleTableSlot *slot = table->write_row;
-	TupleTableSlot *source = NULL;
-
-	if (local && local->found)
-	{
-		source = local->slot;
-		slot_getallattrs(source);
-	}
-	ExecClearTuple(slot);
-	for (int i = 0; i < map->natts; i++)
-	{
-		if (map->remote_index[i] >= 0 && !row->unchanged[i])
-		{
-			slot->tts_values[i] = row->values[i];
-			slot->tts_isnull[i] = row->isnull[i];
-		}
-		else if (source)
-		{
-			slot->tts_values[i] = source->tts_values[i];
-			slot->tts_isnull[i] = source->tts_isnull[i];
-		}
-		else
-		{
-			slot->tts_values[i] = (Datum) 0;
-			slot->tts_isnull[i] = true;
-		}
-	}
-	ExecStoreVirtualTuple(slot);
-	slot->tts_tableOid = RelationGetRelid(table->rel);
-}
-
-/*
  * Take values that were not sent from the old row of the record: with REPLICA
  * IDENTITY FULL it has them all.
  */
@@ -144,25 +106,6 @@ complete_from_old_row(TargetTable *table)
 			continue;
 		row->values[i] = table->old_row.values[i];
 		row->isnull[i] = table->old_row.isnull[i];
-		row->unchanged[i] = false;
-	}
-	row->any_unchanged = false;
-}
-
-/* Take values that were not sent from the displaced row of the key. */
-static void
-complete_from_displaced(TargetTable *table, const KeyNote *displaced)
-{
-	RemoteRow  *row = &table->new_row;
-	RemoteRow  *source = &table->spare_row;
-
-	mc_note_row_from_jsonb(table, displaced->row, source);
-	for (int i = 0; i < table->map->natts; i++)
-	{
-		if (!row->unchanged[i])
-			continue;
-		row->values[i] = source->values[i];
-		row->isnull[i] = source->isnull[i];
 		row->unchanged[i] = false;
 	}
 	row->any_unchanged = false;
@@ -276,56 +219,6 @@ resend_moved(RemoteTransaction *transaction, TargetTable *table,
 		mc_refresh_send(transaction, table, &moved);
 }
 
-/*
- * Something was written under the key of a row, or its tombstone: what waits
- * and came before it is void.
- */
-static void
-finish_key(RemoteTransaction *transaction, TargetTable *table,
-		   const RemoteRow *row)
-{
-	if (transaction->restates)
-		mc_note_restate(table, row, transaction->version);
-	if (mc_note_quarantine_possible(table))
-		mc_quarantine_settle(transaction, table, row);
-}
-
-/* Insert the peer's row: its key is not a deleted one any more. */
-static WriteResult
-insert_row(RemoteTransaction *transaction, TargetTable *table,
-		   LocalRow *local)
-{
-	WriteResult result;
-
-	if (table->new_row.any_unchanged && local->displaced)
-		complete_from_displaced(table, local->displaced);
-	fill_write_row(table, NULL);
-	mc_write_defaults(table);
-	result = mc_write_insert(transaction, table);
-	if (result == WRITE_DONE)
-		mc_lookup_forget(local);
-	return result;
-}
-
-/* Write the new row over what is known of its key. */
-static WriteResult
-write_new_row(RemoteTransaction *transaction, TargetTable *table,
-			  LocalRow *local)
-{
-	WriteResult result;
-
-	if (local->found)
-	{
-		fill_write_row(table, local);
-		result = mc_write_update(transaction, table, local->slot);
-	}
-	else
-		result = insert_row(transaction, table, local);
-	if (result == WRITE_DONE)
-		finish_key(transaction, table, &table->new_row);
-	return result;
-}
-
 /* Write the new row, if the verdict says so and it is complete. */
 static WriteResult
 write_put(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
@@ -337,7 +230,7 @@ write_put(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 			(void) mc_quarantine_hold(transaction, table, op, WAITS_FOR_DECISION);
 			return WRITE_SUPPRESSED;
 		case VERDICT_KEEP_LOCAL:
-			fill_write_row(table, local);
+			mc_outcome_fill(table, local);
 			if (table->new_row.any_unchanged)
 			{
 				mc_refresh_owed(transaction, table, local);
@@ -347,7 +240,7 @@ write_put(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 		default:
 			if (!complete_row(transaction, table, op, local))
 				return WRITE_SUPPRESSED;
-			return write_new_row(transaction, table, local);
+			return mc_outcome_put(transaction, table, local);
 	}
 }
 
@@ -379,6 +272,27 @@ is_void(const RemoteTransaction *transaction)
 }
 
 /*
+ * Let a policy decide on a change, where there is one.  Returns false if the
+ * merge table counts; then the change has seen all that is known of the key.
+ */
+static bool
+write_by_policy(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
+				const RemoteRow *key, LocalRow *local, MergeDecision decision,
+				WriteResult *result)
+{
+	Resolution	resolution;
+
+	mc_siblings_resolve(transaction, table, op, key, local, decision, &resolution);
+	if (!resolution.decided)
+	{
+		mc_siblings_forget(local);
+		return false;
+	}
+	*result = mc_siblings_write(transaction, table, op, key, local, &resolution);
+	return true;
+}
+
+/*
  * Put the new row.  key is what the local row is found by: the new row itself,
  * an equal old row in a table without a key, or NULL if there is nothing to
  * look for.
@@ -387,8 +301,10 @@ static void
 put_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 		const RemoteRow *key, TupleTableSlot *slot)
 {
+	bool		by_policy = key && mc_siblings_possible(transaction, table);
+
 	/* An INSERT need not be sure: the unique index finds what it misses. */
-	bool		thorough = op != MERGE_OP_INSERT;
+	bool		thorough = op != MERGE_OP_INSERT || by_policy;
 	WriteResult result = WRITE_RETRY;
 
 	if (is_held_back(transaction, table, op, key))
@@ -404,6 +320,9 @@ put_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 		if (is_void(transaction))
 			return;
 		decision = decide(transaction, op, &local);
+		if (by_policy && write_by_policy(transaction, table, op, key, &local,
+										 decision, &result))
+			continue;
 		sure = thorough || local.found || decision.verdict == VERDICT_PUT;
 		if (sure)
 			result = write_put(transaction, table, op, decision, &local);
@@ -422,8 +341,6 @@ static WriteResult
 write_delete(RemoteTransaction *transaction, TargetTable *table,
 			 MergeDecision decision, LocalRow *local)
 {
-	WriteResult result = WRITE_DONE;
-
 	if (decision.verdict == VERDICT_QUARANTINE)
 	{
 		(void) mc_quarantine_hold(transaction, table, MERGE_OP_DELETE,
@@ -432,22 +349,14 @@ write_delete(RemoteTransaction *transaction, TargetTable *table,
 	}
 	if (decision.verdict == VERDICT_KEEP_LOCAL)
 		return WRITE_DONE;
-	if (local->found)
-		result = mc_write_delete(table, local->slot);
-	if (result != WRITE_DONE)
-		return result;
-
-	/* Where no row dies here that would say so a note has to. */
-	if (!local->found || transaction->restates)
-		mc_lookup_bury(transaction, table, &table->old_row, local);
-	finish_key(transaction, table, &table->old_row);
-	return WRITE_DONE;
+	return mc_outcome_delete(transaction, table, local);
 }
 
 /* Apply a DELETE record. */
 static void
 apply_delete(RemoteTransaction *transaction, TargetTable *table)
 {
+	bool		by_policy = mc_siblings_possible(transaction, table);
 	WriteResult result = WRITE_RETRY;
 
 	if (is_held_back(transaction, table, MERGE_OP_DELETE, &table->old_row))
@@ -463,6 +372,9 @@ apply_delete(RemoteTransaction *transaction, TargetTable *table)
 		if (is_void(transaction))
 			return;
 		decision = decide(transaction, MERGE_OP_DELETE, &local);
+		if (by_policy && write_by_policy(transaction, table, MERGE_OP_DELETE,
+										 &table->old_row, &local, decision, &result))
+			continue;
 		result = write_delete(transaction, table, decision, &local);
 		if (result == WRITE_DONE)
 			mc_conflict_note(transaction, table, decision, &local,
@@ -482,7 +394,7 @@ delete_old_key(RemoteTransaction *transaction, TargetTable *table,
 	WriteResult result;
 
 	if (complete && local->displaced)
-		complete_from_displaced(table, local->displaced);
+		mc_outcome_complete(table, local->displaced);
 	result = write_delete(transaction, table, decision, local);
 
 	/* Without a row the put of the new key tells that story. */
@@ -504,13 +416,13 @@ move_row(RemoteTransaction *transaction, TargetTable *table,
 {
 	WriteResult result;
 
-	fill_write_row(table, local);
+	mc_outcome_fill(table, local);
 	result = mc_write_update(transaction, table, table->local_row);
 	if (result != WRITE_DONE)
 		return result;
 	mc_lookup_forget(other);
-	finish_key(transaction, table, &table->old_row);
-	finish_key(transaction, table, &table->new_row);
+	mc_outcome_finish(transaction, table, &table->old_row);
+	mc_outcome_finish(transaction, table, &table->new_row);
 	mc_conflict_note(transaction, table, decision, local, &table->old_row,
 					 table->write_row);
 	return result;
@@ -527,9 +439,10 @@ apply_key_change(RemoteTransaction *transaction, TargetTable *table)
 	LocalRow	local;
 
 	table->new_row.moved = true;
-	if (mc_note_quarantine_possible(table) &&
-		(mc_quarantine_holds_back(table, &table->old_row) ||
-		 mc_quarantine_holds_back(table, &table->new_row)))
+	if (mc_siblings_possible(transaction, table) ||
+		(mc_note_quarantine_possible(table) &&
+		 (mc_quarantine_holds_back(table, &table->old_row) ||
+		  mc_quarantine_holds_back(table, &table->new_row))))
 	{
 		apply_delete(transaction, table);
 		CommandCounterIncrement();
@@ -845,7 +758,7 @@ write_refresh(RemoteTransaction *transaction, TargetTable *table,
 		mc_refresh_owed(transaction, table, local);
 		return WRITE_DONE;
 	}
-	result = write_new_row(transaction, table, local);
+	result = mc_outcome_put(transaction, table, local);
 	if (result == WRITE_DONE)
 		note_completed(transaction, table, entries, local);
 	return result;

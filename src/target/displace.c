@@ -485,7 +485,7 @@ retire_row(Settlement *settlement, ClashRow *row)
 	if (mc_note_quarantine_possible(table) &&
 		mc_quarantine_find(table, &table->new_row) != NIL)
 		return false;
-	if (!mc_write_tombstone(table))
+	if (!mc_write_tombstone(table, true))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("another transaction is inserting the key of a displaced row")));

@@ -24,9 +24,12 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "state/policy.h"
 #include "state/registry.h"
+#include "target/conflict.h"
 #include "target/handler.h"
+#include "target/outcome.h"
 #include "target/quarantine.h"
 #include "target/seen.h"
 #include "target/siblings.h"
@@ -50,8 +53,10 @@ typedef struct Decider
 	TargetTable *table;
 	MergeOp		op;
 	const RemoteRow *key;
+	Jsonb	   *key_values;
 	const LocalRow *local;
 	const TablePolicy *policy;
+	int64		epoch;			/* the greatest of the set */
 	SiblingRow *incoming;
 	List	   *rows;			/* SiblingRow *, by ascending version */
 	Resolution *resolution;
@@ -166,7 +171,7 @@ collect(Decider *decider, Jsonb *new_row)
 		if (n < (int) lengthof(all))
 			all[n++] = ((SiblingRow *) lfirst(cell))->sibling;
 	}
-	epoch = mc_sibling_epoch(all, n);
+	decider->epoch = epoch = mc_sibling_epoch(all, n);
 	foreach(cell, decider->rows)
 	{
 		if (((SiblingRow *) lfirst(cell))->sibling.epoch < epoch)
@@ -203,6 +208,18 @@ report_handler(const Decider *decider, const ErrorData *error)
 }
 
 /*
+ * The type that a handler is told: not the one by which the change was met
+ * here, because that is not the same everywhere.
+ */
+static McConflictType
+type_of_pair(const Jsonb *older, const Jsonb *newer)
+{
+	if (newer == NULL)
+		return CONFLICT_DELETE_ORIGIN_DIFFERS;
+	return older == NULL ? CONFLICT_UPDATE_DELETED : CONFLICT_UPDATE_ORIGIN_DIFFERS;
+}
+
+/*
  * Let a handler decide between what it has made of the older versions and the
  * next one.  Returns the row, NULL where it is deleted.
  */
@@ -217,9 +234,9 @@ call_handler(Decider *decider, Oid handler, const SiblingRow *older,
 	call.function = handler;
 	call.local.values = older_row;
 	call.remote.values = newer->row;
-	call.conflict_type = mc_conflict_type_name(decider->resolution->decision.conflict);
+	call.conflict_type = mc_conflict_type_name(type_of_pair(older_row, newer->row));
 	call.operation = newer->row ? "update" : "delete";
-	call.key = decider->local->key.values;
+	call.key = decider->key_values;
 	call.local_center = older->sibling.version.center;
 	call.local_version = older->sibling.version;
 	call.remote_center = newer->sibling.version.center;
@@ -408,6 +425,13 @@ decide_set(Decider *decider)
 		decide_locally(decider, resolver);
 		return;
 	}
+	foreach(cell, decider->rows)
+	{
+		const SiblingRow *row = lfirst(cell);
+
+		if (row->row)
+			resolution->any_row = row->row;
+	}
 	resolution->row = choose(decider);
 	resolution->decision.verdict = resolution->row ? VERDICT_PUT : VERDICT_DELETE;
 	resolution->resolution = resolution->row == decider->incoming->row ?
@@ -430,7 +454,7 @@ decide_missing(Decider *decider, McResolver resolver)
 	resolution->decided = true;
 	resolution->resolver = mc_resolver_name(resolver);
 	resolution->version = decider->transaction->version;
-	decider->incoming = make_row(decider->transaction->version, resolution->other_row);
+	decider->incoming = make_row(decider->transaction->version, resolution->any_row);
 	decide_locally(decider, resolver);
 }
 
@@ -445,6 +469,14 @@ type_of(MergeOp op, const LocalRow *local, McConflictType type)
 			op == MERGE_OP_UPDATE ? CONFLICT_UPDATE_DELETED : CONFLICT_DELETE_MISSING;
 	return op == MERGE_OP_INSERT ? CONFLICT_INSERT_EXISTS :
 		op == MERGE_OP_UPDATE ? CONFLICT_UPDATE_ORIGIN_DIFFERS : CONFLICT_DELETE_ORIGIN_DIFFERS;
+}
+
+bool
+mc_siblings_possible(RemoteTransaction *transaction, TargetTable *table)
+{
+	return table->index != NULL && !table->map->group_catalog &&
+		mc_policy_table(RelationGetRelid(table->rel),
+						mc_policy_epoch_of(transaction->version)) != NULL;
 }
 
 /* Does a TRUNCATE kill the change?  That is nobody's to decide. */
@@ -465,6 +497,7 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 {
 	Decider		decider = {0};
 	Jsonb	   *new_row = NULL;
+	RowKey		row_key;
 
 	memset(resolution, 0, sizeof(Resolution));
 	decider.policy = mc_policy_table(RelationGetRelid(table->rel),
@@ -480,10 +513,12 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 	decider.key = key;
 	decider.local = local;
 	decider.resolution = resolution;
+	mc_note_key(table, key, &row_key);
+	decider.key_values = row_key.values;
 	resolution->decision.conflict = type_of(op, local, otherwise.conflict);
 	if (op != MERGE_OP_DELETE)
 		new_row = mc_note_change_to_jsonb(table, &table->new_row);
-	resolution->other_row = new_row;
+	resolution->any_row = new_row;
 	if (local->state.knowledge == LOCAL_NOTHING)
 	{
 		McResolver	missing = decider.policy->family[FAMILY_MISSING].resolver;
@@ -496,6 +531,7 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 	if (decider.rows == NIL)
 		return;
 	resolution->decided = true;
+	resolution->epoch = decider.epoch;
 	if (!list_member_ptr(decider.rows, decider.incoming))
 	{
 		resolution->resolver = "policy_epoch";
@@ -505,20 +541,46 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 	decide_set(&decider);
 }
 
+/* ---- writing ---- */
+
 void
-mc_siblings_remember(TargetTable *table, const RemoteRow *key,
-					 const LocalRow *local, const Resolution *resolution)
+mc_siblings_forget(const LocalRow *local)
 {
-	KeyNote		note = {0};
 	ListCell   *cell;
 
 	foreach(cell, local->notes)
 	{
-		const KeyNote *old = lfirst(cell);
+		const KeyNote *note = lfirst(cell);
 
-		if (old->kind == NOTE_SIBLING)
-			mc_note_remove(old->id);
+		if (note->kind == NOTE_SIBLING)
+			mc_note_remove(note->id);
 	}
+}
+
+/* Forget what this transaction has restated of the key before. */
+static void
+forget_restated(const LocalRow *local)
+{
+	TransactionId xid = GetCurrentTransactionId();
+	ListCell   *cell;
+
+	foreach(cell, local->notes)
+	{
+		const KeyNote *note = lfirst(cell);
+
+		if ((note->kind == NOTE_VERSION || note->kind == NOTE_REMOVED) &&
+			note->xid == xid)
+			mc_note_remove(note->id);
+	}
+}
+
+/* Write the set as notes, unless it has one element. */
+static void
+remember(TargetTable *table, const RemoteRow *key, const Resolution *resolution)
+{
+	KeyNote		note = {0};
+	ListCell   *cell;
+
 	if (list_length(resolution->siblings) < 2)
 		return;
 	mc_note_key(table, key, &note.key);
@@ -531,4 +593,124 @@ mc_siblings_remember(TargetTable *table, const RemoteRow *key,
 		note.row = row->row;
 		mc_note_add(&note);
 	}
+}
+
+/* A row with values of its own. */
+static RemoteRow
+make_remote_row(TargetTable *table, const Jsonb *values)
+{
+	int			natts = Max(table->map->natts, 1);
+	RemoteRow	row = {0};
+
+	row.values = palloc0(sizeof(Datum) * natts);
+	row.isnull = palloc0(sizeof(bool) * natts);
+	row.unchanged = palloc0(sizeof(bool) * natts);
+	mc_note_row_from_jsonb(table, values, &row);
+	return row;
+}
+
+/*
+ * Write that the key is deleted.  Where there is no row nobody may insert one
+ * before we commit: so one is written, and deleted at once.
+ */
+static WriteResult
+write_deleted(RemoteTransaction *transaction, TargetTable *table,
+			  LocalRow *local, const Resolution *resolution)
+{
+	if (!local->found && resolution->any_row)
+	{
+		RemoteRow	saved = table->new_row;
+		bool		free_of_others;
+
+		table->new_row = make_remote_row(table, resolution->any_row);
+		mc_outcome_fill(table, NULL);
+		mc_write_defaults(table);
+		free_of_others = mc_write_tombstone(table, false);
+		table->new_row = saved;
+		if (!free_of_others)
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("another transaction is inserting a row while a conflict about its key is decided")));
+	}
+	return mc_outcome_delete(transaction, table, local);
+}
+
+/* Write the row, or that there is none, under the greatest version. */
+static WriteResult
+write_outcome(RemoteTransaction *transaction, TargetTable *table,
+			  const RemoteRow *key, LocalRow *local,
+			  const Resolution *resolution)
+{
+	RowVersion	version = transaction->version;
+	RemoteRow	new_row = table->new_row;
+	RemoteRow	old_row = table->old_row;
+	bool		restates = transaction->restates;
+	WriteResult result;
+
+	forget_restated(local);
+	transaction->version = resolution->version;
+	transaction->restates = true;
+	if (resolution->row)
+	{
+		table->new_row = make_remote_row(table, resolution->row);
+		result = mc_outcome_put(transaction, table, local);
+	}
+	else
+	{
+		table->old_row = *key;
+		result = write_deleted(transaction, table, local, resolution);
+	}
+	transaction->version = version;
+	transaction->restates = restates;
+	table->new_row = new_row;
+	table->old_row = old_row;
+	return result;
+}
+
+/* Put the conflict into the history. */
+static void
+note_conflict(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
+			  const RemoteRow *key, const LocalRow *local,
+			  const Resolution *resolution)
+{
+	ConflictRecord *record;
+
+	if (op != MERGE_OP_DELETE)
+		mc_outcome_fill(table, local);
+	mc_conflict_note(transaction, table, resolution->decision, local, key,
+					 op == MERGE_OP_DELETE ? NULL : table->write_row);
+	record = llast(transaction->conflicts);
+	record->resolution = resolution->resolution;
+	if (strcmp(resolution->resolution, "keep_local") == 0)
+		record->result_row_json = record->local_row_json;
+	else if (strcmp(resolution->resolution, "row") == 0)
+		record->result_row_json = resolution->row == NULL ? NULL :
+			JsonbToCString(NULL, &resolution->row->root, VARSIZE(resolution->row));
+}
+
+WriteResult
+mc_siblings_write(RemoteTransaction *transaction, TargetTable *table,
+				  MergeOp op, const RemoteRow *key, LocalRow *local,
+				  Resolution *resolution)
+{
+	switch (resolution->decision.verdict)
+	{
+		case VERDICT_QUARANTINE:
+			(void) mc_quarantine_hold(transaction, table, op, WAITS_FOR_DECISION);
+			return WRITE_SUPPRESSED;
+		case VERDICT_KEEP_LOCAL:
+			break;
+		default:
+			{
+				WriteResult result = write_outcome(transaction, table, key, local,
+												   resolution);
+
+				if (result != WRITE_DONE)
+					return result;
+				mc_siblings_forget(local);
+				remember(table, key, resolution);
+			}
+	}
+	note_conflict(transaction, table, op, key, local, resolution);
+	return WRITE_DONE;
 }

@@ -10,6 +10,7 @@
 
 #include "core/sibling.h"
 #include "target/lookup.h"
+#include "target/write.h"
 
 /* What a policy has decided about a change. */
 typedef struct Resolution
@@ -18,18 +19,21 @@ typedef struct Resolution
 	MergeDecision decision;
 	RowVersion	version;		/* of what is written: the greatest of the set */
 	Jsonb	   *row;			/* what is written; NULL: it is deleted */
-	Jsonb	   *other_row;		/* any row of the key, complete */
+	Jsonb	   *any_row;		/* some row of the key, complete */
 	List	   *siblings;		/* SiblingRow *, to be remembered */
+	int64		epoch;
 	const char *resolver;
 	const char *resolution;
 } Resolution;
 
+/* May a policy decide about changes of this transaction in a table? */
+extern bool mc_siblings_possible(RemoteTransaction *transaction,
+								 TargetTable *table);
+
 /*
  * Decide on a change by the policy of its table.  key: the row by which local
- * was found.  A change that is to be written comes back as PUT or DELETE, and
- * its row or that of another version in *resolution; it has to be written even
- * where the row that is here wins, so that nobody changes it unnoticed.
- * Allocates in the current memory context.
+ * was found, thoroughly.  otherwise: what the merge table says.  Allocates in
+ * the current memory context.  As the table's owner.
  */
 extern void mc_siblings_resolve(RemoteTransaction *transaction,
 								TargetTable *table, MergeOp op,
@@ -37,9 +41,16 @@ extern void mc_siblings_resolve(RemoteTransaction *transaction,
 								MergeDecision otherwise,
 								Resolution *resolution);
 
-/* The change was written: remember the versions that were concurrent. */
-extern void mc_siblings_remember(TargetTable *table, const RemoteRow *key,
-								 const LocalRow *local,
-								 const Resolution *resolution);
+/*
+ * Write what was decided, and note the conflict.  Something is written even
+ * where the row that is here wins, so that nobody changes it unnoticed.
+ */
+extern WriteResult mc_siblings_write(RemoteTransaction *transaction,
+									 TargetTable *table, MergeOp op,
+									 const RemoteRow *key, LocalRow *local,
+									 Resolution *resolution);
+
+/* The change has seen all that was here: forget the siblings. */
+extern void mc_siblings_forget(const LocalRow *local);
 
 #endif							/* MC_SIBLINGS_H */

@@ -388,7 +388,7 @@ mc_write_delete(TargetTable *table, TupleTableSlot *found)
 }
 
 bool
-mc_write_tombstone(TargetTable *table)
+mc_write_tombstone(TargetTable *table, bool tell)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(table->estate->es_query_cxt);
 	TimestampTz timestamp;
@@ -405,7 +405,8 @@ mc_write_tombstone(TargetTable *table)
 	list_free(indexes);
 	if (!key_conflict)
 	{
-		mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
+		if (tell)
+			mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
 		withdraw_row(table);
 		mc_session_origin_set(origin, InvalidXLogRecPtr, timestamp);
 	}

@@ -45,13 +45,13 @@ extern WriteResult mc_write_delete(TargetTable *table, TupleTableSlot *found);
 
 /*
  * Leave a dead row where there is none: write table->write_row and delete it
- * at once.  Only the delete is without the session's replication origin, so a
- * commit without one sends it as an ordinary DELETE, with all that follows
- * from that.  No trigger fires and no constraint is checked.  Returns false if
+ * at once.  If it is to be told, only the delete is without the session's
+ * replication origin, so a commit without one sends it as an ordinary DELETE,
+ * with all that follows from that.  No trigger fires and no constraint is checked.  Returns false if
  * another transaction has inserted the key, or is about to; the caller must
  * abort then.
  */
-extern bool mc_write_tombstone(TargetTable *table);
+extern bool mc_write_tombstone(TargetTable *table, bool tell);
 
 /*
  * Check deferrable unique and exclusion constraints whose check was put off.

@@ -1,0 +1,117 @@
+/*-------------------------------------------------------------------------
+ *
+ * causes.c
+ *	  Wait for what a remote transaction depends on, where policies decide.
+ *
+ * NOTES
+ *	  With last_update_wins a change that overtakes its cause on another link
+ *	  does no harm: versions are ordered, and the order respects causes.  A
+ *	  policy asks instead whether a write had seen another one, and the answer
+ *	  must be the same everywhere: so whatever a change has seen comes first.
+ *
+ *	  Nobody waits in a circle: a transaction waits for such as came before it.
+ *	  It holds no lock while it waits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "state/clock.h"
+#include "state/policy.h"
+#include "state/registry.h"
+#include "storage/latch.h"
+#include "target/causes.h"
+
+#include "compat.h"
+
+/* The peer ends a connection that does not answer for a minute. */
+#define WAIT_LIMIT_MS	10000
+#define SHOW_AFTER_MS	500
+#define PAUSE_MS		5
+
+/* What a transaction waits for. */
+typedef struct Wait
+{
+	const char *reason;			/* as in lag.stall_reason */
+	CenterId	missing;		/* whose link has to advance */
+} Wait;
+
+/* Does a transaction have to wait? */
+static bool
+has_to_wait(RemoteTransaction *transaction, Wait *wait)
+{
+	TimestampTz since;
+	int64		epoch;
+
+	if (!mc_policies_any())
+		return false;
+	wait->missing = MC_NO_CENTER;
+	if (transaction->overtook)
+	{
+		wait->reason = "causes";
+		if (!mc_vector_covered(transaction->vector, transaction->peer,
+							   transaction->our_id, &wait->missing))
+			return true;
+		transaction->overtook = false;
+	}
+	wait->reason = "policy_epoch";
+	epoch = mc_policy_epoch_of(transaction->version);
+	if (epoch == 0)
+		return false;
+	if (!mc_policy_epoch_known(epoch) || mc_policy_own_epoch(&since) < epoch)
+		return true;
+
+	/* What is committed here from now on is of that epoch, too. */
+	mc_clock_raise(since);
+	return false;
+}
+
+/* It has taken too long. */
+static void
+give_up(const Wait *wait)
+{
+	Center		center;
+
+	if (wait->missing != MC_NO_CENTER && mc_registry_center(wait->missing, &center))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("waiting for changes of center \"%s\"", center.name),
+				 errdetail("The transaction had seen them, and a conflict policy decides in this group."),
+				 errhint("It is applied when the link from that center is up to date.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("waiting for conflict policies that are on their way"),
+			 errhint("They come with the changes of the center where they were set.")));
+}
+
+void
+mc_causes_wait(RemoteTransaction *transaction, SharedLink *link)
+{
+	int64		began_ms = mc_monotonic_ms();
+	bool		shown = false;
+	Wait		wait;
+
+	while (has_to_wait(transaction, &wait))
+	{
+		int64		waited_ms = mc_monotonic_ms() - began_ms;
+
+		CommitTransactionCommand();
+		if (!shown && waited_ms > SHOW_AFTER_MS)
+		{
+			mc_link_set_state(link, LINK_STALLED, wait.reason);
+			shown = true;
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 PAUSE_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		StartTransactionCommand();
+		if (waited_ms > WAIT_LIMIT_MS)
+			give_up(&wait);
+	}
+	if (shown)
+		mc_link_set_state(link, LINK_STREAMING, NULL);
+}
