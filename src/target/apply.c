@@ -47,6 +47,7 @@
 #include "target/lookup.h"
 #include "target/probation.h"
 #include "target/rebuild.h"
+#include "target/seen.h"
 #include "target/truncate.h"
 #include "target/write.h"
 #include "utils/memutils.h"

@@ -273,7 +273,7 @@ is_void(const RemoteTransaction *transaction)
 
 /*
  * Let a policy decide on a change, where there is one.  Returns false if the
- * merge table counts; then the change has seen all that is known of the key.
+ * merge table counts.
  */
 static bool
 write_by_policy(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
@@ -283,11 +283,10 @@ write_by_policy(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 	Resolution	resolution;
 
 	mc_siblings_resolve(transaction, table, op, key, local, decision, &resolution);
-	if (!resolution.decided)
-	{
+	if (resolution.seen_all)
 		mc_siblings_forget(local);
+	if (!resolution.decided)
 		return false;
-	}
 	*result = mc_siblings_write(transaction, table, op, key, local, &resolution);
 	return true;
 }

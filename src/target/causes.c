@@ -24,6 +24,7 @@
 #include "state/registry.h"
 #include "storage/latch.h"
 #include "target/causes.h"
+#include "target/connection.h"
 
 #include "compat.h"
 
@@ -78,7 +79,7 @@ give_up(const Wait *wait)
 	if (wait->missing != MC_NO_CENTER && mc_registry_center(wait->missing, &center))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("waiting for changes of center \"%s\"", center.name),
+				 errmsg("waiting for changes of center \"%s\"", NameStr(center.name)),
 				 errdetail("The transaction had seen them, and a conflict policy decides in this group."),
 				 errhint("It is applied when the link from that center is up to date.")));
 	ereport(ERROR,

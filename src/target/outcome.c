@@ -71,7 +71,7 @@ mc_outcome_complete(TargetTable *table, const KeyNote *displaced)
 
 void
 mc_outcome_finish(RemoteTransaction *transaction, TargetTable *table,
-		   const RemoteRow *row)
+				  const RemoteRow *row)
 {
 	if (transaction->restates)
 		mc_note_restate(table, row, transaction->version);
@@ -98,7 +98,7 @@ insert_row(RemoteTransaction *transaction, TargetTable *table,
 
 WriteResult
 mc_outcome_put(RemoteTransaction *transaction, TargetTable *table,
-			  LocalRow *local)
+			   LocalRow *local)
 {
 	WriteResult result;
 

@@ -528,7 +528,8 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 		return;
 	}
 	collect(&decider, new_row);
-	if (decider.rows == NIL)
+	resolution->seen_all = decider.rows == NIL;
+	if (resolution->seen_all)
 		return;
 	resolution->decided = true;
 	resolution->epoch = decider.epoch;
