@@ -45,6 +45,7 @@
 #include "replication/slot.h"
 #include "state/claim.h"
 #include "state/clock.h"
+#include "state/policy.h"
 #include "state/registry.h"
 #include "state/settings.h"
 #include "state/shared.h"
@@ -400,7 +401,8 @@ slowest_peer(void)
 }
 
 /*
- * Remove notes that nothing older than can come any more.  What says that a
+ * Remove notes that nothing older than can come any more, and siblings that
+ * everybody has seen: one write will replace them all.  What says that a
  * row has another version than its transaction, or was only displaced, is kept
  * as long as displaced rows of its table may be compared with it; in a table
  * with large values the version is, for as long as the row (see stale.c).
@@ -417,6 +419,12 @@ purge_notes(TimestampTz frontier)
 	SPI_connect();
 	SPI_execute_with_args("DELETE FROM multicenter.key_note n WHERE"
 						  " n.kind OPERATOR(pg_catalog.=) 't' AND n.version OPERATOR(pg_catalog.<=) $1"
+						  " AND NOT EXISTS (SELECT FROM multicenter.key_note s"
+						  "  WHERE s.relation OPERATOR(pg_catalog.=) n.relation AND s.hash OPERATOR(pg_catalog.=) n.hash"
+						  "  AND s.kind OPERATOR(pg_catalog.=) 's')"
+						  " OR n.kind OPERATOR(pg_catalog.=) 's' AND NOT EXISTS (SELECT FROM multicenter.key_note s"
+						  "  WHERE s.relation OPERATOR(pg_catalog.=) n.relation AND s.hash OPERATOR(pg_catalog.=) n.hash"
+						  "  AND s.kind OPERATOR(pg_catalog.=) 's' AND s.version OPERATOR(pg_catalog.>) $1)"
 						  " OR n.kind OPERATOR(pg_catalog.=) ANY ('{v,x}'::pg_catalog.\"char\"[])"
 						  " AND COALESCE(pg_catalog.pg_xact_commit_timestamp(n.xid), '-infinity') OPERATOR(pg_catalog.<=) $1"
 						  " AND n.version OPERATOR(pg_catalog.<=) $1"
@@ -424,7 +432,7 @@ purge_notes(TimestampTz frontier)
 						  " AND (n.kind OPERATOR(pg_catalog.=) 'x' OR NOT EXISTS (SELECT FROM pg_catalog.pg_class l"
 						  "  WHERE l.oid OPERATOR(pg_catalog.=) n.relation AND l.reltoastrelid OPERATOR(pg_catalog.<>) 0))"
 						  " AND NOT EXISTS (SELECT FROM multicenter.key_note d"
-						  "  WHERE d.relation OPERATOR(pg_catalog.=) n.relation AND d.kind OPERATOR(pg_catalog.=) 'd')"
+						  "  WHERE d.relation OPERATOR(pg_catalog.=) n.relation AND d.kind OPERATOR(pg_catalog.=) ANY ('{d,s}'::pg_catalog.\"char\"[]))"
 						  " OR NOT EXISTS (SELECT FROM pg_catalog.pg_class c"
 						  "  WHERE c.oid OPERATOR(pg_catalog.=) n.relation)",
 						  1, types, values, NULL, false, 0);
@@ -441,16 +449,23 @@ purge_notes(TimestampTz frontier)
 	CommitTransactionCommand();
 }
 
-/* What waits in quarantine is still to be decided: all before it is. */
+/*
+ * What waits in quarantine is still to be decided: all before it is.  Where
+ * policies decide, a delete matters, too, to a newer change that had not seen
+ * it.
+ */
 static TimestampTz
 decided_up_to(void)
 {
+	TimestampTz decided = DT_NOEND;
 	TimestampTz oldest;
 
 	StartTransactionCommand();
 	oldest = mc_quarantine_oldest();
+	if (mc_policies_any())
+		decided = mc_vector_seen_by_all(MyDatabaseId);
 	CommitTransactionCommand();
-	return oldest == 0 ? DT_NOEND : oldest - 1;
+	return oldest == 0 ? decided : Min(decided, oldest - 1);
 }
 
 void

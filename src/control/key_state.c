@@ -38,6 +38,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "origin/routing.h"
+#include "state/policy.h"
 #include "state/registry.h"
 #include "state/shared.h"
 #include "state/vector.h"
@@ -240,14 +241,15 @@ mc_sql_internal_key_state(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* peer_frontier(): see mc_vector_frontier(); null where it is not known. */
+/* peer_frontier(): behind it no change competes; null: not known. */
 Datum
 mc_sql_peer_frontier(PG_FUNCTION_ARGS)
 {
 	TimestampTz frontier;
 
 	mc_shared_require();
-	frontier = mc_vector_frontier(MyDatabaseId);
+	frontier = mc_policies_any() ? mc_vector_seen_by_all(MyDatabaseId) :
+		mc_vector_frontier(MyDatabaseId);
 	if (frontier == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(frontier);

@@ -536,7 +536,7 @@ SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET ex
 	FROM tuple AS t
 	WHERE t.kind = 't' AND NOT EXISTS (SELECT FROM note AS n WHERE n.kind = 'x' AND n.xid = t.xid AND n.key = t.key)
 	UNION ALL
-	SELECT n.kind, n.key, n.version, n.center_id, n.row_values FROM note AS n WHERE n.kind IN ('t', 'd')
+	SELECT n.kind, n.key, n.version, n.center_id, n.row_values FROM note AS n WHERE n.kind IN ('t', 'd', 's')
 	UNION ALL
 	SELECT 'T', NULL, coalesce(t.version, x."timestamp"),
 		coalesce(t.center_id, (SELECT i.center_id FROM multicenter.identity AS i)), NULL
@@ -545,7 +545,7 @@ SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET ex
 	WHERE coalesce(t.version, x."timestamp") IS NOT NULL;
 $$;
 COMMENT ON FUNCTION multicenter.peer_key_state(name, name, timestamptz) IS
-'For other centers: what this center knows of the keys of a table besides its rows, as of the snapshot, and later than a frontier of before the snapshot: versions of rows (v), tombstones (t), displaced rows (d), the newest TRUNCATE (T, without a key).';
+'For other centers: what this center knows of the keys of a table besides its rows, as of the snapshot, and later than a frontier of before the snapshot: versions of rows (v), tombstones (t), displaced rows (d), siblings (s), the newest TRUNCATE (T, without a key).';
 
 CREATE FUNCTION multicenter.peer_sequences(OUT sequence_name text, OUT last_value bigint, OUT is_called boolean)
 RETURNS SETOF record

@@ -388,6 +388,19 @@ FROM multicenter.key_note n
 WHERE n.kind = 'd';
 COMMENT ON VIEW multicenter.displaced IS 'Rows that lost a unique key or exclusion constraint to another row, and are kept until that one goes.';
 
+CREATE VIEW multicenter.siblings AS
+SELECT n.relation::regclass AS relation,
+	n.key,
+	n.row_values AS "row",
+	n.row_values IS NULL AS deleted,
+	n.version,
+	c.center_name AS center,
+	n.since
+FROM multicenter.key_note n
+	LEFT JOIN multicenter.center c ON c.center_id = n.center_id
+WHERE n.kind = 's';
+COMMENT ON VIEW multicenter.siblings IS 'Concurrent versions of rows between which a policy has decided, at most one of each center; kept until a write has seen them all, or every center has.';
+
 CREATE VIEW multicenter.quarantine AS
 SELECT q.quarantine_id,
 	c.center_name AS peer,
@@ -524,5 +537,5 @@ COMMENT ON VIEW multicenter.horizon IS 'From when on this center keeps dead rows
 GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.stat_links, multicenter.workers,
 	multicenter.tables, multicenter.conflict_policies, multicenter.conflict_summary, multicenter.horizon,
 	multicenter.clock TO multicenter_monitor;
-GRANT SELECT ON multicenter.displaced, multicenter.quarantine TO multicenter_conflicts;
+GRANT SELECT ON multicenter.displaced, multicenter.siblings, multicenter.quarantine TO multicenter_conflicts;
 GRANT SELECT ON multicenter.conflicts TO PUBLIC;

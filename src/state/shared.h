@@ -167,6 +167,8 @@ typedef struct SharedLink
 	TimestampTz last_commit_ts;
 	bool		heard_by_heartbeat;
 	SharedPromises promises;	/* of the peer; what they cover is applied */
+	TimestampTz seen_ts;		/* the peer had seen everything that others
+								 * have committed up to this; 0: unknown */
 	int64		clock_offset_us;	/* of the peer's clock, less the way here */
 	bool		clock_known;
 

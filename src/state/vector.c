@@ -165,6 +165,26 @@ mc_vector_promised_here(TimestampTz promise, LocalLsn at)
 }
 
 void
+mc_vector_heard(SharedLink *link, const DependencyVector *vector, CenterId our_id)
+{
+	const VectorDelta *entry = mc_vector_entry(vector, our_id);
+	TimestampTz seen = entry ? entry->promise : 0;
+
+	for (int i = 0; i < mc_shared->nlinks; i++)
+	{
+		const SharedLink *other = &mc_shared->links[i];
+
+		if (other->dboid != MyDatabaseId || other->peer == link->peer)
+			continue;
+		entry = mc_vector_entry(vector, other->peer);
+		seen = Min(seen, entry ? entry->promise : 0);
+	}
+	SpinLockAcquire(&link->mutex);
+	link->seen_ts = seen;
+	SpinLockRelease(&link->mutex);
+}
+
+void
 mc_vector_applied(DependencyVector *vector)
 {
 	memset(vector, 0, offsetof(DependencyVector, entries));
@@ -334,4 +354,24 @@ mc_vector_frontier(Oid dboid)
 
 	/* Without peers nothing arrives. */
 	return frontier == DT_NOEND ? mc_clock_floor() : frontier;
+}
+
+TimestampTz
+mc_vector_seen_by_all(Oid dboid)
+{
+	TimestampTz seen = mc_vector_frontier(dboid);
+
+	LWLockAcquire(mc_shared->lock, LW_SHARED);
+	for (int i = 0; i < mc_shared->nlinks; i++)
+	{
+		SharedLink *link = &mc_shared->links[i];
+
+		if (link->dboid != dboid)
+			continue;
+		SpinLockAcquire(&link->mutex);
+		seen = Min(seen, link->seen_ts);
+		SpinLockRelease(&link->mutex);
+	}
+	LWLockRelease(mc_shared->lock);
+	return seen;
 }

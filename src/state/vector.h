@@ -60,6 +60,10 @@ extern void mc_vector_promised(SharedLink *link, TimestampTz promise,
 /* Same, of this center itself: its heartbeat ends there. */
 extern void mc_vector_promised_here(TimestampTz promise, LocalLsn at);
 
+/* A heartbeat of a peer has brought its whole vector. */
+extern void mc_vector_heard(SharedLink *link, const DependencyVector *vector,
+							CenterId our_id);
+
 /*
  * What is applied here at this moment.  Commits that are being written may be
  * missing; see mc_clock_promise().
@@ -103,5 +107,11 @@ extern bool mc_vector_was_seen(RowVersion version, CenterId peer,
  * with a timestamp <= this.  0: not known.
  */
 extern TimestampTz mc_vector_frontier(Oid dboid);
+
+/*
+ * Whatever arrives here from now on was written by somebody who had seen all
+ * that any center has committed up to this time.  0: not known.
+ */
+extern TimestampTz mc_vector_seen_by_all(Oid dboid);
 
 #endif							/* MC_VECTOR_H */

@@ -778,6 +778,7 @@ mc_apply_heartbeat(Applier *applier, const FrameHeader *header, WireCursor *body
 
 	take_vector(applier, header, body);
 	mc_vector_promised(applier->link, header->commit_ts, at);
+	mc_vector_heard(applier->link, &applier->vector, applier->our_id);
 }
 
 OriginLsn

@@ -290,8 +290,8 @@ is($oslo->sql("SELECT pg_has_role('pg_monitor', 'multicenter_monitor', 'USAGE')"
 # What each role can do: by doing it.
 $oslo->sql("CREATE ROLE r_$_ LOGIN IN ROLE multicenter_$_") foreach ('admin', 'monitor', 'conflicts', 'peer');
 my @views = split(/\n/, $oslo->sql("SELECT relname FROM pg_class WHERE relnamespace = 'multicenter'::regnamespace AND relkind = 'v' ORDER BY 1"));
-my %may_read = (r_admin => sub { 1 }, r_monitor => sub { $_[0] !~ /^(displaced|quarantine)$/ },
-	r_conflicts => sub { $_[0] =~ /^(conflicts|displaced|quarantine)$/ },
+my %may_read = (r_admin => sub { 1 }, r_monitor => sub { $_[0] !~ /^(displaced|siblings|quarantine)$/ },
+	r_conflicts => sub { $_[0] =~ /^(conflicts|displaced|siblings|quarantine)$/ },
 	r_peer => sub { $_[0] eq 'conflicts' }, nobody => sub { $_[0] eq 'conflicts' });
 foreach my $role (sort keys %may_read)
 {
