@@ -195,15 +195,14 @@ to_array(const Decider *decider, Sibling *siblings)
 
 /* ---- handlers ---- */
 
-/* Why a handler's answer is not used. */
+/* A handler does not want to decide. */
 static void
-report_handler(const Decider *decider, const ErrorData *error)
+report_handler(const Decider *decider)
 {
 	ereport(LOG,
-			(errcode(error ? error->sqlerrcode : ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-			 errmsg("the conflict handler of table \"%s.%s\" has not decided: %s",
-					decider->table->map->schema, decider->table->map->name,
-					error ? error->message : "it asks for quarantine"),
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("the conflict handler of table \"%s.%s\" has not decided, it asks for quarantine",
+					decider->table->map->schema, decider->table->map->name),
 			 errdetail("The newer of the two versions counts; the other one is in the history.")));
 }
 
@@ -250,7 +249,11 @@ call_handler(Decider *decider, Oid handler, const SiblingRow *older,
 		case HANDLER_SKIP:
 			return older_row;
 		case HANDLER_QUARANTINE:
-			report_handler(decider, error);
+
+			/* It may fail here only: time, memory, another function. */
+			if (error)
+				ReThrowError(error);
+			report_handler(decider);
 			return newer->row;
 		case HANDLER_APPLY_REMOTE:
 		case HANDLER_NEXT:
