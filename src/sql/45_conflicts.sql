@@ -353,6 +353,14 @@ BEGIN
 	SELECT * INTO checked FROM multicenter.internal_policy_options(resolver, options);
 	signature := multicenter.internal_policy_handler(relation, resolver, handler);
 	PERFORM multicenter.internal_policy_write(relation, families, resolver, signature, checked.site_ranks, options, set_by);
+	IF families && '{row, delete}' AND resolver <> 'last_update_wins' THEN
+		-- Whether a write had seen another one must be known for certain.
+		FOR tab IN SELECT t FROM multicenter.internal_policy_tables(relation) AS t
+			WHERE NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = t AND g.tgfoid = 'multicenter.seen()'::regprocedure) LOOP
+			PERFORM multicenter.replicate_ddl(format(
+				'CREATE TRIGGER multicenter_seen BEFORE UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION multicenter.seen()', tab));
+		END LOOP;
+	END IF;
 	IF 'row' = ANY (families) AND resolver <> 'last_update_wins' THEN
 		-- Any of several versions may be shown in the end, and must be whole.
 		FOR tab IN SELECT t FROM multicenter.internal_policy_tables(relation) AS t WHERE multicenter.table_route(t) <> 'full' LOOP

@@ -4,9 +4,10 @@
  *	  Which versions of a row a local write replaces, told to the peers.
  *
  * NOTES
- *	  A message is: the hash of table and key (8 bytes), then for each version
- *	  its commit timestamp (8) and its author (2), in network byte order.  A
- *	  row that this very transaction has written before has none.
+ *	  A message is text, as all are: the hash of table and key, then for each
+ *	  version its commit timestamp and its author, all in hexadecimal digits and
+ *	  with blanks between them.  A row that this very transaction has written
+ *	  before has none.
  *
  *	  The hash is made of the binary form of the key's values: both sides see
  *	  the same row.  Where a trigger of the user's changes the key after ours
@@ -24,7 +25,6 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
-#include "libpq/pqformat.h"
 #include "miscadmin.h"
 #include "origin/message.h"
 #include "state/registry.h"
@@ -38,7 +38,7 @@
 
 PG_FUNCTION_INFO_V1(mc_seen);
 
-#define VERSION_BYTES	(sizeof(int64) + sizeof(int16))
+#define UINT64_HEX		"%" INT64_MODIFIER "x"
 
 /* So many messages may wait for their change. */
 #define MAX_SEEN		16
@@ -74,8 +74,8 @@ key_hash(const RelationMap *map, TupleDesc desc, const Datum *values)
 static void
 add_version(StringInfo message, RowVersion version)
 {
-	pq_sendint64(message, version.commit_ts);
-	pq_sendint16(message, version.center);
+	appendStringInfo(message, " " UINT64_HEX " %x",
+					 (uint64) version.commit_ts, version.center);
 }
 
 /* Add the siblings of a key, unless they are out of date; false if none are. */
@@ -164,7 +164,7 @@ tell(Relation rel, HeapTuple tuple, CenterId our_id)
 	heap_deform_tuple(tuple, desc, values, isnull);
 
 	initStringInfo(&message);
-	pq_sendint64(&message, key_hash(map, desc, values));
+	appendStringInfo(&message, UINT64_HEX, key_hash(map, desc, values));
 	if (!TransactionIdIsCurrentTransactionId(xmin))
 	{
 		if (TransactionIdGetCommitTsData(xmin, &version.commit_ts, &origin))
@@ -223,29 +223,43 @@ forget_used(RemoteTransaction *transaction)
 	}
 }
 
+/* The next number of a message; what follows it must be a blank or the end. */
+static uint64
+read_number(char **next)
+{
+	char	   *end;
+	uint64		number;
+
+	errno = 0;
+	number = strtoull(*next, &end, 16);
+	if (end == *next || errno != 0 || (*end != ' ' && *end != '\0'))
+		ereport(ERROR,
+				(errcode(ERRCODE_PROTOCOL_VIOLATION),
+				 errmsg("invalid message about replaced versions")));
+	*next = end;
+	return number;
+}
+
 void
 mc_seen_message(RemoteTransaction *transaction, const char *content, uint32 len)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(transaction->context);
-	SeenVersions *seen = palloc0(sizeof(SeenVersions));
-	StringInfoData message;
+	char	   *message = pnstrdup(content, len);
+	char	   *next = message;
+	SeenVersions *seen;
 
-	if (len < sizeof(int64) || (len - sizeof(int64)) % VERSION_BYTES != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("invalid message about replaced versions")));
 	forget_used(transaction);
-	initStringInfo(&message);
-	appendBinaryStringInfo(&message, content, (int) len);
-	seen->key = (uint64) pq_getmsgint64(&message);
-	seen->nversions = (int) ((len - sizeof(int64)) / VERSION_BYTES);
-	seen->versions = palloc(sizeof(RowVersion) * Max(seen->nversions, 1));
-	for (int i = 0; i < seen->nversions; i++)
+	seen = palloc0(sizeof(SeenVersions));
+	seen->versions = palloc(sizeof(RowVersion) * (len / 2 + 1));
+	seen->key = read_number(&next);
+	while (*next != '\0')
 	{
-		seen->versions[i].commit_ts = pq_getmsgint64(&message);
-		seen->versions[i].center = (CenterId) pq_getmsgint(&message, sizeof(int16));
+		RowVersion *version = &seen->versions[seen->nversions++];
+
+		version->commit_ts = (TimestampTz) read_number(&next);
+		version->center = (CenterId) read_number(&next);
 	}
-	pfree(message.data);
+	pfree(message);
 
 	/* The newest one comes first: it counts. */
 	transaction->seen = lcons(seen, transaction->seen);

@@ -684,6 +684,8 @@ note_conflict(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 	mc_conflict_note(transaction, table, resolution->decision, local, key,
 					 op == MERGE_OP_DELETE ? NULL : table->write_row);
 	record = llast(transaction->conflicts);
+	record->resolver = resolution->resolver;
+	record->policy_epoch = resolution->epoch;
 	record->resolution = resolution->resolution;
 	if (strcmp(resolution->resolution, "keep_local") == 0)
 		record->result_row_json = record->local_row_json;
