@@ -17,6 +17,8 @@
  */
 #include "postgres.h"
 
+#include <inttypes.h>
+
 #include "access/commit_ts.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
@@ -38,7 +40,7 @@
 
 PG_FUNCTION_INFO_V1(mc_seen);
 
-#define UINT64_HEX		"%" INT64_MODIFIER "x"
+#define UINT64_HEX		"%" PRIx64
 
 /* So many messages may wait for their change. */
 #define MAX_SEEN		16

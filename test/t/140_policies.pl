@@ -186,12 +186,14 @@ $lisbon->sql(q{SELECT multicenter.conflict_policy_set('stock', 'delete_missing',
 my $newest = $lisbon->sql('SELECT multicenter.internal_policy_newest()');
 $oslo->wait_for_sql('SELECT multicenter.internal_policy_own_epoch()', $newest);
 $oslo->sql(q{INSERT INTO stock VALUES (1, 1)});
+$rome->wait_for_sql(q{SELECT stall_reason FROM multicenter.lag WHERE direction = 'in' AND peer = 'oslo'}, 'causes');
+is($rome->sql('SELECT count(*) FROM stock WHERE id = 1'), 0, 'what was written with it waits for its causes');
+release_links([ $lisbon, $rome ]);
 wait_applied($oslo, $rome);
 is($rome->sql(q{SELECT multicenter.version_epoch('oslo', pg_xact_commit_timestamp(xmin)) FROM stock WHERE id = 1}), $newest,
 	'a third one learns the epoch with the first version of it');
 $rome->wait_for_sql('SELECT multicenter.internal_policy_own_epoch()', $newest);
 is(applied_policy($rome, 'stock', 'missing'), 'skip', 'and its policies');
-release_links([ $lisbon, $rome ]);
 wait_in_effect(@centers);
 identical(@centers, 'multicenter.conflict_policy');
 
