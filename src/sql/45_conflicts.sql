@@ -293,9 +293,9 @@ END $$;
 COMMENT ON FUNCTION multicenter.internal_policy_handler(regclass, text, regprocedure) IS
 'Internal. The signature of a conflict handler, after looking at what it answers. Errors: 22023 there is one without the resolver of that name, or the reverse; others if it cannot be a handler.';
 
--- Replicated tables whose old rows are needed.  Partitions of a partitioned
--- table stand for it.
-CREATE FUNCTION multicenter.internal_policy_tables(relation regclass)
+-- Replicated tables that a policy is for; or of these only those whose old rows
+-- are needed.  Partitions of a partitioned table stand for it.
+CREATE FUNCTION multicenter.internal_policy_tables(relation regclass, large_values boolean)
 RETURNS SETOF regclass LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
 	RETURN QUERY
@@ -304,11 +304,11 @@ BEGIN
 	WHERE c.relkind = 'r' AND n.nspname <> 'multicenter'
 		AND (relation IS NULL OR c.oid = relation OR relation IN (SELECT a.relid FROM pg_partition_ancestors(c.oid) AS a))
 		AND multicenter.table_route(c.oid) IN ('keyed', 'full')
-		AND EXISTS (SELECT FROM pg_attribute AS a
-					WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attlen = -1 AND a.attstorage <> 'p');
+		AND (NOT large_values OR EXISTS (SELECT FROM pg_attribute AS a
+					WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attlen = -1 AND a.attstorage <> 'p'));
 END $$;
-COMMENT ON FUNCTION multicenter.internal_policy_tables(regclass) IS
-'Internal. A table and its partitions, or all tables, as far as they have values that may be stored out of line.';
+COMMENT ON FUNCTION multicenter.internal_policy_tables(regclass, boolean) IS
+'Internal. A table and its partitions, or all tables; with large_values only those with values that may be stored out of line.';
 
 CREATE FUNCTION multicenter.internal_policy_write(relation regclass, families text[], resolver text, handler text,
 	site_ranks integer[], options jsonb, set_by text)
@@ -355,7 +355,7 @@ BEGIN
 	PERFORM multicenter.internal_policy_write(relation, families, resolver, signature, checked.site_ranks, options, set_by);
 	IF families && '{row, delete}' AND resolver <> 'last_update_wins' THEN
 		-- Whether a write had seen another one must be known for certain.
-		FOR tab IN SELECT t FROM multicenter.internal_policy_tables(relation) AS t
+		FOR tab IN SELECT t FROM multicenter.internal_policy_tables(relation, false) AS t
 			WHERE NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = t AND g.tgfoid = 'multicenter.seen()'::regprocedure) LOOP
 			PERFORM multicenter.replicate_ddl(format(
 				'CREATE TRIGGER multicenter_seen BEFORE UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION multicenter.seen()', tab));
@@ -363,7 +363,7 @@ BEGIN
 	END IF;
 	IF 'row' = ANY (families) AND resolver <> 'last_update_wins' THEN
 		-- Any of several versions may be shown in the end, and must be whole.
-		FOR tab IN SELECT t FROM multicenter.internal_policy_tables(relation) AS t WHERE multicenter.table_route(t) <> 'full' LOOP
+		FOR tab IN SELECT t FROM multicenter.internal_policy_tables(relation, true) AS t WHERE multicenter.table_route(t) <> 'full' LOOP
 			PERFORM multicenter.replicate_ddl(format('ALTER TABLE %s REPLICA IDENTITY FULL', tab));
 		END LOOP;
 	END IF;

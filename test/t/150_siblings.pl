@@ -140,6 +140,19 @@ foreach my $order (@orders)
 is($riga->sql(q{SELECT string_agg(DISTINCT resolver, ' ' ORDER BY resolver) FROM multicenter.conflicts}),
 	'first_update_wins insert_or_skip last_update_wins site_priority skip', 'the history names the policies');
 
+# The example of the user's guide.
+my $guide = PostgreSQL::Test::Utils::slurp_file("$FindBin::RealBin/../../docs/conflicts.md");
+my ($tables, $rest) = $guide =~ /^## Choosing who wins\n.*?^```sql\n(CREATE TABLE .*?;\n)(.*?)^```/ms;
+my ($set, $view, $reset) = $rest =~ /^(.*)(^SELECT relation, .*?;\n)(.*)\z/ms;
+$_->sql($tables) foreach @centers;
+$lisbon->sql($set);
+my $newest = $lisbon->sql('SELECT multicenter.internal_policy_newest()');
+$_->wait_for_sql('SELECT multicenter.internal_policy_own_epoch()', $newest) foreach @centers;
+is($oslo->sql("SELECT string_agg(resolver, ' ' ORDER BY resolver) FROM (" . ($view =~ s/;//r) . ") v WHERE conflict_type IN ('insert_exists', 'delete_origin_differs') AND in_effect"),
+	'first_update_wins insert_or_skip', 'the example sets policies for whole families');
+is($oslo->sql(q{SELECT relreplident FROM pg_class WHERE oid = 'account'::regclass}), 'f', 'and what they need');
+$lisbon->sql($reset);
+
 # In the end nothing is kept.
 foreach my $center (@centers)
 {
