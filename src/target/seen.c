@@ -183,13 +183,33 @@ tell(Relation rel, HeapTuple tuple, CenterId our_id)
 	pfree(isnull);
 }
 
+/*
+ * The number of this center, MC_NO_CENTER if it is none.  Looked up once in
+ * each transaction, which has something to write anyway.
+ */
+static CenterId
+get_our_id(void)
+{
+	static TransactionId of = InvalidTransactionId;
+	static CenterId our_id = MC_NO_CENTER;
+	TransactionId xid = GetTopTransactionId();
+	Identity	identity;
+
+	if (of == xid)
+		return our_id;
+	our_id = MC_NO_CENTER;
+	if (mc_database_is_center(MyDatabaseId) && mc_registry_identity(&identity))
+		our_id = identity.center_id;
+	of = xid;
+	return our_id;
+}
+
 /* The trigger function multicenter.seen(). */
 Datum
 mc_seen(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	bool		is_update;
-	Identity	identity;
+	CenterId	our_id;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
@@ -198,10 +218,11 @@ mc_seen(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("multicenter.seen() must be fired before UPDATE or DELETE, for each row")));
-	is_update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
-	if (mc_database_is_center(MyDatabaseId) && mc_registry_identity(&identity))
-		tell(trigger->tg_relation, trigger->tg_trigtuple, identity.center_id);
-	return PointerGetDatum(is_update ? trigger->tg_newtuple : trigger->tg_trigtuple);
+	our_id = get_our_id();
+	if (our_id != MC_NO_CENTER)
+		tell(trigger->tg_relation, trigger->tg_trigtuple, our_id);
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
+						   trigger->tg_newtuple : trigger->tg_trigtuple);
 }
 
 /* ---- at the peer ---- */
