@@ -273,18 +273,17 @@ is_void(const RemoteTransaction *transaction)
 
 /*
  * Let a policy decide on a change, where there is one.  Returns false if the
- * merge table counts.
+ * merge table counts; *siblings is what it makes void when it writes.
  */
 static bool
 write_by_policy(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 				const RemoteRow *key, LocalRow *local, MergeDecision decision,
-				WriteResult *result)
+				WriteResult *result, List **siblings)
 {
 	Resolution	resolution;
 
 	mc_siblings_resolve(transaction, table, op, key, local, decision, &resolution);
-	if (resolution.seen_all)
-		mc_siblings_forget(local);
+	*siblings = resolution.seen_all ? list_copy(local->notes) : NIL;
 	if (!resolution.decided)
 		return false;
 	*result = mc_siblings_write(transaction, table, op, key, local, &resolution);
@@ -301,6 +300,7 @@ put_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 		const RemoteRow *key, TupleTableSlot *slot)
 {
 	bool		by_policy = key && mc_siblings_possible(transaction, table);
+	List	   *siblings = NIL;
 
 	/* An INSERT need not be sure: the unique index finds what it misses. */
 	bool		thorough = op != MERGE_OP_INSERT || by_policy;
@@ -320,14 +320,17 @@ put_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 			return;
 		decision = decide(transaction, op, &local);
 		if (by_policy && write_by_policy(transaction, table, op, key, &local,
-										 decision, &result))
+										 decision, &result, &siblings))
 			continue;
 		sure = thorough || local.found || decision.verdict == VERDICT_PUT;
 		if (sure)
 			result = write_put(transaction, table, op, decision, &local);
 		if (result == WRITE_DONE)
+		{
+			mc_siblings_forget(siblings);
 			mc_conflict_note(transaction, table, decision, &local,
 							 key ? key : &table->new_row, table->write_row);
+		}
 		thorough = true;
 	}
 }
@@ -356,6 +359,7 @@ static void
 apply_delete(RemoteTransaction *transaction, TargetTable *table)
 {
 	bool		by_policy = mc_siblings_possible(transaction, table);
+	List	   *siblings = NIL;
 	WriteResult result = WRITE_RETRY;
 
 	if (is_held_back(transaction, table, MERGE_OP_DELETE, &table->old_row))
@@ -372,12 +376,16 @@ apply_delete(RemoteTransaction *transaction, TargetTable *table)
 			return;
 		decision = decide(transaction, MERGE_OP_DELETE, &local);
 		if (by_policy && write_by_policy(transaction, table, MERGE_OP_DELETE,
-										 &table->old_row, &local, decision, &result))
+										 &table->old_row, &local, decision, &result,
+										 &siblings))
 			continue;
 		result = write_delete(transaction, table, decision, &local);
 		if (result == WRITE_DONE)
+		{
+			mc_siblings_forget(siblings);
 			mc_conflict_note(transaction, table, decision, &local,
 							 &table->old_row, NULL);
+		}
 	}
 }
 

@@ -9,9 +9,10 @@
  *	  with blanks between them.  A row that this very transaction has written
  *	  before has none.
  *
- *	  The hash is made of the binary form of the key's values: both sides see
- *	  the same row.  Where a trigger of the user's changes the key after ours
- *	  has run it does not fit, and the change counts as one without a message.
+ *	  The hash is made of the image of the key's values: both sides see the
+ *	  same row.  Where they differ in that (another encoding of the database or
+ *	  byte order, enums), or a trigger of the user's changes the key after ours
+ *	  has run, it does not fit, and the change counts as one without a message.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,7 +34,8 @@
 #include "target/local_map.h"
 #include "target/note.h"
 #include "target/seen.h"
-#include "utils/lsyscache.h"
+#include "utils/datum.h"
+#include "utils/guc.h"
 #include "utils/rel.h"
 
 #include "compat.h"
@@ -57,15 +59,11 @@ key_hash(const RelationMap *map, TupleDesc desc, const Datum *values)
 	for (int i = 0; i < map->nkeys; i++)
 	{
 		int			attno = map->key_attnums[i] - 1;
-		Oid			send;
-		bool		is_varlena;
-		bytea	   *bytes;
+		Form_pg_attribute attribute = TupleDescAttr(desc, attno);
 
-		getTypeBinaryOutputInfo(TupleDescAttr(desc, attno)->atttypid, &send,
-								&is_varlena);
-		bytes = OidSendFunctionCall(send, values[attno]);
-		hash = hash_bytes_extended((const unsigned char *) VARDATA(bytes),
-								   (int) (VARSIZE(bytes) - VARHDRSZ), hash);
+		hash = hash_combine64(hash, datum_image_hash(values[attno],
+													 attribute->attbyval,
+													 attribute->attlen));
 	}
 	return hash;
 }
@@ -107,6 +105,27 @@ add_siblings(StringInfo message, const List *notes, RowVersion greatest)
 	return true;
 }
 
+/*
+ * Whatever the user's session has set: code of types runs as the table's
+ * owner, and keys are compared with text that was written under the defaults.
+ */
+static void
+pin_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
+		{"datestyle", "ISO"},
+		{"intervalstyle", "postgres"},
+		{"extra_float_digits", "1"},
+		{"bytea_output", "hex"},
+		{"lc_monetary", "C"},
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* Add what is here under the key of a row, where notes may say something. */
 static void
 add_noted(StringInfo message, RelationMap *map, CenterId our_id,
@@ -118,7 +137,9 @@ add_noted(StringInfo message, RelationMap *map, CenterId our_id,
 	RowKey		key;
 	List	   *notes;
 	ListCell   *cell;
+	int			nest_level = NewGUCNestLevel();
 
+	pin_settings();
 	transaction.our_id = our_id;
 	transaction.peer = our_id;
 	transaction.context = CurrentMemoryContext;
@@ -141,6 +162,7 @@ add_noted(StringInfo message, RelationMap *map, CenterId our_id,
 	/* Nothing was changed by us. */
 	table->displaces = false;
 	mc_table_close(&transaction, table);
+	AtEOXact_GUC(true, nest_level);
 }
 
 /* Write the message about a row that is about to be replaced. */

@@ -21,7 +21,7 @@
 /* The versions of a key that the author of a change had. */
 typedef struct SeenVersions
 {
-	uint64		key;			/* of table and key, see mc_seen_key() */
+	uint64		key;			/* the hash of table and key */
 	bool		used;			/* its change was applied */
 	int			nversions;
 	RowVersion *versions;

@@ -34,6 +34,7 @@
 #include "target/seen.h"
 #include "target/siblings.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 
@@ -55,9 +56,12 @@ typedef struct Decider
 	const RemoteRow *key;
 	Jsonb	   *key_values;
 	const LocalRow *local;
+	RowVersion	truncated;		/* the newest TRUNCATE by somebody else; 0:
+								 * none */
 	const TablePolicy *policy;
 	int64		epoch;			/* the greatest of the set */
 	SiblingRow *incoming;
+	bool		outdated;		/* its author has written the key since */
 	List	   *rows;			/* SiblingRow *, by ascending version */
 	Resolution *resolution;
 } Decider;
@@ -103,10 +107,19 @@ newest_noted(const List *notes)
 	return newest;
 }
 
+/* Does the newest TRUNCATE kill a version, or is it that itself? */
+static bool
+is_truncated(const Decider *decider, RowVersion version)
+{
+	return mc_version_compare(version, decider->truncated) <= 0;
+}
+
 /* The set of siblings that is here. */
 static List *
-find_siblings(TargetTable *table, const LocalRow *local)
+find_siblings(const Decider *decider)
 {
+	TargetTable *table = decider->table;
+	const LocalRow *local = decider->local;
 	RowVersion	newest = newest_noted(local->notes);
 	List	   *rows = NIL;
 	Jsonb	   *row = NULL;
@@ -121,11 +134,15 @@ find_siblings(TargetTable *table, const LocalRow *local)
 		{
 			const KeyNote *note = lfirst(cell);
 
-			if (note->kind == NOTE_SIBLING)
+			if (note->kind == NOTE_SIBLING && !is_truncated(decider, note->version))
 				rows = lappend(rows, make_row(note->version, note->row));
 		}
 		return rows;
 	}
+
+	/* What a TRUNCATE has killed is nobody's to decide. */
+	if (is_truncated(decider, local->state.version))
+		return NIL;
 	if (local->found)
 		row = mc_note_row_to_jsonb(table, local->slot);
 	else if (local->displaced)
@@ -156,12 +173,17 @@ collect(Decider *decider, Jsonb *new_row)
 
 	decider->incoming = make_row(transaction->version, new_row);
 	decider->incoming->incoming = true;
-	foreach(cell, find_siblings(decider->table, decider->local))
+	foreach(cell, find_siblings(decider))
 	{
 		SiblingRow *row = lfirst(cell);
 
 		if (!was_seen(transaction, seen, row->sibling.version))
 			decider->rows = lappend(decider->rows, row);
+
+		/* A change that had to wait comes after what its author did then. */
+		else if (row->sibling.version.center == transaction->version.center &&
+				 mc_version_compare(row->sibling.version, transaction->version) > 0)
+			decider->outdated = true;
 	}
 	if (decider->rows == NIL)
 		return;
@@ -241,10 +263,10 @@ call_handler(Decider *decider, Oid handler, const SiblingRow *older,
 	call.remote_center = newer->sibling.version.center;
 	call.remote_version = newer->sibling.version;
 	call.concurrent = true;
-	switch (mc_handler_call(table, &call, table->other_row, &error))
+	switch (mc_handler_call(table, &call, table->write_row, &error))
 	{
 		case HANDLER_ROW:
-			return mc_note_row_to_jsonb(table, table->other_row);
+			return mc_note_row_to_jsonb(table, table->write_row);
 		case HANDLER_KEEP_LOCAL:
 		case HANDLER_SKIP:
 			return older_row;
@@ -482,17 +504,6 @@ mc_siblings_possible(RemoteTransaction *transaction, TargetTable *table)
 						mc_policy_epoch_of(transaction->version)) != NULL;
 }
 
-/* Does a TRUNCATE kill the change?  That is nobody's to decide. */
-static bool
-is_truncated(RemoteTransaction *transaction, TargetTable *table)
-{
-	TruncationNote truncation;
-
-	return mc_note_truncation(transaction, table, &truncation) &&
-		!truncation.own &&
-		mc_version_compare(transaction->version, truncation.version) < 0;
-}
-
 void
 mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 					MergeOp op, const RemoteRow *key, const LocalRow *local,
@@ -500,6 +511,7 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 {
 	Decider		decider = {0};
 	Jsonb	   *new_row = NULL;
+	TruncationNote truncation;
 	RowKey		row_key;
 
 	memset(resolution, 0, sizeof(Resolution));
@@ -507,8 +519,11 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 									 mc_policy_epoch_of(transaction->version));
 	if (decider.policy == NULL || table->index == NULL ||
 		mc_table_key_has_null(table, key) ||
-		(op != MERGE_OP_DELETE && table->new_row.any_unchanged) ||
-		is_truncated(transaction, table))
+		(op != MERGE_OP_DELETE && table->new_row.any_unchanged))
+		return;
+	if (mc_note_truncation(transaction, table, &truncation) && !truncation.own)
+		decider.truncated = truncation.version;
+	if (is_truncated(&decider, transaction->version))
 		return;
 	decider.transaction = transaction;
 	decider.table = table;
@@ -526,12 +541,19 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 	{
 		McResolver	missing = decider.policy->family[FAMILY_MISSING].resolver;
 
-		if (op != MERGE_OP_INSERT && missing != RESOLVER_LAST_UPDATE_WINS)
+		if (op != MERGE_OP_INSERT && is_local_resolver(missing, FAMILY_MISSING))
 			decide_missing(&decider, missing);
 		return;
 	}
 	collect(&decider, new_row);
-	resolution->seen_all = decider.rows == NIL;
+	resolution->seen_all = decider.rows == NIL && !decider.outdated;
+	if (decider.outdated)
+	{
+		resolution->decided = true;
+		resolution->resolver = mc_resolver_name(RESOLVER_LAST_UPDATE_WINS);
+		keep_local(resolution);
+		return;
+	}
 	if (resolution->seen_all)
 		return;
 	resolution->decided = true;
@@ -548,11 +570,11 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 /* ---- writing ---- */
 
 void
-mc_siblings_forget(const LocalRow *local)
+mc_siblings_forget(const List *notes)
 {
-	ListCell   *cell;
+	const ListCell *cell;
 
-	foreach(cell, local->notes)
+	foreach(cell, notes)
 	{
 		const KeyNote *note = lfirst(cell);
 
@@ -708,15 +730,93 @@ mc_siblings_write(RemoteTransaction *transaction, TargetTable *table,
 			break;
 		default:
 			{
+				List	   *notes = list_copy(local->notes);
 				WriteResult result = write_outcome(transaction, table, key, local,
 												   resolution);
 
 				if (result != WRITE_DONE)
 					return result;
-				mc_siblings_forget(local);
+				mc_siblings_forget(notes);
 				remember(table, key, resolution);
 			}
 	}
 	note_conflict(transaction, table, op, key, local, resolution);
 	return WRITE_DONE;
+}
+
+/* ---- after a TRUNCATE ---- */
+
+/* Decide again on a key of whose siblings the TRUNCATE has killed some. */
+static void
+decide_again(RemoteTransaction *transaction, TargetTable *table,
+			 const KeyNote *note)
+{
+	RemoteRow	key = make_remote_row(table, note->key.values);
+	Decider		decider = {0};
+	Resolution	resolution = {0};
+	LocalRow	local;
+	List	   *notes;
+	ListCell   *cell;
+
+	mc_lookup(transaction, table, &key, table->local_row, true, &local);
+	decider.truncated = transaction->version;
+	decider.transaction = transaction;
+	decider.table = table;
+	decider.key = &key;
+	decider.key_values = note->key.values;
+	decider.local = &local;
+	decider.resolution = &resolution;
+	decider.rows = find_siblings(&decider);
+	notes = list_copy(local.notes);
+	if (decider.rows != NIL)
+	{
+		list_sort(decider.rows, compare_rows);
+		decider.incoming = llast(decider.rows);
+		foreach(cell, decider.rows)
+		{
+			decider.epoch = Max(decider.epoch,
+								((SiblingRow *) lfirst(cell))->sibling.epoch);
+		}
+		decider.policy = mc_policy_table(RelationGetRelid(table->rel), decider.epoch);
+		decide_set(&decider);
+		if (resolution.siblings != NIL &&
+			write_outcome(transaction, table, &key, &local, &resolution) != WRITE_DONE)
+			elog(ERROR, "a row of a locked table was changed");
+	}
+	mc_siblings_forget(notes);
+	remember(table, &key, &resolution);
+	CommandCounterIncrement();
+}
+
+void
+mc_siblings_truncate(RemoteTransaction *transaction, TargetTable *table)
+{
+	List	   *done = NIL;
+	ListCell   *cell;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	table->estate->es_snapshot = GetActiveSnapshot();
+	mc_write_begin_record(table);
+	foreach(cell, mc_note_list(RelationGetRelid(table->rel), NOTE_SIBLING))
+	{
+		const KeyNote *note = lfirst(cell);
+		bool		again = false;
+		ListCell   *other;
+
+		foreach(other, done)
+		{
+			const KeyNote *before = lfirst(other);
+
+			again |= before->key.hash == note->key.hash &&
+				mc_note_same_key(table, before->key.values, note->key.values);
+		}
+		if (again || mc_version_compare(note->version, transaction->version) > 0)
+			continue;
+		done = lappend(done, unconstify(KeyNote *, note));
+		decide_again(transaction, table, note);
+	}
+	mc_write_end_record(table);
+	table->estate->es_snapshot = InvalidSnapshot;
+	PopActiveSnapshot();
 }

@@ -51,7 +51,14 @@ extern WriteResult mc_siblings_write(RemoteTransaction *transaction,
 									 const RemoteRow *key, LocalRow *local,
 									 Resolution *resolution);
 
-/* The change has seen all that was here: forget the siblings. */
-extern void mc_siblings_forget(const LocalRow *local);
+/*
+ * A TRUNCATE was carried out row by row: decide again on keys of whose siblings
+ * it has killed some.  As the table's owner; the table is locked.
+ */
+extern void mc_siblings_truncate(RemoteTransaction *transaction,
+								 TargetTable *table);
+
+/* Forget the siblings among the notes of a key: a change has seen them all. */
+extern void mc_siblings_forget(const List *notes);
 
 #endif							/* MC_SIBLINGS_H */

@@ -48,6 +48,7 @@
 #include "target/displace.h"
 #include "target/lookup.h"
 #include "target/quarantine.h"
+#include "target/siblings.h"
 #include "target/truncate.h"
 #include "target/write.h"
 #include "utils/rel.h"
@@ -381,6 +382,8 @@ truncate_rows(RemoteTransaction *transaction, List *tables,
 		mc_owner_enter(rel->rd_rel->relowner, &scope);
 		if (rel->rd_rel->relkind == RELKIND_RELATION)
 			delete_between_triggers(transaction, rel, table);
+		if (table && mc_note_possible(table))
+			mc_siblings_truncate(transaction, table);
 		mc_owner_leave(&scope);
 		if (restart_sequences)
 			restart_owned_sequences(rel);
@@ -455,6 +458,7 @@ remember_remote(RemoteTransaction *transaction, List *tables)
 		mc_note_add_truncation(relid, transaction->version);
 		remove_notes(transaction, relid, NOTE_TOMBSTONE);
 		remove_notes(transaction, relid, NOTE_DISPLACED);
+		remove_notes(transaction, relid, NOTE_SIBLING);
 
 		/* What is older retry.c finds to be void. */
 		mc_quarantine_truncate(transaction, relid);

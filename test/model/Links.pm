@@ -111,7 +111,9 @@ sub deliver
 	$self->set_limit($from, $to, $round);
 	$self->resume($from, $to);
 	my $id = $self->{members}[$from]{id};
-	$self->wait_link($from, $to, "coalesce((SELECT max(n) FROM model_passed WHERE center = $id), 0) >= $count",
+	# With policies what it brings may have causes that another link holds.
+	$self->wait_link($from, $to, "(coalesce((SELECT max(n) FROM model_passed WHERE center = $id), 0) >= $count"
+			. " OR coalesce(stall_reason, '') = 'causes')",
 		"transaction $count in round $round");
 	$self->hold($from, $to);
 	return;

@@ -48,12 +48,85 @@ sub replay
 	return \%map;
 }
 
+# Where a policy decides: had the author of a transaction seen another one?
+# "seen" says, for each other center, up to where its commits were applied.
+sub saw
+{
+	my ($transaction, $other) = @_;
+	return $transaction->{sequence} > $other->{sequence} if $transaction->{center} == $other->{center};
+	return ($transaction->{seen}{ $other->{center} } // 0) > $other->{lsn};
+}
+
+# What each transaction leaves of each key that it has changed: a row, or undef.
+sub net_effects
+{
+	my ($transaction) = @_;
+	my %net;
+	foreach my $operation (@{ $transaction->{operations} })
+	{
+		my ($kind, $key, $row) = @$operation;
+		if ($kind eq 'truncate') { %net = () }
+		else                     { $net{$key} = $kind eq 'put' ? $row : undef }
+	}
+	return \%net;
+}
+
+# Which of some siblings, by ascending version, does the policy show?  Returns
+# its row, or undef.
+my %rank = (3 => 0, 1 => 1, 2 => 2);
+
+sub resolve
+{
+	my ($policy, @siblings) = @_;
+	my @puts = grep { $_->{row} } @siblings;
+	return undef if !@puts;
+	if ($policy eq 'handler')
+	{
+		my ($best) = shift(@puts);
+		$best = $_->{row}{v} gt $best->{row}{v} ? $_ : $best foreach @puts;
+		return $best->{row};
+	}
+	return $puts[-1]{row} if $policy eq 'insert';
+	return @puts < @siblings ? undef : $puts[-1]{row} if $policy eq 'skip';
+	return $siblings[0]{row} if $policy eq 'first';
+	my ($best) = sort { $rank{ $a->{version}{center} } <=> $rank{ $b->{version}{center} } } @siblings;
+	return $best->{row};
+}
+
+# The map where a policy decides: of the changes of a key that no TRUNCATE has
+# killed, and that no change has seen, the policy chooses; what it shows has the
+# greatest of their versions.
+sub decide
+{
+	my ($policy, @transactions) = @_;
+	my (%changes, %map);
+	my @truncates = grep { grep { $_->[0] eq 'truncate' } @{ $_->{operations} } } @transactions;
+	foreach my $transaction (sort { by_version($a, $b) } @transactions)
+	{
+		my $net = net_effects($transaction);
+		push(@{ $changes{$_} }, { version => $transaction, row => $net->{$_} }) foreach keys %$net;
+	}
+	foreach my $key (keys %changes)
+	{
+		my @all = @{ $changes{$key} };
+		my @siblings = grep {
+			my $one = $_;
+			!(grep { $_ != $one->{version} && by_version($one->{version}, $_) < 0 } @truncates)
+			  && !(grep { $_ != $one && saw($_->{version}, $one->{version}) } @all)
+		} @all;
+		my $row = @siblings ? resolve($policy, @siblings) : undef;
+		$map{$key} = { row => $row, version => $siblings[-1]{version} } if $row;
+	}
+	return \%map;
+}
+
 # Split the map into visible and displaced rows.  $clash->(row, row) says
-# whether two rows cannot both be in the table.
+# whether two rows cannot both be in the table.  $policy: undef for the last
+# update.
 sub final
 {
-	my ($clash, @transactions) = @_;
-	my $map = replay(@transactions);
+	my ($clash, $policy, @transactions) = @_;
+	my $map = $policy ? decide($policy, @transactions) : replay(@transactions);
 	my (%visible, %displaced);
 	foreach my $key (
 		sort { by_version($map->{$b}{version}, $map->{$a}{version}) || $a cmp $b } keys %$map)

@@ -33,6 +33,7 @@ my $row_of = "%s.id, %1\$s.u, %1\$s.w, %1\$s.r, %1\$s.v, %1\$s.n, length(%1\$s.b
 my $groups_made = 0;
 
 # Options: databases (three databases of one server instead of three servers),
+# policies (tables have conflict policies),
 # settle (seconds that the end may take), say (a function that prints).
 sub new
 {
@@ -69,6 +70,8 @@ sub group
 				commits => 0, clock => $clocks[ $self->{databases} ? 0 : @members ] });
 		connect_to($members[-1], $prefix);
 		$center->sql('CREATE EXTENSION IF NOT EXISTS amcheck');
+		$center->sql($Schedule::handler_sql) if $self->{policies};
+		$center->sql("SELECT multicenter.center_alter('$names[$#members]', site => '" . ($names[$#members] =~ s/\d+//r) . "')") if $self->{policies};
 	}
 	$self->{group} = { members => \@members, links => Links->new(@members) };
 	$self->{group}{links}->set_up;
@@ -122,6 +125,7 @@ sub run_batch
 	my $fine = eval {
 		my $group = $self->group;
 		$self->everywhere(map { my $sql = Schedule::create_sql($_->{shape}); $sql =~ s/\{t\}/$_->{table}/g; $sql } @$entries);
+		$self->set_policies($entries) if $self->{policies};
 		$group->{links}->hold_all;
 		(my $finished, @trouble) = $self->play($pattern, $entries);
 		if ($finished)
@@ -157,6 +161,22 @@ sub everywhere
 	}
 	return;
 }
+
+# Set the policies of entries, and wait until all centers have taken them over.
+sub set_policies
+{
+	my ($self, $entries) = @_;
+	my @members = @{ $self->group->{members} };
+	$members[0]{session}->run(join('', map { Schedule::policy_sql($_->{shape}) =~ s/\{t\}/$_->{table}/gr } @$entries));
+	my $newest = $members[0]{session}->value('SELECT multicenter.internal_policy_newest()');
+	poll('the policies to be in effect', sub {
+			return !grep { $_->{session}->value('SELECT multicenter.internal_policy_own_epoch()') != $newest } @members; });
+	$self->group->{links}->wait_quiet;
+	return;
+}
+
+# What the author of a transaction had seen, and a position before its commit.
+my $seen_sql = "SELECT 'seen', %d, coalesce(string_agg(center_id || '=' || (applied_lsn - '0/0'), ' '), ''), pg_current_wal_insert_lsn() - '0/0' FROM multicenter.peer_progress()";
 
 # The events of a pattern, one after the other, until a check finds something
 # wrong.  Returns whether the end was reached, and what is wrong with the group.
@@ -274,13 +294,13 @@ sub race
 	my @lines = $session->run("${script}SELECT 'xid', 0, pg_current_xact_id();\n\\set ON_ERROR_ROLLBACK off\n");
 	$group->{links}->free($_, $center) foreach @{ $event->{from} };
 	$self->{count}{races} += $group->{links}->wait_blocked($center, @{ $event->{from} }) if @{ $event->{from} };
-	push(@lines, $session->run(($event->{rollback} ? 'ROLLBACK' : 'COMMIT')
+	push(@lines, $session->run(($self->{policies} ? sprintf($seen_sql, 0) . ";\n" : '') . ($event->{rollback} ? 'ROLLBACK' : 'COMMIT')
 			. ";\n\\echo state|0|:SQLSTATE\nROLLBACK;\n"));
 	$group->{links}->hold($_, $center) foreach @{ $event->{from} };
 	take_output(\@results, @lines);
 	foreach my $result (@results)
 	{
-		@$result{qw(xid state)} = @{ $results[0] }{qw(xid state)};
+		@$result{qw(xid state seen lsn)} = @{ $results[0] }{qw(xid state seen lsn)};
 		$result->{rolled_back} = $event->{rollback};
 	}
 	$self->remember($group->{members}[$center], $work, \@results);
@@ -292,7 +312,7 @@ sub script_of
 {
 	my ($gate, $entry, $transaction, $number) = @_;
 	my @sql = ('BEGIN', $gate, statements_of($entry, $transaction, $number), "SELECT 'xid', $number, pg_current_xact_id()",
-		'COMMIT');
+		$entry->{shape}{policy} ? sprintf($seen_sql, $number) : (), 'COMMIT');
 	return join(" \\;\n", @sql) . ";\n\\echo state|$number|:SQLSTATE\nROLLBACK;\n";
 }
 
@@ -321,6 +341,11 @@ sub take_output
 		my ($what, $number, @rest) = split(/\|/, $line, -1);
 		if    ($what eq 'row')   { push(@{ $results->[$number]{rows} }, \@rest) }
 		elsif ($what eq 'xid')   { $results->[$number]{xid} = $rest[0] }
+		elsif ($what eq 'seen')
+		{
+			$results->[$number]{seen} = { map { split(/=/, $_) } split(/ /, $rest[0]) };
+			$results->[$number]{lsn} = $rest[1];
+		}
 		elsif ($what eq 'state') { $results->[$number]{state} = $rest[0] }
 		else                     { croak "unexpected output: $line" }
 	}
@@ -361,6 +386,7 @@ sub remember
 		}
 		push(@{ $entry->{history} }, {
 			name => $transaction->{name}, center => $member->{id}, time => $time, xid => $result->{xid},
+			seen => $result->{seen}, lsn => $result->{lsn},
 			sequence => ++$self->{sequence}, operations => operations($transaction, $result->{rows}) });
 	}
 	return;
@@ -415,7 +441,7 @@ sub settle
 	my @members = @{ $self->group->{members} };
 	foreach my $entry (@$entries)
 	{
-		@$entry{qw(visible displaced)} = Model::final(Schedule::clash($entry->{shape}), @{ $entry->{history} });
+		@$entry{qw(visible displaced)} = Model::final(Schedule::clash($entry->{shape}), $entry->{shape}{policy}, @{ $entry->{history} });
 		$self->{count}{checks}++;
 		$self->{count}{rows} += keys %{ $entry->{visible} };
 		$self->{count}{displaced} += keys %{ $entry->{displaced} };
@@ -512,7 +538,8 @@ sub check_group
 		my $session = $member->{session};
 		push(@trouble, map { "$member->{name}: the link has failed: $_" } $session->run(
 				q{SELECT peer, retries, last_error_sqlstate, last_error FROM multicenter.stat_links
-				  WHERE direction = 'in' AND last_error_sqlstate !~ '^(40P01|08...|57P0.)$';}));
+				  WHERE direction = 'in' AND last_error_sqlstate !~ '^(40P01|08...|57P0.)$'
+					AND last_error !~ '^waiting for changes of center';}));
 		# What is void is found to be so within a second.
 		my @waiting;
 		my $deadline = time + $self->{settle};

@@ -192,6 +192,7 @@ sub shape
 	$shape{w} = $random->chance(25) ? 'plain' : 'none';
 	$shape{r} = $random->chance(15) ? 'exclusion' : 'none';
 	$shape{full} = $random->chance(10);
+	$shape{policy} = (qw(first site insert skip handler))[ $seed % 5 ] if $option{policies};
 	@shape{qw(u w r)} = ('none') x 3 if $option{without}{unique};
 	$shape{r} = 'none' if $option{without}{exclusion};
 	return \%shape;
@@ -221,6 +222,30 @@ sub create_sql
 }
 
 # A function that says whether two rows clash.
+# The policy of a shape, as conflict_policy_set() takes it; see Model.pm.
+my %policy = (
+	first   => [ 'NULL', 'first_update_wins' ],
+	site    => [ 'NULL', 'site_priority', q{options => '{"sites": ["tokyo", "lisbon"]}'} ],
+	insert  => [ q{'update_deleted'}, 'insert_or_skip' ],
+	skip    => [ q{'update_deleted'}, 'skip' ],
+	handler => [ 'NULL', 'handler', q{handler => 'model_handler(jsonb, jsonb, multicenter.conflict_info)'} ]);
+
+sub policy_sql
+{
+	my ($shape) = @_;
+	return '' unless $shape->{policy};
+	my ($type, $resolver, @rest) = @{ $policy{ $shape->{policy} } };
+	return 'SELECT FROM multicenter.conflict_policy_set(' . join(', ', q{'{t}'}, $type, "'$resolver'", @rest) . ");\n";
+}
+
+# The greater label wins, and a row over a delete.
+our $handler_sql = q{
+	CREATE FUNCTION model_handler(local_row jsonb, remote_row jsonb, info multicenter.conflict_info, OUT result_row jsonb, OUT action text)
+	LANGUAGE sql IMMUTABLE AS $$
+		SELECT NULL::jsonb, CASE WHEN local_row IS NULL OR remote_row->>'v' COLLATE "C" > local_row->>'v' COLLATE "C"
+			THEN 'apply_remote' ELSE 'keep_local' END $$;
+};
+
 sub clash
 {
 	my ($shape) = @_;
