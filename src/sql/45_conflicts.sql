@@ -360,8 +360,6 @@ BEGIN
 			PERFORM multicenter.replicate_ddl(format(
 				'CREATE TRIGGER multicenter_seen BEFORE UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION multicenter.seen()', tab));
 		END LOOP;
-	END IF;
-	IF 'row' = ANY (families) AND resolver <> 'last_update_wins' THEN
 		-- Any of several versions may be shown in the end, and must be whole.
 		FOR tab IN SELECT t FROM multicenter.internal_policy_tables(relation, true) AS t WHERE multicenter.table_route(t) <> 'full' LOOP
 			PERFORM multicenter.replicate_ddl(format('ALTER TABLE %s REPLICA IDENTITY FULL', tab));

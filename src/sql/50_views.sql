@@ -356,7 +356,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 		 WHERE c.state <> 'parted' AND c.kind = 'active' AND coalesce(o.epoch, d.epoch) IS NOT NULL
 			AND NOT EXISTS (SELECT FROM multicenter.policy_epoch e
 							WHERE e.center_id = c.center_id AND e.epoch >= coalesce(o.epoch, d.epoch))) AS waits_for,
-		CASE WHEN y.family = 'row' AND coalesce(o.resolver, d.resolver) <> 'last_update_wins' AND tab.route = 'keyed'
+		CASE WHEN y.family IN ('row', 'delete') AND coalesce(o.resolver, d.resolver) <> 'last_update_wins' AND tab.route = 'keyed'
 				AND tab.oid IN (SELECT t FROM multicenter.internal_policy_tables(NULL, true) t)
 			THEN 'needs REPLICA IDENTITY FULL on every center: set the policy again' END AS problem
 	FROM tab
