@@ -58,6 +58,7 @@ typedef struct Decider
 	const LocalRow *local;
 	RowVersion	truncated;		/* the newest TRUNCATE by somebody else; 0:
 								 * none */
+	bool		truncating;		/* it is being carried out */
 	const TablePolicy *policy;
 	int64		epoch;			/* the greatest of the set */
 	SiblingRow *incoming;
@@ -107,11 +108,16 @@ newest_noted(const List *notes)
 	return newest;
 }
 
-/* Does the newest TRUNCATE kill a version, or is it that itself? */
+/*
+ * Does the newest TRUNCATE kill a version?  Of its own transaction it kills
+ * what came before it, and that is all there is while it is carried out.
+ */
 static bool
 is_truncated(const Decider *decider, RowVersion version)
 {
-	return mc_version_compare(version, decider->truncated) <= 0;
+	int			order = mc_version_compare(version, decider->truncated);
+
+	return order < 0 || (order == 0 && decider->truncating);
 }
 
 /* The set of siblings that is here. */
@@ -140,8 +146,10 @@ find_siblings(const Decider *decider)
 		return rows;
 	}
 
-	/* What a TRUNCATE has killed is nobody's to decide. */
-	if (is_truncated(decider, local->state.version))
+	/* What a TRUNCATE has killed is nobody's to decide; nor is that itself. */
+	if (is_truncated(decider, local->state.version) ||
+		(local->state.knowledge == LOCAL_TOMBSTONE &&
+		 mc_version_compare(local->state.version, decider->truncated) == 0))
 		return NIL;
 	if (local->found)
 		row = mc_note_row_to_jsonb(table, local->slot);
@@ -760,6 +768,7 @@ decide_again(RemoteTransaction *transaction, TargetTable *table,
 
 	mc_lookup(transaction, table, &key, table->local_row, true, &local);
 	decider.truncated = transaction->version;
+	decider.truncating = true;
 	decider.transaction = transaction;
 	decider.table = table;
 	decider.key = &key;
