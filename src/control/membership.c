@@ -38,6 +38,7 @@
 #include "control/workers.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "origin/heartbeat.h"
 #include "pgstat.h"
 #include "port/pg_bswap.h"
 #include "replication/slot.h"
@@ -370,6 +371,9 @@ hand_over(const Membership *membership)
 	ListCell   *lc;
 
 	mc_drain_writers();
+
+	/* The last promise, which covers everything that was committed here. */
+	(void) mc_heartbeat_write(NULL);
 	target.value = GetXLogInsertRecPtr();
 
 	/* Something behind the target, so that an idle stream passes it soon. */

@@ -5,10 +5,11 @@
  *
  * NOTES
  *	  "Seen" is asked of a version, so of a timestamp; an entry knows a
- *	  position.  Three things know about both, and any of them that says yes
- *	  is right: the promise in the entry, the position of the very commit
- *	  (recent.c), and the heartbeats of the version's author that arrived here:
- *	  one that lies before the position in the entry was in force there.
+ *	  position.  Three things know about both: the promise in the entry, the
+ *	  position of the very commit (recent.c), which is exact, and the heartbeats
+ *	  of the version's author that arrived here: one that lies before the
+ *	  position in the entry was in force there.  A promise that says yes is
+ *	  right, and says nothing about versions that are newer.
  *
  *-------------------------------------------------------------------------
  */
@@ -305,21 +306,20 @@ mc_vector_saw(const DependencyVector *vector, CenterId author,
 	if (version.center == author || version.center == MC_NO_CENTER)
 		return true;
 	if (version.center != our_id)
-	{
 		link = find_link(version.center);
-		if (link == NULL)
-			return true;
-	}
+
+	/* Its author knows nothing of a center any more that has parted. */
 	entry = mc_vector_entry(vector, version.center);
 	if (entry == NULL)
-		return false;
+		return version.center != our_id && link == NULL;
 	if (version.commit_ts <= entry->promise)
 		return true;
 	of = version.center == our_id ? MC_RECENT_LOCAL : version.center;
 	end_lsn = mc_recent_find(of, version.commit_ts, of);
 	if (end_lsn != InvalidXLogRecPtr)
 		return end_lsn <= entry->lsn;
-	return version.commit_ts <= promise_at(link, entry->lsn);
+	return (version.center == our_id || link != NULL) &&
+		version.commit_ts <= promise_at(link, entry->lsn);
 }
 
 bool

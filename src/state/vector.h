@@ -81,8 +81,9 @@ extern bool mc_vector_covered(const DependencyVector *vector, CenterId author,
 /*
  * Had the transaction of author with this vector seen the version?  True for
  * versions of the same author (its stream is in order), for the base version,
- * and for those of centers that have parted.  Exact for what was committed or
- * applied here recently, otherwise by promises; false where nobody can tell.
+ * and for those of centers that had parted when it was written.  Exact for what
+ * was committed or applied here recently, otherwise by promises; false where
+ * nobody can tell.
  */
 extern bool mc_vector_saw(const DependencyVector *vector, CenterId author,
 						  CenterId our_id, RowVersion version);
