@@ -206,6 +206,7 @@ CREATE TABLE multicenter.quarantine_entry (
 	key jsonb NOT NULL,
 	new_row jsonb,
 	key_changed boolean NOT NULL,
+	seen text,
 	waits_for text NOT NULL CHECK (waits_for IN ('cause', 'refresh', 'retry', 'predecessor', 'decision')),
 	error_message text,
 	error_sqlstate text,

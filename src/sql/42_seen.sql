@@ -3,5 +3,5 @@
 CREATE FUNCTION multicenter.seen() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'mc_seen';
 COMMENT ON FUNCTION multicenter.seen() IS
-'Trigger function: tells the other centers which versions of a row an UPDATE or DELETE replaces. conflict_policy_set() creates the trigger where a policy needs it, BEFORE UPDATE OR DELETE, FOR EACH ROW. Errors: 39P01 it is used otherwise.';
+'Trigger function: tells the other centers which versions of a row a write replaces. conflict_policy_set() creates the trigger where a policy needs it, BEFORE INSERT OR UPDATE OR DELETE, FOR EACH ROW. Errors: 39P01 it is used otherwise.';
 REVOKE ALL ON FUNCTION multicenter.seen() FROM PUBLIC;

@@ -358,7 +358,7 @@ BEGIN
 		FOR tab IN SELECT t FROM multicenter.internal_policy_tables(relation, false) AS t
 			WHERE NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = t AND g.tgfoid = 'multicenter.seen()'::regprocedure) LOOP
 			PERFORM multicenter.replicate_ddl(format(
-				'CREATE TRIGGER multicenter_seen BEFORE UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION multicenter.seen()', tab));
+				'CREATE TRIGGER multicenter_seen BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION multicenter.seen()', tab));
 		END LOOP;
 		-- Any of several versions may be shown in the end, and must be whole.
 		FOR tab IN SELECT t FROM multicenter.internal_policy_tables(relation, true) AS t WHERE multicenter.table_route(t) <> 'full' LOOP

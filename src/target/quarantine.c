@@ -16,6 +16,7 @@
 #include "state/claim.h"
 #include "state/own.h"
 #include "target/quarantine.h"
+#include "target/seen.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/rel.h"
@@ -26,7 +27,7 @@
 /* Columns that entries are read by, in the order of read_entry(). */
 #define ENTRY_COLUMNS \
 	"quarantine_id, peer_id, remote_xid, remote_lsn, end_lsn, version, vector," \
-	" relation, hash, operation, key, new_row, key_changed, waits_for"
+	" relation, hash, operation, key, new_row, key_changed, waits_for, seen"
 
 static const char *const operations[] = {
 	[MERGE_OP_INSERT] = "INSERT",
@@ -80,11 +81,12 @@ begin_write(OwnScope *scope)
 /* Write a new entry. */
 static void
 add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
-		  const Jsonb *new_row, bool key_changed, const char *waits_for)
+		  const Jsonb *new_row, bool key_changed, const SeenVersions *seen,
+		  const char *waits_for)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {INT4OID, INT8OID, LSNOID, LSNOID, TIMESTAMPTZOID,
-	BYTEAOID, OIDOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, INT4OID};
+	BYTEAOID, OIDOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID};
 	Datum		values[] = {
 		Int32GetDatum(transaction->peer),
 		Int64GetDatum(transaction->remote_xid),
@@ -99,14 +101,14 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 		JsonbPGetDatum(new_row),
 		BoolGetDatum(key_changed),
 		CStringGetTextDatum(waits_for),
-		(Datum) 0, (Datum) 0, Int32GetDatum(0)
+		(Datum) 0, (Datum) 0, Int32GetDatum(0), (Datum) 0
 	};
 	char		nulls[lengthof(types)];
 	OwnScope	scope;
 
 	memset(nulls, ' ', sizeof(nulls));
 	nulls[10] = new_row ? ' ' : 'n';
-	nulls[13] = nulls[14] = 'n';
+	nulls[13] = nulls[14] = nulls[16] = 'n';
 	if (transaction->aside)
 	{
 		nulls[13] = nulls[14] = ' ';
@@ -114,12 +116,17 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 		values[14] = CStringGetTextDatum(unpack_sql_state(transaction->aside->sqlstate));
 		values[15] = Int32GetDatum(1);
 	}
+	if (seen)
+	{
+		nulls[16] = ' ';
+		values[16] = CStringGetTextDatum(mc_seen_to_text(seen));
+	}
 	begin_write(&scope);
 	(void) mc_own_execute(&plan,
 						  "INSERT INTO multicenter.quarantine_entry"
 						  " (peer_id, remote_xid, remote_lsn, end_lsn, version, vector, relation,"
-						  " hash, operation, key, new_row, key_changed, waits_for, error_message, error_sqlstate, attempts)"
-						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+						  " hash, operation, key, new_row, key_changed, waits_for, error_message, error_sqlstate, attempts, seen)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
 						  lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	mc_own_end(&scope);
 }
@@ -147,6 +154,7 @@ mc_quarantine_hold(RemoteTransaction *transaction, TargetTable *table,
 {
 	QuarantineEntry *retried = transaction->retried;
 	bool		deletes = op == MERGE_OP_DELETE;
+	const RemoteRow *row;
 	RowKey		key;
 
 	if (retried)
@@ -157,10 +165,12 @@ mc_quarantine_hold(RemoteTransaction *transaction, TargetTable *table,
 		set_waits_for(retried->id, waits_for);
 		return true;
 	}
-	mc_note_key(table, deletes ? &table->old_row : &table->new_row, &key);
+	row = deletes ? &table->old_row : &table->new_row;
+	mc_note_key(table, row, &key);
 	add_entry(transaction, &key, op,
 			  deletes ? NULL : mc_note_change_to_jsonb(table, &table->new_row),
-			  table->new_row.moved, waits_for);
+			  table->new_row.moved, mc_seen_find(transaction, table, row),
+			  waits_for);
 	transaction->counters.quarantined++;
 	mc_shared_set_waiting(WAITING_SOME);
 	return true;
@@ -201,6 +211,9 @@ read_entry(HeapTuple row, TupleDesc desc, MemoryContext context)
 	entry->new_row = isnull ? NULL : DatumGetJsonbPCopy(value);
 	entry->key_changed = DatumGetBool(SPI_getbinval(row, desc, 13, &isnull));
 	entry->waits_for = column_text(row, desc, 14);
+	value = SPI_getbinval(row, desc, 15, &isnull);
+	if (!isnull)
+		entry->seen = mc_seen_from_text(TextDatumGetCString(value));
 	MemoryContextSwitchTo(old_context);
 	return entry;
 }

@@ -5,7 +5,8 @@
  *
  * NOTES
  *	  Only the change waits, not its link.  What is kept of it is what it puts
- *	  under its key, as text, its version, and the vector of its transaction.
+ *	  under its key, as text, its version, the vector of its transaction, and
+ *	  what its author has said of the versions that it replaces.
  *	  It counts as applied: retry.c tries it again until it can be completed,
  *	  or until something greater is known of the key.
  *
@@ -36,6 +37,7 @@ typedef struct QuarantineEntry
 	MergeOp		op;
 	Jsonb	   *new_row;		/* without what was not sent; NULL: a DELETE */
 	bool		key_changed;	/* by the update */
+	struct SeenVersions *seen;	/* what it replaces, if that was told */
 	char	   *waits_for;
 	bool		held;			/* it was tried, and still waits */
 } QuarantineEntry;

@@ -7,7 +7,8 @@
  *	  A message is text, as all are: the hash of table and key, then for each
  *	  version its commit timestamp and its author, all in hexadecimal digits and
  *	  with blanks between them.  A row that this very transaction has written
- *	  before has none.
+ *	  before has none.  There is no message about a row that is inserted and of
+ *	  whose key nothing is known.
  *
  *	  The hash is made of the image of the key's values: both sides see the
  *	  same row.  Where they differ in that (another encoding of the database or
@@ -21,8 +22,10 @@
 #include <inttypes.h>
 
 #include "access/commit_ts.h"
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
@@ -32,11 +35,13 @@
 #include "origin/message.h"
 #include "state/registry.h"
 #include "target/local_map.h"
-#include "target/note.h"
+#include "target/lookup.h"
+#include "target/quarantine.h"
 #include "target/seen.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 
@@ -126,6 +131,34 @@ pin_settings(void)
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
+/* Open a table to look at what is here under the key of a row. */
+static TargetTable *
+open_table(RemoteTransaction *transaction, RelationMap *map, CenterId our_id,
+		   const Datum *values, const bool *isnull)
+{
+	TargetTable *table;
+
+	pin_settings();
+	transaction->our_id = our_id;
+	transaction->peer = our_id;
+	transaction->context = CurrentMemoryContext;
+	transaction->change_context = CurrentMemoryContext;
+	table = mc_table_open(transaction, map);
+	memcpy(table->old_row.values, values, sizeof(Datum) * map->natts);
+	memcpy(table->old_row.isnull, isnull, sizeof(bool) * map->natts);
+	return table;
+}
+
+/* Close it, and go back to the settings of before. */
+static void
+close_table(RemoteTransaction *transaction, TargetTable *table, int nest_level)
+{
+	/* Nothing was changed by us. */
+	table->displaces = false;
+	mc_table_close(transaction, table);
+	AtEOXact_GUC(true, nest_level);
+}
+
 /* Add what is here under the key of a row, where notes may say something. */
 static void
 add_noted(StringInfo message, RelationMap *map, CenterId our_id,
@@ -139,14 +172,7 @@ add_noted(StringInfo message, RelationMap *map, CenterId our_id,
 	ListCell   *cell;
 	int			nest_level = NewGUCNestLevel();
 
-	pin_settings();
-	transaction.our_id = our_id;
-	transaction.peer = our_id;
-	transaction.context = CurrentMemoryContext;
-	transaction.change_context = CurrentMemoryContext;
-	table = mc_table_open(&transaction, map);
-	memcpy(table->old_row.values, values, sizeof(Datum) * map->natts);
-	memcpy(table->old_row.isnull, isnull, sizeof(bool) * map->natts);
+	table = open_table(&transaction, map, our_id, values, isnull);
 	mc_note_key(table, &table->old_row, &key);
 	notes = mc_note_find(table, &key);
 	foreach(cell, notes)
@@ -158,18 +184,127 @@ add_noted(StringInfo message, RelationMap *map, CenterId our_id,
 	}
 	if (!add_siblings(message, notes, version) && version.commit_ts != 0)
 		add_version(message, version);
-
-	/* Nothing was changed by us. */
-	table->displaces = false;
-	mc_table_close(&transaction, table);
-	AtEOXact_GUC(true, nest_level);
+	close_table(&transaction, table, nest_level);
 }
 
-/* Write the message about a row that is about to be replaced. */
-static void
-tell(Relation rel, HeapTuple tuple, CenterId our_id)
+/* The map of a table, up to date; NULL if its rows have no key. */
+static RelationMap *
+find_map(Relation rel)
 {
 	RelationMap *map = mc_local_map(rel);
+
+	if (map == NULL)
+		return NULL;
+	relation_close(mc_relation_open(map, AccessShareLock), NoLock);
+	return map->nkeys == 0 ? NULL : map;
+}
+
+/*
+ * Have there been rows with the key of a row, of which none is alive?  Those of
+ * transactions that were aborted count, too.
+ */
+static bool
+had_key(Relation rel, const RelationMap *map, const Datum *values)
+{
+	ScanKeyData *keys = palloc(sizeof(ScanKeyData) * map->nkeys);
+	Relation	index = index_open(map->index, RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	IndexScanDesc scan;
+	bool		dead = false;
+	bool		live = false;
+
+	for (int i = 0; i < map->nkeys; i++)
+	{
+		keys[i] = map->scan_keys[i];
+		keys[i].sk_argument = values[map->key_attnums[i] - 1];
+	}
+	scan = index_beginscan_compat(rel, index, SnapshotAny, map->nkeys);
+	index_rescan(scan, keys, map->nkeys, NULL, 0);
+	while (!live && index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		dead = true;
+		live = table_tuple_satisfies_snapshot(rel, slot, SnapshotSelf);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, RowExclusiveLock);
+	pfree(keys);
+	return dead && !live;
+}
+
+/*
+ * Add what a row replaces whose key has no row now: deletes, and rows that are
+ * displaced.  Waits for who is deleting one, as the insertion would.
+ */
+static void
+add_hidden(StringInfo message, RelationMap *map, CenterId our_id,
+		   const Datum *values, const bool *isnull)
+{
+	RemoteTransaction transaction = {0};
+	TargetTable *table;
+	LocalRow	local;
+	int			nest_level = NewGUCNestLevel();
+
+	table = open_table(&transaction, map, our_id, values, isnull);
+	mc_lookup(&transaction, table, &table->old_row, table->local_row, true, &local);
+	if (!local.found && !add_siblings(message, local.notes, local.state.version) &&
+		local.state.version.commit_ts != 0)
+		add_version(message, local.state.version);
+	ExecClearTuple(table->local_row);
+	close_table(&transaction, table, nest_level);
+}
+
+/*
+ * Write the message about a row whose key has none.  There is none if nothing
+ * is known of the key; most INSERTs are such.
+ */
+static void
+tell_new(Relation rel, HeapTuple tuple, CenterId our_id, uint64 old_key)
+{
+	RelationMap *map = find_map(rel);
+	TupleDesc	desc = RelationGetDescr(rel);
+	StringInfoData message;
+	Datum	   *values;
+	bool	   *isnull;
+	uint64		key;
+	int			len;
+
+	if (map == NULL)
+		return;
+	values = palloc(sizeof(Datum) * Max(desc->natts, 1));
+	isnull = palloc(sizeof(bool) * Max(desc->natts, 1));
+	heap_deform_tuple(tuple, desc, values, isnull);
+	for (int i = 0; i < map->nkeys; i++)
+	{
+		/* It is going to be refused. */
+		if (isnull[map->key_attnums[i] - 1])
+			return;
+	}
+	key = key_hash(map, desc, values);
+	if (key != old_key &&
+		(mc_note_possible_in(map) || had_key(rel, map, values)))
+	{
+		initStringInfo(&message);
+		appendStringInfo(&message, UINT64_HEX, key);
+		len = message.len;
+		add_hidden(&message, map, our_id, values, isnull);
+		if (message.len > len)
+			(void) mc_message_emit(MC_SEEN_PREFIX, true, message.data,
+								   (uint32) message.len);
+		pfree(message.data);
+	}
+	pfree(values);
+	pfree(isnull);
+}
+
+/*
+ * Write the message about a row that is about to be replaced.  Returns the hash
+ * of its key.
+ */
+static uint64
+tell(Relation rel, HeapTuple tuple, CenterId our_id)
+{
+	RelationMap *map = find_map(rel);
 	TransactionId xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
 	TupleDesc	desc = RelationGetDescr(rel);
 	RowVersion	version = {0};
@@ -177,18 +312,17 @@ tell(Relation rel, HeapTuple tuple, CenterId our_id)
 	Datum	   *values;
 	bool	   *isnull;
 	uint16		origin;
+	uint64		key;
 
 	if (map == NULL)
-		return;
-	relation_close(mc_relation_open(map, AccessShareLock), NoLock);
-	if (map->nkeys == 0)
-		return;
+		return 0;
 	values = palloc(sizeof(Datum) * Max(desc->natts, 1));
 	isnull = palloc(sizeof(bool) * Max(desc->natts, 1));
 	heap_deform_tuple(tuple, desc, values, isnull);
 
+	key = key_hash(map, desc, values);
 	initStringInfo(&message);
-	appendStringInfo(&message, UINT64_HEX, key_hash(map, desc, values));
+	appendStringInfo(&message, UINT64_HEX, key);
 	if (!TransactionIdIsCurrentTransactionId(xmin))
 	{
 		if (TransactionIdGetCommitTsData(xmin, &version.commit_ts, &origin))
@@ -203,6 +337,7 @@ tell(Relation rel, HeapTuple tuple, CenterId our_id)
 	pfree(message.data);
 	pfree(values);
 	pfree(isnull);
+	return key;
 }
 
 /*
@@ -231,20 +366,26 @@ Datum
 mc_seen(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	HeapTuple	tuple;
 	CenterId	our_id;
+	uint64		key = 0;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("multicenter.seen() must be fired before UPDATE or DELETE, for each row")));
+				 errmsg("multicenter.seen() must be fired before INSERT, UPDATE or DELETE, for each row")));
+	tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
+		trigger->tg_newtuple : trigger->tg_trigtuple;
 	our_id = get_our_id();
-	if (our_id != MC_NO_CENTER)
-		tell(trigger->tg_relation, trigger->tg_trigtuple, our_id);
-	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
-						   trigger->tg_newtuple : trigger->tg_trigtuple);
+	if (our_id == MC_NO_CENTER)
+		return PointerGetDatum(tuple);
+	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		key = tell(trigger->tg_relation, trigger->tg_trigtuple, our_id);
+	if (!TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		tell_new(trigger->tg_relation, tuple, our_id, key);
+	return PointerGetDatum(tuple);
 }
 
 /* ---- at the peer ---- */
@@ -285,17 +426,13 @@ read_number(char **next)
 	return number;
 }
 
-void
-mc_seen_message(RemoteTransaction *transaction, const char *content, uint32 len)
+SeenVersions *
+mc_seen_from_text(char *message)
 {
-	MemoryContext old_context = MemoryContextSwitchTo(transaction->context);
-	char	   *message = pnstrdup(content, len);
+	SeenVersions *seen = palloc0(sizeof(SeenVersions));
 	char	   *next = message;
-	SeenVersions *seen;
 
-	forget_used(transaction);
-	seen = palloc0(sizeof(SeenVersions));
-	seen->versions = palloc(sizeof(RowVersion) * (len / 2 + 1));
+	seen->versions = palloc(sizeof(RowVersion) * (strlen(message) / 2 + 1));
 	seen->key = read_number(&next);
 	while (*next != '\0')
 	{
@@ -304,10 +441,32 @@ mc_seen_message(RemoteTransaction *transaction, const char *content, uint32 len)
 		version->commit_ts = (TimestampTz) read_number(&next);
 		version->center = (CenterId) read_number(&next);
 	}
-	pfree(message);
+	return seen;
+}
+
+char *
+mc_seen_to_text(const SeenVersions *seen)
+{
+	StringInfoData message;
+
+	initStringInfo(&message);
+	appendStringInfo(&message, UINT64_HEX, seen->key);
+	for (int i = 0; i < seen->nversions; i++)
+		add_version(&message, seen->versions[i]);
+	return message.data;
+}
+
+void
+mc_seen_message(RemoteTransaction *transaction, const char *content, uint32 len)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(transaction->context);
+	char	   *message = pnstrdup(content, len);
+
+	forget_used(transaction);
 
 	/* The newest one comes first: it counts. */
-	transaction->seen = lcons(seen, transaction->seen);
+	transaction->seen = lcons(mc_seen_from_text(message), transaction->seen);
+	pfree(message);
 	MemoryContextSwitchTo(old_context);
 }
 
@@ -318,7 +477,9 @@ mc_seen_find(RemoteTransaction *transaction, TargetTable *table,
 	ListCell   *cell;
 	uint64		hash;
 
-	if (transaction->seen == NIL || transaction->retried)
+	if (transaction->retried)
+		return transaction->retried->seen;
+	if (transaction->seen == NIL)
 		return NULL;
 	hash = key_hash(table->map, RelationGetDescr(table->rel), key->values);
 	foreach(cell, transaction->seen)

@@ -7,9 +7,10 @@
  *	  Where a policy decides, everything depends on whether a write had seen
  *	  another one.  Dependency vectors know that for what was committed
  *	  recently, and otherwise by the second.  So on such tables a trigger,
- *	  multicenter.seen(), writes before each UPDATE and DELETE of a row a
- *	  message with the versions that are here at that moment.  It is decoded
- *	  with the transaction, so it is as durable as the change.
+ *	  multicenter.seen(), writes before each UPDATE and DELETE of a row, and
+ *	  before a row gets a key that was deleted, a message with the versions that
+ *	  are here at that moment.  It is decoded with the transaction, so it is as
+ *	  durable as the change; where that waits in quarantine it is kept with it.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,9 +32,13 @@ typedef struct SeenVersions
 extern void mc_seen_message(RemoteTransaction *transaction,
 							const char *content, uint32 len);
 
+/* The content of such a message; and what it says, in the current context. */
+extern char *mc_seen_to_text(const SeenVersions *seen);
+extern SeenVersions *mc_seen_from_text(char *message);
+
 /*
  * What the author of the change of a key that comes now has said; NULL if
- * nothing: it was an INSERT, or the trigger did not fire.
+ * nothing: it knew nothing of the key, or the trigger did not fire.
  */
 extern const SeenVersions *mc_seen_find(RemoteTransaction *transaction,
 										TargetTable *table,
