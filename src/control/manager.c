@@ -46,6 +46,7 @@
 #include "pgstat.h"
 #include "replication/slot.h"
 #include "state/clock.h"
+#include "state/monitor.h"
 #include "state/registry.h"
 #include "state/settings.h"
 #include "state/shared.h"
@@ -72,6 +73,8 @@
 #define STALE_MS			10000
 #define RETRY_MS			500
 #define RETRY_PAUSE_MS		20	/* between two of them in any case */
+#define SAMPLE_MS			1000	/* take samples of the links */
+#define CONFIRMED_PAUSE_MS	4	/* first look after a heartbeat */
 #define UNDO_MS				3000	/* after no peer could be reached */
 
 /* A center as the registry tells it, and our options for it. */
@@ -104,8 +107,9 @@ typedef struct Manager
 	int64		retried_ms;		/* when that had ended */
 	int64		next_undo_ms;	/* of an operation that did not finish */
 
-	HeartbeatEntry heartbeats[MC_HEARTBEATS];
-	int			nheartbeats;	/* ever written by this process */
+	int64		next_confirmed_ms;	/* look whether peers have confirmed */
+	int64		confirmed_pause_ms; /* until the next such look */
+	int64		next_sample_ms; /* of the links */
 } Manager;
 
 /* Has this process claimed its database to undo an operation? */
@@ -290,6 +294,22 @@ start_receiver(SharedLink *link, const char *peer_name)
 						  NULL, nowhere);
 }
 
+/* Tell shared memory what the registry knows of a link. */
+static void
+describe_link(SharedLink *link, SharedOutLink *outlink, const Member *member)
+{
+	SpinLockAcquire(&link->mutex);
+	link->peer_name = member->center->name;
+	if (link->heard_ts == 0)
+		link->heard_ts = member->options.heard_ts;
+	SpinLockRelease(&link->mutex);
+	SpinLockAcquire(&outlink->mutex);
+	outlink->paused = member->options.paused_out;
+	if (outlink->confirmed_ts == 0)
+		outlink->confirmed_ts = member->options.confirmed_ts;
+	SpinLockRelease(&outlink->mutex);
+}
+
 /* Start or stop the receiver of one peer. */
 static void
 manage_link(Manager *manager, const Member *member)
@@ -297,8 +317,11 @@ manage_link(Manager *manager, const Member *member)
 	const Center *peer = member->center;
 	SharedLink *link = mc_shared_link(MyDatabaseId, peer->id, true);
 
+	SharedOutLink *outlink;
+
 	/* Listed even before a slot exists, so that a view misses no peer. */
-	mc_shared_outlink(MyDatabaseId, peer->id, true);
+	outlink = mc_shared_outlink(MyDatabaseId, peer->id, true);
+	describe_link(link, outlink, member);
 
 	if (!is_linked(manager, peer))
 		stop_receiver(link);
@@ -502,68 +525,9 @@ tell_detached(Manager *manager)
 static void
 write_heartbeat(Manager *manager, TimestampTz now)
 {
-	HeartbeatEntry *entry;
-	LocalLsn	lsn = mc_heartbeat_write(NULL);
-
-	entry = &manager->heartbeats[manager->nheartbeats % MC_HEARTBEATS];
-	entry->lsn = lsn;
-	entry->ts = now;
-	manager->nheartbeats++;
+	mc_monitor_heartbeat(mc_heartbeat_write(NULL), now);
 	manager->next_heartbeat_ms = mc_monotonic_ms() + mc_heartbeat_interval_ms;
-}
-
-/* Time of the newest heartbeat at or before a position of ours; 0: unknown. */
-static TimestampTz
-heartbeat_before(const Manager *manager, XLogRecPtr lsn)
-{
-	int			oldest = Max(0, manager->nheartbeats - MC_HEARTBEATS);
-
-	for (int i = manager->nheartbeats - 1; i >= oldest; i--)
-		if (manager->heartbeats[i % MC_HEARTBEATS].lsn.value <= lsn)
-			return manager->heartbeats[i % MC_HEARTBEATS].ts;
-	return 0;
-}
-
-/* Position that the target of a slot of ours has confirmed; 0: no slot. */
-static XLogRecPtr
-confirmed_position(CenterId target)
-{
-	char		name[NAMEDATALEN];
-	ReplicationSlot *slot;
-	XLogRecPtr	confirmed = InvalidXLogRecPtr;
-
-	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
-	slot = SearchNamedReplicationSlot(mc_slot_name(name, MyDatabaseId, target), false);
-	if (slot != NULL)
-	{
-		SpinLockAcquire(&slot->mutex);
-		confirmed = slot->data.confirmed_flush;
-		SpinLockRelease(&slot->mutex);
-	}
-	LWLockRelease(ReplicationSlotControlLock);
-	return confirmed;
-}
-
-/* Learn how far, in time, each peer has confirmed our changes. */
-static void
-sample_outgoing(Manager *manager, TimestampTz now)
-{
-	for (int i = 0; i < mc_shared->noutlinks; i++)
-	{
-		SharedOutLink *outlink = &mc_shared->outlinks[i];
-		TimestampTz ts;
-
-		if (outlink->dboid != MyDatabaseId)
-			continue;
-		ts = heartbeat_before(manager, confirmed_position(outlink->peer));
-		SpinLockAcquire(&outlink->mutex);
-		if (ts > outlink->confirmed_ts)
-		{
-			outlink->confirmed_ts = ts;
-			outlink->confirmed_at = now;
-		}
-		SpinLockRelease(&outlink->mutex);
-	}
+	manager->confirmed_pause_ms = CONFIRMED_PAUSE_MS;
 }
 
 /* Write one link's times, where they are newer than what is written. */
@@ -653,6 +617,27 @@ retry(Manager *manager)
 	manager->next_retry_ms = manager->retried_ms + RETRY_MS;
 }
 
+/*
+ * See how far peers have confirmed, again and again until they have confirmed
+ * the last heartbeat, so that it is known how long that took; and take samples.
+ */
+static void
+watch_links(Manager *manager, int64 now_ms)
+{
+	manager->next_confirmed_ms = INT64CONST(0x7FFFFFFFFFFFFFFF);
+	if (mc_monitor_look() && manager->confirmed_pause_ms < LOOK_MS)
+	{
+		manager->next_confirmed_ms = now_ms + manager->confirmed_pause_ms;
+		manager->confirmed_pause_ms *= 4;
+	}
+	if (now_ms < manager->next_sample_ms)
+		return;
+	mc_monitor_sample();
+	manager->next_sample_ms += SAMPLE_MS;
+	if (manager->next_sample_ms <= now_ms)
+		manager->next_sample_ms = now_ms + SAMPLE_MS;
+}
+
 /* What is due by the clock rather than by a change. */
 static void
 do_timed_work(Manager *manager, TimestampTz now)
@@ -663,7 +648,7 @@ do_timed_work(Manager *manager, TimestampTz now)
 	if (heartbeat)
 		write_heartbeat(manager, now);
 	mc_horizon_work(heartbeat, list_length(manager->members) <= 1);
-	sample_outgoing(manager, now);
+	watch_links(manager, now_ms);
 	if (now_ms >= manager->next_keep_times_ms)
 		manager->next_keep_times_ms = now_ms +
 			(keep_times(manager) ? KEEP_TIMES_MS : FIRST_TIMES_MS);
@@ -700,6 +685,8 @@ next_round_ms(Manager *manager)
 							  Min(manager->next_registry_check_ms, next_retry_ms(manager)));
 	ListCell   *lc;
 
+	if (!manager->identity.detached)
+		next_ms = Min(next_ms, Min(manager->next_confirmed_ms, manager->next_sample_ms));
 	foreach(lc, manager->members)
 	{
 		Center	   *peer = ((Member *) lfirst(lc))->center;

@@ -13,10 +13,12 @@
  *	  zero), uint32 xid, uint64 commit LSN, uint64 end LSN, int64 commit
  *	  timestamp, uint64 previous end LSN, uint16 number of vector deltas,
  *	  uint16 zero; then the deltas (uint16 center, uint64 LSN, int64 promise);
- *	  then records up to the end.
+ *	  then records up to the end; in a heartbeat instead: int64 time of its
+ *	  writing, int64 time of the sender's last message from the reader, int64
+ *	  microseconds since that came, uint64 end of the sender's WAL.
  *
  *	  Content of a heartbeat's message in the WAL: int64 promise, int64 floor,
- *	  uint64 position, uint16 number of vector entries, entries as above.
+ *	  int64 time, uint64 position, uint16 number of vector entries, entries as above.
  *
  *	  Record: uint8 type, uint32 length of what follows, and then
  *	  R	uint32 relid, name schema, name table, uint8 replica identity,
@@ -57,6 +59,9 @@
 #define HEADER_LENGTH_OFFSET	8
 #define HEADER_CRC_OFFSET		12
 #define HEADER_BYTES			56
+
+/* What follows the vector of a heartbeat's frame. */
+#define PULSE_BYTES				32
 
 #define VECTOR_DELTA_BYTES		18
 
@@ -239,8 +244,8 @@ check_header(const FrameHeader *header, uint16 reserved)
 	if (header->nvector > (header->length - HEADER_BYTES) / VECTOR_DELTA_BYTES)
 		return "frame ends within its vector";
 	if (header->type == FRAME_HEARTBEAT &&
-		header->length != HEADER_BYTES + header->nvector * VECTOR_DELTA_BYTES)
-		return "heartbeat with records";
+		header->length != HEADER_BYTES + header->nvector * VECTOR_DELTA_BYTES + PULSE_BYTES)
+		return "length of a heartbeat does not fit its vector";
 	return NULL;
 }
 
@@ -296,16 +301,36 @@ mc_wire_next_vector(WireCursor *body, VectorDelta *delta, const char **problem)
 }
 
 WireStatus
+mc_wire_read_pulse(WireCursor *body, Pulse *pulse, const char **problem)
+{
+	uint64		written;
+	uint64		echo;
+	uint64		held_us;
+
+	if (!take_uint64(body, &written) ||
+		!take_uint64(body, &echo) ||
+		!take_uint64(body, &held_us) ||
+		!take_uint64(body, &pulse->wal_end))
+		return malformed(problem, "heartbeat is too short");
+	pulse->written = (TimestampTz) written;
+	pulse->echo = (TimestampTz) echo;
+	pulse->held_us = (int64) held_us;
+	return WIRE_OK;
+}
+
+WireStatus
 mc_wire_read_heartbeat(WireBytes content, Heartbeat *heartbeat,
 					   const char **problem)
 {
 	WireCursor	cursor = mc_wire_cursor(content);
 	uint64		promise;
 	uint64		floor;
+	uint64		written;
 	uint64		since;
 
 	if (!take_uint64(&cursor, &promise) ||
 		!take_uint64(&cursor, &floor) ||
+		!take_uint64(&cursor, &written) ||
 		!take_uint64(&cursor, &since) ||
 		!take_uint16(&cursor, &heartbeat->nvector))
 		return malformed(problem, "heartbeat is too short");
@@ -314,6 +339,7 @@ mc_wire_read_heartbeat(WireBytes content, Heartbeat *heartbeat,
 		return malformed(problem, "length of a heartbeat does not fit its vector");
 	heartbeat->promise = (TimestampTz) promise;
 	heartbeat->floor = (TimestampTz) floor;
+	heartbeat->written = (TimestampTz) written;
 	heartbeat->since = since;
 	heartbeat->vector = cursor;
 	return WIRE_OK;
@@ -702,11 +728,21 @@ mc_wire_end_frame(StringInfo buf, int frame_offset, uint16 flags)
 }
 
 void
+mc_wire_put_pulse(StringInfo buf, const Pulse *pulse)
+{
+	put_uint64(buf, (uint64) pulse->written);
+	put_uint64(buf, (uint64) pulse->echo);
+	put_uint64(buf, (uint64) pulse->held_us);
+	put_uint64(buf, pulse->wal_end);
+}
+
+void
 mc_wire_put_heartbeat(StringInfo buf, const Heartbeat *heartbeat,
 					  const VectorDelta *vector)
 {
 	put_uint64(buf, (uint64) heartbeat->promise);
 	put_uint64(buf, (uint64) heartbeat->floor);
+	put_uint64(buf, (uint64) heartbeat->written);
 	put_uint64(buf, heartbeat->since);
 	put_uint16(buf, heartbeat->nvector);
 	put_vector(buf, heartbeat->nvector, vector);

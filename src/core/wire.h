@@ -93,10 +93,24 @@ typedef struct Heartbeat
 {
 	TimestampTz promise;		/* it commits nothing <= this any more */
 	TimestampTz floor;			/* greatest commit timestamp it knows */
+	TimestampTz written;		/* by its clock */
 	XLogRecPtr	since;			/* commits before it are in the vector */
 	uint16		nvector;		/* what it has applied of others */
 	WireCursor	vector;			/* for mc_wire_next_vector() */
 } Heartbeat;
+
+/*
+ * What the frame of a heartbeat says besides its header: times of the two
+ * clocks, from which lag, round trip and offset of the clocks are known.
+ */
+typedef struct Pulse
+{
+	TimestampTz written;		/* the heartbeat was, by the sender's clock */
+	TimestampTz echo;			/* by the reader's clock: when it has sent the
+								 * message that the sender got last; 0: none */
+	int64		held_us;		/* and how long ago that message came */
+	XLogRecPtr	wal_end;		/* end of the sender's WAL at this moment */
+} Pulse;
 
 typedef enum RecordType
 {
@@ -224,6 +238,10 @@ extern WireStatus mc_wire_read_frame(const char *data, uint32 len,
 extern WireStatus mc_wire_next_vector(WireCursor *body, VectorDelta *delta,
 									  const char **problem);
 
+/* Read what follows the vector of a heartbeat's frame. */
+extern WireStatus mc_wire_read_pulse(WireCursor *body, Pulse *pulse,
+									 const char **problem);
+
 /* Take the content of a heartbeat's message apart. */
 extern WireStatus mc_wire_read_heartbeat(WireBytes content,
 										 Heartbeat *heartbeat,
@@ -257,6 +275,9 @@ extern uint32 mc_wire_relid(const WireRecord *record, uint16 i);
 extern int	mc_wire_begin_frame(StringInfo buf, const FrameHeader *header,
 								const VectorDelta *vector);
 extern void mc_wire_end_frame(StringInfo buf, int frame_offset, uint16 flags);
+
+/* Append what follows the vector of a heartbeat's frame. */
+extern void mc_wire_put_pulse(StringInfo buf, const Pulse *pulse);
 
 /* Append the content of a heartbeat's message; vector has nvector entries. */
 extern void mc_wire_put_heartbeat(StringInfo buf, const Heartbeat *heartbeat,

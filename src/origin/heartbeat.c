@@ -26,6 +26,7 @@
 #include "state/clock.h"
 #include "state/registry.h"
 #include "state/vector.h"
+#include "utils/timestamp.h"
 
 LocalLsn
 mc_heartbeat_write(TimestampTz *promise)
@@ -42,6 +43,7 @@ mc_heartbeat_write(TimestampTz *promise)
 	mc_clock_save(heartbeat.promise);
 	heartbeat.floor = mc_clock_floor();
 	heartbeat.since = since.value;
+	heartbeat.written = GetCurrentTimestamp();
 	mc_vector_applied(applied);
 	heartbeat.nvector = (uint16) applied->nentries;
 

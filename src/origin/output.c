@@ -22,6 +22,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "core/wire.h"
 #include "miscadmin.h"
 #include "origin/encode.h"
@@ -33,6 +34,7 @@
 #include "replication/output_plugin.h"
 #include "replication/walsender.h"
 #include "state/clock.h"
+#include "state/monitor.h"
 #include "state/registry.h"
 #include "state/shared.h"
 #include "storage/ipc.h"
@@ -129,10 +131,15 @@ static void
 link_count_frame(SharedOutLink *link, uint32 bytes, bool transaction_ended,
 				 XLogRecPtr sent_lsn)
 {
+	TimestampTz now = transaction_ended ? GetCurrentTimestamp() : 0;
+
 	SpinLockAcquire(&link->mutex);
 	link->bytes += bytes;
 	if (transaction_ended)
+	{
 		link->xacts++;
+		link->last_xact_at = now;
+	}
 	if (sent_lsn > link->sent_lsn.value)
 		link->sent_lsn.value = sent_lsn;
 	SpinLockRelease(&link->mutex);
@@ -408,6 +415,31 @@ commit_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 /* ---- messages ---- */
 
 /*
+ * What the frame of a heartbeat says of this moment: of the peer's last message
+ * on the link in the other direction, and of the end of our WAL.
+ */
+static void
+take_pulse(OutputState *state, Pulse *pulse)
+{
+	SharedLink *in = mc_shared_link(MyDatabaseId, state->link->peer, false);
+	int64		sent_us = 0;
+
+	pulse->echo = 0;
+	pulse->held_us = 0;
+	pulse->wal_end = GetXLogInsertRecPtr();
+	if (in == NULL)
+		return;
+	SpinLockAcquire(&in->mutex);
+	if (in->pid != 0)
+	{
+		pulse->echo = in->sent_ts;
+		sent_us = in->sent_us;
+	}
+	SpinLockRelease(&in->mutex);
+	pulse->held_us = mc_monotonic_us() - sent_us;
+}
+
+/*
  * Send a heartbeat.  Messages outside of transactions are decoded between two
  * of them, so no frame is under way.  lsn is the end of the message's record
  * (PostgreSQL passes the end, not the start): all that was committed before
@@ -419,6 +451,7 @@ send_heartbeat(LogicalDecodingContext *ctx, OutputState *state, XLogRecPtr lsn,
 {
 	FrameHeader *header = &state->header;
 	Heartbeat	heartbeat;
+	Pulse		pulse;
 	const char *problem;
 
 	if (mc_wire_read_heartbeat(content, &heartbeat, &problem) != WIRE_OK)
@@ -435,6 +468,9 @@ send_heartbeat(LogicalDecodingContext *ctx, OutputState *state, XLogRecPtr lsn,
 	header->commit_ts = heartbeat.promise;
 	header->prev_end_lsn = state->prev_end_lsn;
 	open_frame(state);
+	pulse.written = heartbeat.written;
+	take_pulse(state, &pulse);
+	mc_wire_put_pulse(&state->frame, &pulse);
 	send_frame(ctx, state, FRAME_FIRST | FRAME_LAST);
 }
 

@@ -4,22 +4,35 @@
 
 CREATE FUNCTION multicenter.link_status(
 	OUT peer_id integer, OUT direction text, OUT pid integer, OUT state text,
-	OUT stall_reason text, OUT state_since timestamptz,
-	OUT position_ts timestamptz, OUT position_at timestamptz, OUT by_heartbeat boolean,
+	OUT stall_reason text, OUT state_since timestamptz, OUT waits_for_lock integer,
+	OUT lag interval, OUT lag_basis text, OUT replay_lag_bytes bigint,
 	OUT last_message_at timestamptz, OUT last_commit_at timestamptz,
-	OUT sent_lsn pg_lsn, OUT received_lsn pg_lsn, OUT flush_lsn pg_lsn,
-	OUT replay_lsn pg_lsn, OUT peer_insert_lsn pg_lsn,
+	OUT origin_lsn pg_lsn, OUT sent_lsn pg_lsn, OUT received_lsn pg_lsn,
+	OUT flush_lsn pg_lsn, OUT replay_lsn pg_lsn,
+	OUT round_trip interval, OUT clock_offset interval, OUT clock_error interval,
+	OUT bytes_rate double precision, OUT xacts_rate double precision, OUT catchup interval,
+	OUT conflict_rate double precision, OUT error_rate double precision,
 	OUT xacts bigint, OUT inserts bigint, OUT updates bigint, OUT deletes bigint,
 	OUT truncates bigint, OUT ddl bigint, OUT conflicts bigint, OUT quarantined bigint, OUT retries bigint,
 	OUT connects bigint, OUT bytes bigint,
 	OUT last_error text, OUT last_error_sqlstate text, OUT last_error_relation text,
-	OUT last_error_lsn pg_lsn, OUT last_error_at timestamptz, OUT clock_offset_s double precision)
+	OUT last_error_lsn pg_lsn, OUT last_error_at timestamptz, OUT stats_reset timestamptz)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'mc_link_status' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION multicenter.link_status() IS
-'What this server''s shared memory knows of each link of this database: one row per peer and direction; the source of the views lag and stat_links. Counters start again with the server. position_ts is the peer''s time of the last heartbeat or commit that was applied (in) or our time of the last heartbeat that was confirmed (out), position_at the local time at which that was learnt.';
+'What this server''s shared memory knows of each link of this database: one row per peer and direction; the source of the views lag and stat_links. Null where something is not known. Rates are per second, those of conflicts and errors per minute; waits_for_lock is the process that applies, if it waits for a lock.';
 REVOKE ALL ON FUNCTION multicenter.link_status() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION multicenter.link_status() TO multicenter_monitor;
+
+CREATE FUNCTION multicenter.link_samples(
+	OUT ts timestamptz, OUT peer_id integer, OUT direction text, OUT lag interval,
+	OUT replay_lag_bytes bigint, OUT state text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mc_link_samples' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 14400;
+COMMENT ON FUNCTION multicenter.link_samples() IS
+'One sample a second of each link, for the last hour; the source of the view lag_history.';
+REVOKE ALL ON FUNCTION multicenter.link_samples() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.link_samples() TO multicenter_monitor;
 
 -- PostgreSQL shows processes to members of pg_read_all_stats only.  These are
 -- ours, and nothing of what they run is shown.
@@ -67,134 +80,103 @@ ORDER BY c.center_id;
 COMMENT ON VIEW multicenter.centers IS 'Members of the group, those that have parted included.  dsn holds no password: setup functions refuse one.';
 
 CREATE VIEW multicenter.lag AS
-WITH settings AS (
-	-- A standby of this center has the tables, but writes no WAL.
-	SELECT current_setting('multicenter.heartbeat_interval')::interval AS heartbeat,
-		CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END AS insert_lsn,
-		CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS write_lsn,
-		pg_is_in_recovery() AS in_recovery
-), processes AS MATERIALIZED (
-	SELECT * FROM multicenter.process_status()
-), link AS (
+WITH link AS (
 	SELECT c.center_name AS peer,
 		d.direction,
-		i.database_oid,
+		s.state, s.stall_reason, s.state_since, s.waits_for_lock, s.lag, s.lag_basis, s.replay_lag_bytes,
+		s.last_message_at, s.last_commit_at, s.origin_lsn, s.sent_lsn, s.received_lsn, s.flush_lsn, s.replay_lsn,
+		s.round_trip, s.clock_offset, s.clock_error, s.bytes_rate, s.xacts_rate, s.catchup,
 		-- Shared memory forgets with the server; the table link does not.
-		coalesce(nullif(s.state, 'never_connected'),
-			CASE WHEN CASE d.direction WHEN 'in' THEN l.heard_ts ELSE l.confirmed_ts END IS NULL
-				THEN 'never_connected' ELSE 'disconnected' END) AS raw_state,
-		CASE
-			WHEN s.peer_id IS NOT NULL THEN s.stall_reason
-			WHEN settings.in_recovery THEN 'this server is a standby'
-			ELSE 'the manager of this center has not started; the server log may say why'
-		END AS stall_reason,
-		s.state_since,
-		s.pid,
-		greatest(s.position_ts, CASE d.direction WHEN 'in' THEN l.heard_ts ELSE l.confirmed_ts END) AS position_ts,
-		s.position_at,
-		s.by_heartbeat,
-		s.last_message_at,
-		s.last_commit_at,
-		s.clock_offset_s,
-		s.sent_lsn, s.received_lsn, s.flush_lsn, s.replay_lsn, s.peer_insert_lsn,
-		CASE d.direction WHEN 'in' THEN l.paused_in ELSE l.paused_out END AS paused,
-		r.slot_name, r.restart_lsn, r.confirmed_flush_lsn,
-		w.sent_lsn AS walsender_sent, w.write_lsn AS walsender_write,
-		w.flush_lsn AS walsender_flush, w.replay_lsn AS walsender_replay,
-		w.replay_lag AS walsender_lag, w.reply_time,
-		a.wait_event_type, a.wait_event,
-		clock_timestamp() AS now,
-		settings.heartbeat, settings.insert_lsn, settings.write_lsn AS wal_write_lsn
+		CASE d.direction WHEN 'in' THEN l.heard_ts ELSE l.confirmed_ts END AS kept_ts,
+		coalesce(CASE d.direction WHEN 'in' THEN l.paused_in ELSE l.paused_out END, false) AS paused,
+		r.slot_name, r.restart_lsn, r.confirmed_flush_lsn, r.wal_status,
+		w.sent_lsn AS walsender_sent, w.write_lsn AS walsender_write, w.replay_lsn AS walsender_replay,
+		CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS wal_lsn
 	FROM multicenter.identity i
-		CROSS JOIN settings
 		JOIN multicenter.center c ON c.center_id <> i.center_id AND c.state <> 'parted'
 		CROSS JOIN (VALUES ('in'), ('out')) d(direction)
-		LEFT JOIN multicenter.link_status() s
-			ON s.peer_id = c.center_id AND s.direction = d.direction
+		LEFT JOIN multicenter.link_status() s ON s.peer_id = c.center_id AND s.direction = d.direction
 		LEFT JOIN multicenter.link l ON l.peer_id = c.center_id
-		LEFT JOIN pg_catalog.pg_replication_slots r
-			ON d.direction = 'out'
-			AND r.slot_name = format('multicenter_%s_%s', i.database_oid, c.center_id)::name
-		LEFT JOIN processes w ON w.pid = r.active_pid
-		LEFT JOIN processes a ON d.direction = 'in' AND a.pid = s.pid
+		LEFT JOIN pg_replication_slots r
+			ON d.direction = 'out' AND r.slot_name = format('multicenter_%s_%s', i.database_oid, c.center_id)::name
+		LEFT JOIN multicenter.process_status() w ON d.direction = 'out' AND w.pid = r.active_pid
 ), judged AS (
 	SELECT link.*,
-		-- Heartbeats are due each interval; three missing ones are a silence.
-		coalesce(raw_state IN ('streaming', 'catching_up')
-			AND position_at > now - greatest(heartbeat * 3, interval '3 s'), false) AS is_fresh,
 		CASE
-			WHEN coalesce(paused, false) THEN 'paused'
-			WHEN raw_state = 'streaming' AND coalesce(position_at, state_since) < now - greatest(heartbeat * 3, interval '3 s')
-				THEN 'stalled'
-			ELSE raw_state
-		END AS state
+			WHEN paused THEN 'paused'
+			WHEN state IS NOT NULL THEN state
+			WHEN kept_ts IS NULL THEN 'never_connected'
+			ELSE 'disconnected'
+		END AS shown_state,
+		coalesce(lag, greatest(clock_timestamp() - kept_ts, interval '1 us')) AS shown_lag
 	FROM link
-), measured AS (
-	SELECT judged.*,
-		CASE
-			WHEN direction = 'out' AND is_fresh AND walsender_lag IS NOT NULL THEN walsender_lag
-			WHEN position_ts IS NULL THEN NULL
-			WHEN is_fresh THEN greatest(position_at - position_ts, interval '0')
-			ELSE greatest(now - position_ts, interval '0')
-		END AS lag
-	FROM judged
 )
 SELECT peer,
 	direction,
-	state,
+	shown_state AS state,
 	CASE
-		WHEN state = 'paused' THEN 'paused by link_pause()'
-		WHEN stall_reason IS NOT NULL THEN stall_reason
-		WHEN state = 'stalled' AND wait_event_type = 'Lock' THEN 'waiting for a ' || wait_event || ' lock of another session'
-		WHEN state = 'stalled' AND direction = 'in' THEN 'a transaction is being applied, or no heartbeat arrives'
-		WHEN state = 'stalled' THEN 'the peer is connected but does not confirm'
-		WHEN direction = 'out' AND state = 'disconnected' THEN 'the peer is not connected'
-		WHEN direction = 'out' AND state = 'never_connected' THEN 'the peer has not connected yet'
+		WHEN paused THEN 'paused by link_pause()'
+		WHEN direction = 'out' AND wal_status = 'lost'
+			THEN format('replication slot "%s" is lost: WAL that center "%s" needs was removed; part it from the group and join it again', slot_name, peer)
+		WHEN direction = 'out' AND slot_name IS NULL AND state IS NOT NULL AND replay_lsn IS NULL AND kept_ts IS NOT NULL
+			THEN format('there is no replication slot for center "%s": part it from the group and join it again', peer)
+		WHEN waits_for_lock IS NOT NULL AND pg_blocking_pids(waits_for_lock) <> '{}'
+			THEN format('%s; blocked by process %s', stall_reason, array_to_string(pg_blocking_pids(waits_for_lock), ', '))
+		WHEN state IS NOT NULL THEN stall_reason
+		WHEN pg_is_in_recovery() THEN 'this server is a standby'
+		ELSE 'the manager of this center has not started; the server log may say why'
 	END AS stall_reason,
 	state_since,
-	lag,
-	CASE
-		WHEN lag IS NULL THEN 'unknown'
-		WHEN direction = 'out' OR coalesce(by_heartbeat, true) THEN 'heartbeat'
-		ELSE 'commit'
-	END AS lag_basis,
+	shown_lag AS lag,
+	CASE WHEN shown_lag IS NULL THEN 'unknown' ELSE coalesce(nullif(lag_basis, 'unknown'), 'heartbeat') END AS lag_basis,
+	replay_lag_bytes,
 	-- How much the peer has written is known only while it tells us.
 	CASE
-		WHEN direction = 'out' THEN pg_wal_lsn_diff(insert_lsn, confirmed_flush_lsn)::bigint
-		WHEN is_fresh THEN greatest(pg_wal_lsn_diff(peer_insert_lsn, replay_lsn)::bigint, 0)
-	END AS replay_lag_bytes,
-	CASE
-		WHEN direction = 'out' THEN pg_wal_lsn_diff(insert_lsn, walsender_sent)::bigint
-		WHEN is_fresh THEN greatest(pg_wal_lsn_diff(peer_insert_lsn, received_lsn)::bigint, 0)
+		WHEN direction = 'out' THEN pg_wal_lsn_diff(origin_lsn, walsender_sent)::bigint
+		WHEN replay_lag_bytes IS NOT NULL THEN greatest(pg_wal_lsn_diff(origin_lsn, received_lsn)::bigint, 0)
 	END AS sent_lag_bytes,
 	CASE
-		WHEN direction = 'out' THEN pg_wal_lsn_diff(insert_lsn, confirmed_flush_lsn)::bigint
-		WHEN is_fresh THEN greatest(pg_wal_lsn_diff(peer_insert_lsn, flush_lsn)::bigint, 0)
+		WHEN direction = 'out' THEN pg_wal_lsn_diff(origin_lsn, confirmed_flush_lsn)::bigint
+		WHEN replay_lag_bytes IS NOT NULL THEN greatest(pg_wal_lsn_diff(origin_lsn, flush_lsn)::bigint, 0)
 	END AS flush_lag_bytes,
-	CASE WHEN direction = 'out' THEN pg_wal_lsn_diff(wal_write_lsn, restart_lsn)::bigint END AS retained_wal_bytes,
-	CASE WHEN direction = 'in' AND is_fresh THEN greatest(pg_wal_lsn_diff(received_lsn, replay_lsn)::bigint, 0) END AS apply_queue_bytes,
-	CASE direction WHEN 'out' THEN insert_lsn ELSE peer_insert_lsn END AS origin_lsn,
-	CASE direction WHEN 'out' THEN walsender_sent ELSE sent_lsn END AS sent_lsn,
+	CASE WHEN direction = 'out' THEN pg_wal_lsn_diff(wal_lsn, restart_lsn)::bigint END AS retained_wal_bytes,
+	CASE WHEN direction = 'in' AND replay_lag_bytes IS NOT NULL
+		THEN greatest(pg_wal_lsn_diff(received_lsn, replay_lsn)::bigint, 0) END AS apply_queue_bytes,
+	origin_lsn,
+	CASE direction WHEN 'out' THEN coalesce(walsender_sent, sent_lsn) ELSE sent_lsn END AS sent_lsn,
 	CASE direction WHEN 'out' THEN walsender_write ELSE received_lsn END AS received_lsn,
 	CASE direction WHEN 'out' THEN confirmed_flush_lsn ELSE flush_lsn END AS flush_lsn,
 	CASE direction WHEN 'out' THEN coalesce(walsender_replay, confirmed_flush_lsn) ELSE replay_lsn END AS replay_lsn,
-	CASE direction WHEN 'out' THEN reply_time ELSE last_message_at END AS last_message_at,
+	last_message_at,
 	last_commit_at,
-	NULL::interval AS round_trip,
-	make_interval(secs => clock_offset_s) AS clock_offset,
-	NULL::bigint AS apply_rate_bytes,
-	NULL::double precision AS apply_rate_xacts,
-	NULL::interval AS catchup_interval,
+	round_trip,
+	clock_offset,
+	round(bytes_rate)::bigint AS apply_rate_bytes,
+	xacts_rate AS apply_rate_xacts,
+	catchup AS catchup_interval,
 	CASE
-		WHEN lag IS NULL THEN 'unknown'
-		WHEN state IN ('stalled', 'disconnected', 'never_connected') AND lag > interval '60 s' THEN 'critical'
-		WHEN lag > interval '60 s' OR state NOT IN ('streaming', 'catching_up', 'idle') THEN 'warning'
-		WHEN abs(clock_offset_s) > extract(epoch FROM current_setting('multicenter.max_clock_skew')::interval) THEN 'warning'
+		WHEN shown_lag IS NULL THEN 'unknown'
+		WHEN shown_lag >= t.critical THEN 'critical'
+		WHEN shown_lag >= t.warn OR shown_state NOT IN ('streaming', 'catching_up', 'idle') THEN 'warning'
+		WHEN abs(extract(epoch FROM clock_offset)) > extract(epoch FROM current_setting('multicenter.max_clock_skew')::interval) THEN 'warning'
 		ELSE 'ok'
-	END AS status
-FROM measured
+	END AS status,
+	clock_error
+FROM judged j
+	CROSS JOIN (SELECT interval '60 s' AS warn, interval '300 s' AS critical) t
 ORDER BY peer, direction;
 COMMENT ON VIEW multicenter.lag IS 'Lag of every link, in both directions, a dead peer''s included: there it grows.';
+
+CREATE VIEW multicenter.lag_history AS
+SELECT s.ts,
+	c.center_name AS peer,
+	s.direction,
+	s.lag,
+	s.replay_lag_bytes,
+	s.state
+FROM multicenter.link_samples() s
+	JOIN multicenter.center c ON c.center_id = s.peer_id AND c.state <> 'parted';
+COMMENT ON VIEW multicenter.lag_history IS 'Lag and state of every link in the last hour, one sample a second, since the server was started.';
 
 CREATE VIEW multicenter.stat_links AS
 SELECT c.center_name AS peer,
@@ -208,7 +190,7 @@ SELECT c.center_name AS peer,
 	NULL::bigint AS bytes_raw,
 	s.last_error, s.last_error_sqlstate, s.last_error_relation, s.last_error_lsn, s.last_error_at,
 	s.connects,
-	pg_postmaster_start_time() AS stats_reset
+	s.stats_reset
 FROM multicenter.identity i
 	JOIN multicenter.center c ON c.center_id <> i.center_id
 		AND c.state <> 'parted'
@@ -216,7 +198,7 @@ FROM multicenter.identity i
 	LEFT JOIN multicenter.link_status() s
 		ON s.peer_id = c.center_id AND s.direction = d.direction
 ORDER BY 1, 2;
-COMMENT ON VIEW multicenter.stat_links IS 'What each link has carried since the server started, and its last error.';
+COMMENT ON VIEW multicenter.stat_links IS 'What each link has carried since stats_reset, and its last error.';
 
 CREATE VIEW multicenter.workers AS
 SELECT regexp_replace(a.backend_type, '^multicenter ', '') AS role,
@@ -534,7 +516,7 @@ FROM multicenter.identity i
 	LEFT JOIN multicenter.center p ON p.center_id = h.slowest_peer_id;
 COMMENT ON VIEW multicenter.horizon IS 'From when on this center keeps dead rows, to decide on changes that are still under way; why that is long ago; and what it costs.';
 
-GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.stat_links, multicenter.workers,
+GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.lag_history, multicenter.stat_links, multicenter.workers,
 	multicenter.tables, multicenter.conflict_policies, multicenter.conflict_summary, multicenter.horizon,
 	multicenter.clock TO multicenter_monitor;
 GRANT SELECT ON multicenter.displaced, multicenter.siblings, multicenter.quarantine TO multicenter_conflicts;

@@ -14,6 +14,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "state/clock.h"
+#include "state/monitor.h"
 #include "state/registry.h"
 #include "state/settings.h"
 #include "state/shared.h"
@@ -23,22 +24,29 @@
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(mc_link_status);
+PG_FUNCTION_INFO_V1(mc_link_samples);
 PG_FUNCTION_INFO_V1(mc_clock_status_row);
 
 /* Columns of link_status(), in order. */
 enum
 {
 	COL_PEER_ID, COL_DIRECTION, COL_PID, COL_STATE, COL_STALL_REASON,
-	COL_STATE_SINCE, COL_POSITION_TS, COL_POSITION_AT, COL_BY_HEARTBEAT,
-	COL_LAST_MESSAGE_AT, COL_LAST_COMMIT_AT, COL_SENT_LSN, COL_RECEIVED_LSN,
-	COL_FLUSH_LSN, COL_REPLAY_LSN, COL_PEER_INSERT_LSN, COL_XACTS,
+	COL_STATE_SINCE, COL_WAITS_FOR_LOCK, COL_LAG, COL_LAG_BASIS,
+	COL_REPLAY_LAG_BYTES, COL_LAST_MESSAGE_AT, COL_LAST_COMMIT_AT,
+	COL_ORIGIN_LSN, COL_SENT_LSN, COL_RECEIVED_LSN, COL_FLUSH_LSN,
+	COL_REPLAY_LSN, COL_ROUND_TRIP, COL_CLOCK_OFFSET, COL_CLOCK_ERROR,
+	COL_BYTES_RATE, COL_XACTS_RATE, COL_CATCHUP, COL_CONFLICT_RATE,
+	COL_ERROR_RATE, COL_XACTS,
 	COL_INSERTS, COL_UPDATES, COL_DELETES, COL_TRUNCATES, COL_DDL,
 	COL_CONFLICTS, COL_QUARANTINED, COL_RETRIES, COL_CONNECTS, COL_BYTES,
 	COL_ERROR,
 	COL_ERROR_SQLSTATE, COL_ERROR_RELATION, COL_ERROR_LSN, COL_ERROR_AT,
-	COL_CLOCK_OFFSET,
+	COL_STATS_RESET,
 	NCOLUMNS
 };
+
+/* After this time a measured round trip is none of the present any more. */
+#define ROUND_TRIP_AGE_US	(60 * USECS_PER_SEC)
 
 typedef struct StatusRow
 {
@@ -78,6 +86,23 @@ set_count(StatusRow *row, int column, uint64 count)
 }
 
 static void
+set_interval(StatusRow *row, int column, int64 us)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = us;
+	row->nulls[column] = false;
+	row->values[column] = IntervalPGetDatum(interval);
+}
+
+static void
+set_rate(StatusRow *row, int column, double rate)
+{
+	row->nulls[column] = rate < 0;
+	row->values[column] = Float8GetDatum(rate);
+}
+
+static void
 set_error(StatusRow *row, const LinkError *error)
 {
 	if (error->at == 0)
@@ -101,30 +126,61 @@ init_row(StatusRow *row, CenterId peer, const char *direction, pid_t pid)
 	row->values[COL_PID] = Int32GetDatum(pid);
 }
 
+/* What was measured. */
+static void
+set_measure(StatusRow *row, const LinkMeasure *measure)
+{
+	set_text(row, COL_STATE, mc_link_state_name(measure->state));
+	set_text(row, COL_STALL_REASON, measure->reason);
+	set_time(row, COL_STATE_SINCE, measure->state_since);
+	row->nulls[COL_WAITS_FOR_LOCK] = measure->waits_for_lock == 0;
+	row->values[COL_WAITS_FOR_LOCK] = Int32GetDatum(measure->waits_for_lock);
+	if (measure->lag_us >= 0)
+		set_interval(row, COL_LAG, measure->lag_us);
+	set_text(row, COL_LAG_BASIS, measure->basis);
+	row->nulls[COL_REPLAY_LAG_BYTES] = measure->behind_bytes < 0;
+	row->values[COL_REPLAY_LAG_BYTES] = Int64GetDatum(measure->behind_bytes);
+	set_lsn(row, COL_ORIGIN_LSN, measure->origin_end);
+	set_lsn(row, COL_REPLAY_LSN, measure->position);
+	set_rate(row, COL_BYTES_RATE, measure->bytes_rate);
+	set_rate(row, COL_XACTS_RATE, measure->xacts_rate);
+	if (measure->catchup_us >= 0)
+		set_interval(row, COL_CATCHUP, measure->catchup_us);
+	set_rate(row, COL_CONFLICT_RATE, measure->conflicts_per_minute);
+	set_rate(row, COL_ERROR_RATE, measure->errors_per_minute);
+}
+
+/*
+ * The clocks of the two centers; link is the incoming one.  Old measurements
+ * say nothing of the way any more.
+ */
+static void
+set_clock(StatusRow *row, const SharedLink *link)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (link->measured_at != 0 && link->pid != 0 &&
+		now - link->measured_at < ROUND_TRIP_AGE_US)
+		set_interval(row, COL_ROUND_TRIP, Max(link->round_trip_us, 1));
+	if (!link->clock_known)
+		return;
+	set_interval(row, COL_CLOCK_OFFSET, link->clock_offset_us);
+	if (link->clock_error_us >= 0)
+		set_interval(row, COL_CLOCK_ERROR, link->clock_error_us);
+}
+
 /* An incoming link; link is a copy, so no lock is held. */
 static void
-fill_incoming(StatusRow *row, const SharedLink *link)
+fill_incoming(StatusRow *row, const SharedLink *link, const LinkMeasure *measure)
 {
-	const char *reason = link->stall_reason;
-
 	init_row(row, link->peer, "in", link->pid);
-	set_text(row, COL_STATE, mc_link_state_name(link->state));
-	if (reason[0] == '\0' && link->error.at > link->heard_at &&
-		link->state != LINK_STREAMING && link->state != LINK_CATCHING_UP)
-		reason = link->error.message;
-	set_text(row, COL_STALL_REASON, reason);
-	set_time(row, COL_STATE_SINCE, link->state_since);
-	set_time(row, COL_POSITION_TS, link->heard_ts);
-	set_time(row, COL_POSITION_AT, link->heard_at);
-	row->nulls[COL_BY_HEARTBEAT] = link->heard_ts == 0;
-	row->values[COL_BY_HEARTBEAT] = BoolGetDatum(link->heard_by_heartbeat);
+	set_measure(row, measure);
+	set_clock(row, link);
 	set_time(row, COL_LAST_MESSAGE_AT, link->last_message_at);
 	set_time(row, COL_LAST_COMMIT_AT, link->last_commit_ts);
 	set_lsn(row, COL_SENT_LSN, link->sent_lsn.value);
 	set_lsn(row, COL_RECEIVED_LSN, link->received_lsn.value);
 	set_lsn(row, COL_FLUSH_LSN, link->flush_lsn.value);
-	set_lsn(row, COL_REPLAY_LSN, link->applied_lsn.value);
-	set_lsn(row, COL_PEER_INSERT_LSN, link->peer_insert_lsn.value);
 	set_count(row, COL_XACTS, link->counters.xacts);
 	set_count(row, COL_INSERTS, link->counters.inserts);
 	set_count(row, COL_UPDATES, link->counters.updates);
@@ -137,32 +193,71 @@ fill_incoming(StatusRow *row, const SharedLink *link)
 	set_count(row, COL_CONNECTS, link->counters.connects);
 	set_count(row, COL_BYTES, link->counters.bytes);
 	set_error(row, &link->error);
-	row->nulls[COL_CLOCK_OFFSET] = !link->clock_known;
-	row->values[COL_CLOCK_OFFSET] = Float8GetDatum(link->clock_offset_us / 1000000.0);
+	set_time(row, COL_STATS_RESET, link->stats_reset);
 }
 
 /* An outgoing link.  Rows are counted where they are applied. */
 static void
-fill_outgoing(StatusRow *row, const SharedOutLink *link)
+fill_outgoing(StatusRow *row, const SharedOutLink *link, const SharedLink *in,
+			  const LinkMeasure *measure)
 {
-	LinkState	state = LINK_NEVER_CONNECTED;
-
-	if (link->walsender_pid != 0)
-		state = LINK_STREAMING;
-	else if (link->connects > 0 || link->confirmed_ts != 0)
-		state = LINK_DISCONNECTED;
 	init_row(row, link->peer, "out", link->walsender_pid);
-	set_text(row, COL_STATE, mc_link_state_name(state));
-	set_time(row, COL_STATE_SINCE, link->state_since);
-	set_time(row, COL_POSITION_TS, link->confirmed_ts);
-	set_time(row, COL_POSITION_AT, link->confirmed_at);
-	row->nulls[COL_BY_HEARTBEAT] = link->confirmed_ts == 0;
-	row->values[COL_BY_HEARTBEAT] = BoolGetDatum(true);
+	set_measure(row, measure);
+	if (in != NULL)
+		set_clock(row, in);
+	set_time(row, COL_LAST_MESSAGE_AT, Max(link->moved_at, in ? in->last_message_at : 0));
 	set_lsn(row, COL_SENT_LSN, link->sent_lsn.value);
 	set_count(row, COL_XACTS, link->xacts);
 	set_count(row, COL_CONNECTS, link->connects);
 	set_count(row, COL_BYTES, link->bytes);
 	set_error(row, &link->error);
+	set_time(row, COL_STATS_RESET, link->stats_reset);
+}
+
+/* Rows for the incoming links of this database. */
+static void
+put_incoming(ReturnSetInfo *rsinfo, SharedLink *copy, LinkMeasure *measure)
+{
+	StatusRow	row;
+
+	for (int i = 0; i < mc_shared->nlinks; i++)
+	{
+		SharedLink *link = &mc_shared->links[i];
+
+		if (link->dboid != MyDatabaseId)
+			continue;
+		mc_monitor_copy_link(copy, link);
+		mc_monitor_in(copy, mc_monitor_history(link), measure);
+		fill_incoming(&row, copy, measure);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
+	}
+}
+
+/* Rows for the outgoing ones. */
+static void
+put_outgoing(ReturnSetInfo *rsinfo, SharedLink *copy, LinkMeasure *measure)
+{
+	StatusRow	row;
+
+	for (int i = 0; i < mc_shared->noutlinks; i++)
+	{
+		SharedOutLink *link = &mc_shared->outlinks[i];
+		SharedOutLink out;
+		SharedLink *in;
+
+		if (link->dboid != MyDatabaseId)
+			continue;
+		mc_monitor_copy_outlink(&out, link);
+		in = mc_shared_link(MyDatabaseId, out.peer, false);
+		if (in != NULL)
+		{
+			mc_monitor_copy_link(copy, in);
+			in = copy;
+		}
+		mc_monitor_out(&out, in, mc_monitor_out_history(link), measure);
+		fill_outgoing(&row, &out, in, measure);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
+	}
 }
 
 /*
@@ -174,41 +269,69 @@ Datum
 mc_link_status(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	SharedLink *copy = palloc(offsetof(SharedLink, ring_count));
-	StatusRow	row;
+	SharedLink *copy = palloc0(offsetof(SharedLink, ring_count));
+	LinkMeasure *measure = palloc(sizeof(LinkMeasure));
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (mc_shared == NULL)
+		return (Datum) 0;
+	put_incoming(rsinfo, copy, measure);
+	put_outgoing(rsinfo, copy, measure);
+	return (Datum) 0;
+}
+
+/* The samples of one link that are still there. */
+static void
+put_samples(ReturnSetInfo *rsinfo, CenterId peer, const char *direction,
+			const LinkHistory *history)
+{
+	pg_atomic_uint64 *counter = unconstify(pg_atomic_uint64 *, &history->count);
+	uint64		end = pg_atomic_read_u64(counter);
+	uint64		first = end > MC_LAG_SAMPLES ? end - MC_LAG_SAMPLES : 0;
+
+	pg_read_barrier();
+	for (uint64 i = first; i < end; i++)
+	{
+		LagSample	sample = history->lags[i % MC_LAG_SAMPLES];
+		Datum		values[6];
+		bool		nulls[6] = {false};
+		Interval   *lag = palloc0(sizeof(Interval));
+
+		/* The manager is perhaps writing the entry that is next. */
+		pg_read_barrier();
+		if (i + MC_LAG_SAMPLES <= pg_atomic_read_u64(counter))
+			continue;
+		lag->time = sample.lag_ms * INT64CONST(1000);
+		values[0] = TimestampTzGetDatum(sample.ts);
+		values[1] = Int32GetDatum(peer);
+		values[2] = CStringGetTextDatum(direction);
+		values[3] = IntervalPGetDatum(lag);
+		nulls[3] = sample.lag_ms == PG_UINT32_MAX;
+		values[4] = Int64GetDatum(sample.behind_bytes);
+		nulls[4] = sample.behind_bytes < 0;
+		values[5] = CStringGetTextDatum(mc_link_state_name((LinkState) sample.state));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		pfree(lag);
+	}
+}
+
+/* link_samples(): the last hour of all links of this database. */
+Datum
+mc_link_samples(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (mc_shared == NULL)
 		return (Datum) 0;
 	for (int i = 0; i < mc_shared->nlinks; i++)
-	{
-		SharedLink *link = &mc_shared->links[i];
-
-		if (link->dboid != MyDatabaseId)
-			continue;
-
-		/* The ring at the end is not needed here, and large. */
-		SpinLockAcquire(&link->mutex);
-		memcpy(copy, link, offsetof(SharedLink, ring_count));
-		SpinLockRelease(&link->mutex);
-		fill_incoming(&row, copy);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
-							 row.values, row.nulls);
-	}
+		if (mc_shared->links[i].dboid == MyDatabaseId)
+			put_samples(rsinfo, mc_shared->links[i].peer, "in",
+						mc_monitor_history(&mc_shared->links[i]));
 	for (int i = 0; i < mc_shared->noutlinks; i++)
-	{
-		SharedOutLink *link = &mc_shared->outlinks[i];
-		SharedOutLink copy;
-
-		if (link->dboid != MyDatabaseId)
-			continue;
-		SpinLockAcquire(&link->mutex);
-		copy = *link;
-		SpinLockRelease(&link->mutex);
-		fill_outgoing(&row, &copy);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc,
-							 row.values, row.nulls);
-	}
+		if (mc_shared->outlinks[i].dboid == MyDatabaseId)
+			put_samples(rsinfo, mc_shared->outlinks[i].peer, "out",
+						mc_monitor_out_history(&mc_shared->outlinks[i]));
 	return (Datum) 0;
 }
 

@@ -129,6 +129,16 @@ column_datum(HeapTuple row, int column)
 	return SPI_getbinval(row, SPI_tuptable->tupdesc, column, &isnull);
 }
 
+/* A time; 0 for a null. */
+static TimestampTz
+column_time(HeapTuple row, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, SPI_tuptable->tupdesc, column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
 bool
 mc_registry_identity(Identity *identity)
 {
@@ -248,7 +258,7 @@ mc_registry_link(CenterId peer, LinkOptions *options)
 
 	memset(options, 0, sizeof(LinkOptions));
 	begin_query(&query);
-	SPI_execute_with_args("SELECT dsn, paused_in, paused_out, stopped"
+	SPI_execute_with_args("SELECT dsn, paused_in, paused_out, stopped, heard_ts, confirmed_ts"
 						  " FROM multicenter.link"
 						  " WHERE peer_id OPERATOR(pg_catalog.=) $1",
 						  1, types, values, NULL, true, 1);
@@ -260,6 +270,8 @@ mc_registry_link(CenterId peer, LinkOptions *options)
 		options->paused_in = DatumGetBool(column_datum(row, 2));
 		options->paused_out = DatumGetBool(column_datum(row, 3));
 		options->stopped = column_text(&query, row, 4);
+		options->heard_ts = column_time(row, 5);
+		options->confirmed_ts = column_time(row, 6);
 	}
 	end_query(&query);
 }

@@ -67,6 +67,8 @@ typedef struct LinkOptions
 	bool		paused_in;
 	bool		paused_out;
 	char	   *stopped;		/* why it must never run again, NULL: it may */
+	TimestampTz heard_ts;		/* last known times, 0: none */
+	TimestampTz confirmed_ts;
 } LinkOptions;
 
 /* Read the identity; false if this database is in no group. */

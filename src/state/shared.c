@@ -37,6 +37,7 @@ static const char *const link_state_names[] = {
 	[LINK_STREAMING] = "streaming",
 	[LINK_STALLED] = "stalled",
 	[LINK_PAUSED] = "paused",
+	[LINK_IDLE] = "idle",
 };
 
 const char *
@@ -54,6 +55,8 @@ shared_size(void)
 	size = add_size(size, MAXALIGN(mul_size(max_worker_processes, sizeof(SharedDatabase))));
 	size = add_size(size, MAXALIGN(mul_size(max_worker_processes, sizeof(SharedLink))));
 	size = add_size(size, MAXALIGN(mul_size(max_replication_slots, sizeof(SharedOutLink))));
+	size = add_size(size, mul_size(add_size(max_worker_processes, max_replication_slots),
+								   sizeof(LinkHistory)));
 	return size;
 }
 
@@ -83,6 +86,8 @@ shared_lay_out(void)
 	mc_shared->links = (SharedLink *) next;
 	next += MAXALIGN(mc_shared->nlinks * sizeof(SharedLink));
 	mc_shared->outlinks = (SharedOutLink *) next;
+	next += MAXALIGN(mc_shared->noutlinks * sizeof(SharedOutLink));
+	mc_shared->histories = (LinkHistory *) next;
 
 	pg_atomic_init_u32(&mc_shared->scanned, 0);
 	for (int i = 0; i < mc_shared->ndatabases; i++)
@@ -107,6 +112,8 @@ shared_lay_out(void)
 		SpinLockInit(&mc_shared->links[i].mutex);
 	for (int i = 0; i < mc_shared->noutlinks; i++)
 		SpinLockInit(&mc_shared->outlinks[i].mutex);
+	for (int i = 0; i < mc_shared->nlinks + mc_shared->noutlinks; i++)
+		pg_atomic_init_u64(&mc_shared->histories[i].count, 0);
 }
 
 /* Create the segment, or attach to it. */
@@ -190,6 +197,7 @@ mc_shared_database(Oid dboid, bool create)
 		pg_atomic_write_u64(&entry->frontier, 0);
 		pg_atomic_write_u32(&entry->slowest_peer, MC_NO_CENTER);
 		memset(&entry->promises, 0, sizeof(SharedPromises));
+		entry->heartbeats.count = 0;
 		pg_atomic_write_u32(&entry->members_known, 0);
 		pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
 		pg_atomic_write_u32(&entry->sealed, 0);
@@ -229,6 +237,10 @@ mc_shared_link(Oid dboid, CenterId peer, bool create)
 		entry->peer = peer;
 		entry->state = LINK_NEVER_CONNECTED;
 		entry->state_since = GetCurrentTimestamp();
+		entry->stats_reset = entry->state_since;
+		pg_atomic_init_u64(&entry->applying_lsn, 0);
+		pg_atomic_init_u64(&entry->applying_since, 0);
+		pg_atomic_write_u64(&mc_shared->histories[entry - mc_shared->links].count, 0);
 		entry->dboid = dboid;
 	}
 	LWLockRelease(mc_shared->lock);
@@ -260,6 +272,8 @@ mc_shared_outlink(Oid dboid, CenterId peer, bool create)
 			   sizeof(SharedOutLink) - sizeof(slock_t));
 		entry->peer = peer;
 		entry->state_since = GetCurrentTimestamp();
+		entry->stats_reset = entry->state_since;
+		pg_atomic_write_u64(&mc_shared->histories[mc_shared->nlinks + (entry - mc_shared->outlinks)].count, 0);
 		entry->dboid = dboid;
 	}
 	LWLockRelease(mc_shared->lock);

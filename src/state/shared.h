@@ -56,7 +56,25 @@ typedef struct SharedPromises
 	}			entries[MC_PROMISES];
 } SharedPromises;
 
-/* One database of this server that is a center. */
+/*
+ * Heartbeats of a database, to turn positions of its own WAL into times: the
+ * last ones all, older ones each 16th, still older ones each 256th.
+ */
+#define MC_HEARTBEATS			256
+#define MC_HEARTBEAT_LEVELS		3
+
+typedef struct HeartbeatEntry
+{
+	LocalLsn	lsn;
+	TimestampTz ts;
+} HeartbeatEntry;
+
+typedef struct HeartbeatLog
+{
+	uint64		count;			/* since the start of the server */
+	HeartbeatEntry entries[MC_HEARTBEAT_LEVELS][MC_HEARTBEATS];
+} HeartbeatLog;
+
 /* What the manager knows of changes in quarantine. */
 typedef enum WaitingState
 {
@@ -65,6 +83,7 @@ typedef enum WaitingState
 	WAITING_MOVED,				/* something was applied since it has looked */
 } WaitingState;
 
+/* One database of this server that is a center. */
 typedef struct SharedDatabase
 {
 	slock_t		mutex;
@@ -88,6 +107,7 @@ typedef struct SharedDatabase
 	pg_atomic_uint32 waiting;	/* WaitingState of the quarantine */
 	pg_atomic_uint32 conflicts; /* some were committed; the manager clears */
 	SharedPromises promises;	/* what this center has promised */
+	HeartbeatLog heartbeats;	/* that this center has written */
 	pg_atomic_uint32 gate;		/* WriteGate; read without the mutex */
 	pg_atomic_uint32 sealed;	/* not even a commit may pass the gate */
 	SharedFences fences;
@@ -101,6 +121,7 @@ typedef enum LinkState
 	LINK_STREAMING,
 	LINK_STALLED,
 	LINK_PAUSED,
+	LINK_IDLE,					/* only shown: streaming, and nothing to do */
 } LinkState;
 
 /* The last error of a link.  Never holds a connection string. */
@@ -141,6 +162,7 @@ typedef struct SharedLink
 	slock_t		mutex;
 	Oid			dboid;			/* InvalidOid: entry is free */
 	CenterId	peer;
+	NameData	peer_name;		/* for people; '' : not known yet */
 	uint16		origin;			/* replication origin of the peer, 0: unknown */
 	pid_t		pid;			/* of the receiver, 0: not running */
 	LinkState	state;
@@ -152,6 +174,11 @@ typedef struct SharedLink
 	XLogRecPtr	failed_lsn;		/* commit of the transaction that failed last */
 	int			failed_times;	/* that one, without a break */
 	LinkCounters counters;
+	TimestampTz stats_reset;	/* from when on it was counted */
+
+	/* The transaction that is being applied; both are 0 between two of them. */
+	pg_atomic_uint64 applying_lsn;	/* its commit */
+	pg_atomic_uint64 applying_since;
 
 	/* Positions in the peer's WAL. */
 	OriginLsn	sent_lsn;		/* what the peer says it has sent */
@@ -165,12 +192,20 @@ typedef struct SharedLink
 	TimestampTz heard_ts;		/* heartbeat or commit that was applied last */
 	TimestampTz heard_at;		/* when that was */
 	TimestampTz last_commit_ts;
+	TimestampTz last_xact_at;	/* when a transaction was applied last */
 	bool		heard_by_heartbeat;
 	SharedPromises promises;	/* of the peer; what they cover is applied */
 	TimestampTz seen_ts;		/* the peer had seen everything that others
 								 * have committed up to this; 0: unknown */
-	int64		clock_offset_us;	/* of the peer's clock, less the way here */
-	bool		clock_known;
+
+	/* The clocks: sent_* for the peer, which tells them back to itself. */
+	TimestampTz sent_ts;		/* its last message was sent, by its clock */
+	int64		sent_us;		/* when that came, see mc_monotonic_us() */
+	int64		clock_offset_us;	/* how far the peer's clock is ahead */
+	int64		clock_error_us; /* at most; -1: as much as the way takes */
+	int64		round_trip_us;
+	bool		clock_known;	/* clock_offset_us is */
+	TimestampTz measured_at;	/* when round_trip_us was; 0: never */
 
 	/* Restart of the receiver, kept by the manager. */
 	int64		start_after_ms; /* backoff: not before */
@@ -181,15 +216,6 @@ typedef struct SharedLink
 	int			ring_next;
 	RingEntry	ring[MC_RING_SIZE];
 } SharedLink;
-
-/* Heartbeats of a database, to turn positions of its own WAL into times. */
-#define MC_HEARTBEATS			256
-
-typedef struct HeartbeatEntry
-{
-	LocalLsn	lsn;
-	TimestampTz ts;
-} HeartbeatEntry;
 
 /* An outgoing link: this center -> peer. */
 typedef struct SharedOutLink
@@ -202,11 +228,54 @@ typedef struct SharedOutLink
 	uint64		xacts;
 	uint64		bytes;
 	LocalLsn	sent_lsn;
+	bool		paused;			/* by link_pause() */
 	TimestampTz state_since;	/* of connected or not connected */
+	TimestampTz last_xact_at;	/* when a transaction was sent last */
+	LocalLsn	confirmed_lsn;	/* by the peer, as the manager has seen it
+								 * last */
+	TimestampTz moved_at;		/* when it has moved */
 	TimestampTz confirmed_ts;	/* heartbeat that the peer has confirmed */
 	TimestampTz confirmed_at;	/* when we learnt that */
+	int64		delay_us;		/* and how long it took */
+	TimestampTz stats_reset;	/* from when on it was counted */
 	LinkError	error;
 } SharedOutLink;
+
+/* The last samples of a link, one a second, for rates. */
+#define MC_RATE_SAMPLES			128
+
+typedef struct RateSample
+{
+	TimestampTz ts;
+	XLogRecPtr	position;		/* applied, or confirmed by the peer */
+	int64		behind_bytes;	/* -1: unknown */
+	uint64		xacts;
+	uint64		conflicts;
+	uint64		errors;
+} RateSample;
+
+/* And those of the last hour, for the view lag_history. */
+#define MC_LAG_SAMPLES			3600
+
+typedef struct LagSample
+{
+	TimestampTz ts;
+	int64		behind_bytes;	/* -1: unknown */
+	uint32		lag_ms;			/* PG_UINT32_MAX: unknown */
+	uint32		state;			/* LinkState */
+} LagSample;
+
+/*
+ * Written by the manager only, and read without a lock: an entry is complete
+ * before it is counted, and whoever reads the oldest ones looks afterwards
+ * whether they were overwritten meanwhile.
+ */
+typedef struct LinkHistory
+{
+	pg_atomic_uint64 count;		/* ever written */
+	RateSample	rates[MC_RATE_SAMPLES];
+	LagSample	lags[MC_LAG_SAMPLES];
+} LinkHistory;
 
 typedef struct McShared
 {
@@ -220,6 +289,7 @@ typedef struct McShared
 	SharedDatabase *databases;
 	SharedLink *links;
 	SharedOutLink *outlinks;
+	LinkHistory *histories;		/* of links, then of outlinks */
 } McShared;
 
 /* NULL where the library was not in shared_preload_libraries. */

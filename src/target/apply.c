@@ -35,6 +35,7 @@
 #include "pgstat.h"
 #include "replication/origin.h"
 #include "state/clock.h"
+#include "state/monitor.h"
 #include "state/recent.h"
 #include "state/registry.h"
 #include "state/settings.h"
@@ -406,6 +407,7 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	if (applier->passing_over)
 		return;
 
+	mc_monitor_applying(applier->link, header->commit_lsn);
 	if (applier->observer)
 		applier->observer->before(applier->peer_name);
 	mc_rebuild_before(applier->link, applier->our_id, header->commit_ts);
@@ -477,6 +479,7 @@ update_link(Applier *applier)
 	link->counters.conflicts += counters->conflicts;
 	link->counters.quarantined += counters->quarantined;
 	SpinLockRelease(&link->mutex);
+	mc_monitor_applying(link, InvalidXLogRecPtr);
 }
 
 /* Commit what was applied, and the progress with it. */
@@ -772,11 +775,15 @@ mc_apply_frame(Applier *applier, const FrameHeader *header, WireCursor *body)
 }
 
 void
-mc_apply_heartbeat(Applier *applier, const FrameHeader *header, WireCursor *body)
+mc_apply_heartbeat(Applier *applier, const FrameHeader *header, WireCursor *body,
+				   Pulse *pulse)
 {
 	OriginLsn	at = {header->end_lsn};
+	const char *problem = "no times";
 
 	take_vector(applier, header, body);
+	if (mc_wire_read_pulse(body, pulse, &problem) != WIRE_OK)
+		reject(applier, problem);
 	mc_vector_promised(applier->link, header->commit_ts, at);
 	mc_vector_heard(applier->link, &applier->vector, applier->our_id);
 }

@@ -56,10 +56,10 @@ extern bool mc_apply_frame(Applier *applier, const FrameHeader *header,
 
 /*
  * Take over what a FRAME_HEARTBEAT says; everything before it is applied, and
- * no transaction is open.
+ * no transaction is open.  *pulse is for the receiver.
  */
 extern void mc_apply_heartbeat(Applier *applier, const FrameHeader *header,
-							   WireCursor *body);
+							   WireCursor *body, Pulse *pulse);
 
 /* Is a transaction open, waiting for its next chunk? */
 extern bool mc_apply_in_transaction(const Applier *applier);

@@ -39,6 +39,7 @@
 #include "utils/timestamp.h"
 
 #include "core/wire.h"
+#include "state/monitor.h"
 #include "state/registry.h"
 #include "state/shared.h"
 #include "target/apply.h"
@@ -72,9 +73,21 @@
 /* A heartbeat that was older than this when it was sent: we are behind. */
 #define BEHIND_US				(2 * USECS_PER_SEC)
 
+/* The clocks are compared by the quickest round trip of so many. */
+#define CLOCK_SAMPLES			16
+#define CLOCK_SAMPLE_AGE_US		(60 * USECS_PER_SEC)
+
 /* Layout of messages: XLogData and keepalive. */
 #define DATA_HEADER_BYTES		25	/* type, start, end, time */
 #define KEEPALIVE_BYTES			18	/* type, end, time, reply requested */
+
+/* A round trip, and what the peer's clock was ahead by it. */
+typedef struct ClockSample
+{
+	TimestampTz at;				/* 0: none */
+	int64		round_trip_us;
+	int64		offset_us;
+} ClockSample;
 
 typedef struct Receiver
 {
@@ -105,8 +118,16 @@ typedef struct Receiver
 	bool		behind;
 	bool		proven;			/* got further than any receiver before */
 	TimestampTz heard_ts;
-	int64		clock_offset_us;
 	TimestampTz last_commit_ts;
+
+	/* Times of the peer's clock, see note_clock(). */
+	TimestampTz sent_ts;		/* of its last message */
+	int64		sent_us;		/* when that came */
+	TimestampTz echo;			/* last one that came back */
+	ClockSample clock[CLOCK_SAMPLES];
+	int			nclock;			/* ever taken */
+	OriginLsn	peer_end;		/* of its WAL, as it has told last */
+
 	uint64		bytes;			/* received and not published yet */
 	int64		stats_ms;		/* when statistics were forced out last */
 } Receiver;
@@ -166,6 +187,7 @@ claim_link(Receiver *receiver)
 	SpinLockRelease(&link->mutex);
 	if (!claimed)
 		proc_exit(1);
+	mc_monitor_applying(link, InvalidXLogRecPtr);
 	on_shmem_exit(release_link, PointerGetDatum(receiver));
 }
 
@@ -339,15 +361,57 @@ raise_malformed(Receiver *receiver, XLogRecPtr lsn, const char *problem)
 /*
  * Remember a time of the peer's clock that everything up to is applied, and
  * whether it was old already when it was sent.  Both times are the peer's, so
- * that the difference of our clocks does not matter.
+ * that the difference of our clocks does not matter.  A commit may be stamped
+ * with a time to come.
  */
 static void
 note_time(Receiver *receiver, TimestampTz ts, TimestampTz sent_at)
 {
-	receiver->heard_ts = ts;
+	receiver->heard_ts = Min(ts, sent_at);
 	receiver->heard_time = true;
-	receiver->clock_offset_us = sent_at - GetCurrentTimestamp();
 	receiver->behind = sent_at > ts && sent_at - ts > BEHIND_US;
+}
+
+/*
+ * A heartbeat brings back the time, by our clock, at which we have sent a
+ * message to the peer, and how long the peer has had it: what is left of the
+ * time since then is the way there and back.  In the middle of it the peer's
+ * clock was what the heartbeat says, give or take half of the way.
+ */
+static void
+note_clock(Receiver *receiver, const Pulse *pulse, TimestampTz sent_at)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		round_trip_us = now - pulse->echo - pulse->held_us;
+	ClockSample *sample;
+
+	/* An old one that comes again says nothing new; a clock may have stepped. */
+	if (pulse->echo == 0 || pulse->echo == receiver->echo || round_trip_us < 0)
+		return;
+	receiver->echo = pulse->echo;
+	sample = &receiver->clock[receiver->nclock++ % CLOCK_SAMPLES];
+	sample->at = now;
+	sample->round_trip_us = round_trip_us;
+	sample->offset_us = sent_at - now + round_trip_us / 2;
+}
+
+/*
+ * The quickest of the last round trips; NULL: none.
+ */
+static const ClockSample *
+best_clock(const Receiver *receiver, TimestampTz now)
+{
+	const ClockSample *best = NULL;
+
+	for (int i = 0; i < CLOCK_SAMPLES; i++)
+	{
+		const ClockSample *sample = &receiver->clock[i];
+
+		if (sample->at != 0 && now - sample->at <= CLOCK_SAMPLE_AGE_US &&
+			(best == NULL || sample->round_trip_us < best->round_trip_us))
+			best = sample;
+	}
+	return best;
 }
 
 /*
@@ -359,6 +423,7 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 {
 	FrameHeader header;
 	WireCursor	body;
+	Pulse		pulse;
 	const char *problem = "unknown";
 
 	if (mc_wire_read_frame(data, len, &header, &body, &problem) != WIRE_OK)
@@ -373,9 +438,11 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 		if (mc_apply_in_transaction(receiver->applier))
 			raise_malformed(receiver, header.commit_lsn,
 							"heartbeat within a transaction");
-		mc_apply_heartbeat(receiver->applier, &header, &body);
+		mc_apply_heartbeat(receiver->applier, &header, &body, &pulse);
 		receiver->heard_heartbeat = true;
-		note_time(receiver, header.commit_ts, sent_at);
+		note_time(receiver, pulse.written, sent_at);
+		note_clock(receiver, &pulse, sent_at);
+		receiver->peer_end.value = Max(receiver->peer_end.value, pulse.wal_end);
 		mc_feedback_done(&receiver->feedback, header.end_lsn);
 		return;
 	}
@@ -408,7 +475,9 @@ take_message(Receiver *receiver, const char *message, int len)
 								"data message is too short");
 			lsn = get_uint64(message + 1);
 			mc_feedback_heard(&receiver->feedback, lsn, true);
-			take_frame(receiver, lsn, (TimestampTz) get_uint64(message + 17),
+			receiver->sent_ts = (TimestampTz) get_uint64(message + 17);
+			receiver->sent_us = mc_monotonic_us();
+			take_frame(receiver, lsn, receiver->sent_ts,
 					   message + DATA_HEADER_BYTES,
 					   (uint32) (len - DATA_HEADER_BYTES));
 			break;
@@ -491,7 +560,7 @@ static void
 update_state(Receiver *receiver, int64 now_ms)
 {
 	LinkState	state;
-	char		reason[64] = "";
+	char		reason[64 + NAMEDATALEN] = "";
 
 	/*
 	 * Old heartbeats may come again before the transaction at which earlier
@@ -505,8 +574,8 @@ update_state(Receiver *receiver, int64 now_ms)
 	if (now_ms - receiver->heard_ms >= SILENCE_STALLED_MS)
 	{
 		state = LINK_STALLED;
-		snprintf(reason, sizeof(reason), "no message from the peer for %d s",
-				 SILENCE_STALLED_MS / 1000);
+		snprintf(reason, sizeof(reason), "no message from center \"%s\" for %d s",
+				 NameStr(receiver->peer.name), SILENCE_STALLED_MS / 1000);
 	}
 	else if (!receiver->proven)
 		state = receiver->state;
@@ -519,6 +588,28 @@ update_state(Receiver *receiver, int64 now_ms)
 }
 
 /*
+ * Publish what is known of the peer's clock: by the quickest round trip or,
+ * where there was none, by the last message.  The spinlock of the link is held.
+ */
+static void
+publish_clock(Receiver *receiver, const ClockSample *clock, TimestampTz now)
+{
+	SharedLink *link = receiver->link;
+
+	link->clock_known = true;
+	if (clock == NULL)
+	{
+		link->clock_offset_us = receiver->sent_ts - now;
+		link->clock_error_us = -1;
+		return;
+	}
+	link->clock_offset_us = clock->offset_us;
+	link->clock_error_us = (clock->round_trip_us + 1) / 2;
+	link->round_trip_us = clock->round_trip_us;
+	link->measured_at = now;
+}
+
+/*
  * Publish in the link what a batch has brought.
  */
 static void
@@ -526,6 +617,7 @@ publish(Receiver *receiver)
 {
 	SharedLink *link = receiver->link;
 	TimestampTz now = GetCurrentTimestamp();
+	const ClockSample *clock = best_clock(receiver, now);
 
 	SpinLockAcquire(&link->mutex);
 	link->sent_lsn = receiver->feedback.sent;
@@ -534,6 +626,8 @@ publish(Receiver *receiver)
 	link->flush_lsn = receiver->feedback.durable;
 	if (link->peer_insert_lsn.value < receiver->feedback.sent.value)
 		link->peer_insert_lsn = receiver->feedback.sent;
+	if (link->peer_insert_lsn.value < receiver->peer_end.value)
+		link->peer_insert_lsn = receiver->peer_end;
 	if (receiver->bytes > 0)
 		link->last_message_at = now;
 	link->counters.bytes += receiver->bytes;
@@ -542,11 +636,16 @@ publish(Receiver *receiver)
 		link->heard_ts = receiver->heard_ts;
 		link->heard_at = now;
 		link->heard_by_heartbeat = receiver->heard_heartbeat;
-		link->clock_offset_us = receiver->clock_offset_us;
-		link->clock_known = true;
+		link->sent_ts = receiver->sent_ts;
+		link->sent_us = receiver->sent_us;
+		publish_clock(receiver, clock, now);
 	}
 	if (receiver->last_commit_ts != 0)
+	{
 		link->last_commit_ts = receiver->last_commit_ts;
+		link->last_xact_at = now;
+		receiver->last_commit_ts = 0;
+	}
 	SpinLockRelease(&link->mutex);
 
 	receiver->bytes = 0;
@@ -709,6 +808,7 @@ record_failure(Receiver *receiver)
 	}
 	if (receiver->malformed_at.value != InvalidXLogRecPtr)
 		lsn = receiver->malformed_at;
+	mc_monitor_applying(link, InvalidXLogRecPtr);
 	mc_link_set_error(link, error->sqlerrcode, message, relation, lsn);
 
 	SpinLockAcquire(&link->mutex);

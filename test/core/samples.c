@@ -120,8 +120,11 @@ sample_heartbeat(StringInfo buf)
 	FrameHeader header = {.type = FRAME_HEARTBEAT,.version = 1,.commit_lsn = 0x2000,
 	.end_lsn = 0x2000,.commit_ts = 42,.prev_end_lsn = 0x1000};
 
-	mc_wire_end_frame(buf, mc_wire_begin_frame(buf, &header, NULL),
-					  FRAME_FIRST | FRAME_LAST);
+	Pulse		pulse = {800000000123456LL, 800000000123455LL, 1500, 0x1A2B3C8};
+	int			frame = mc_wire_begin_frame(buf, &header, NULL);
+
+	mc_wire_put_pulse(buf, &pulse);
+	mc_wire_end_frame(buf, frame, FRAME_FIRST | FRAME_LAST);
 }
 
 /* Write the length of a frame and the CRC that fits it. */
@@ -222,6 +225,7 @@ read_all(const char *data, uint32 len, FrameCounts *counts)
 	WireCursor	body;
 	VectorDelta delta;
 	WireRecord	record;
+	Pulse		pulse;
 	const char *problem = NULL;
 
 	memset(counts, 0, sizeof(*counts));
@@ -233,6 +237,9 @@ read_all(const char *data, uint32 len, FrameCounts *counts)
 			return problem;
 		counts->vectors++;
 	}
+	if (header.type == FRAME_HEARTBEAT &&
+		mc_wire_read_pulse(&body, &pulse, &problem) != WIRE_OK)
+		return problem;
 	while (mc_wire_next_record(&body, &record, &problem) == WIRE_OK)
 	{
 		problem = read_record(&record, counts);

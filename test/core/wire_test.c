@@ -51,7 +51,7 @@ test_heartbeat(void)
 		{3, 0x100000002ULL, 700000000000000LL},
 		{MC_MAX_CENTER_ID, 1, 0},
 	};
-	Heartbeat	heartbeat = {800000000123456LL, 800000000123455LL, 0x1A2B3C8, 2};
+	Heartbeat	heartbeat = {800000000123456LL, 800000000123455LL, 800000000123000LL, 0x1A2B3C8, 2};
 	Heartbeat	back;
 	StringInfoData content;
 	WireBytes	bytes;
@@ -65,7 +65,7 @@ test_heartbeat(void)
 	bytes.len = (uint32) content.len;
 	ok(mc_wire_read_heartbeat(bytes, &back, &problem) == WIRE_OK &&
 	   back.promise == heartbeat.promise && back.floor == heartbeat.floor &&
-	   back.since == heartbeat.since && back.nvector == 2, "a heartbeat comes back");
+	   back.written == heartbeat.written && back.since == heartbeat.since && back.nvector == 2, "a heartbeat comes back");
 	ok(mc_wire_next_vector(&back.vector, &delta, &problem) == WIRE_OK && delta.center == 3 &&
 	   delta.lsn == vector[0].lsn && delta.promise == vector[0].promise &&
 	   mc_wire_next_vector(&back.vector, &delta, &problem) == WIRE_OK &&
@@ -79,7 +79,7 @@ test_heartbeat(void)
 	bytes.data = content.data;
 	bytes.len = (uint32) content.len;
 	ok(mc_wire_read_heartbeat(bytes, &back, &problem) == WIRE_MALFORMED, "so is one that is too long");
-	content.data[24] = '\377';
+	content.data[32] = '\377';
 	ok(mc_wire_read_heartbeat(bytes, &back, &problem) == WIRE_MALFORMED &&
 	   strcmp(problem, "length of a heartbeat does not fit its vector") == 0, "and one with too many entries");
 }
@@ -263,13 +263,14 @@ test_faults(void)
 	test_change(&frame, 11, "\0", 1, false, "length of the frame is not the one in its header");
 	test_change(&frame, 12, "\0\0\0\0", 4, false, "wrong checksum");
 	test_change(&frame, 5, "X", 1, true, "unknown type of frame");
-	test_change(&frame, 5, "H", 1, true, "heartbeat with records");
+	test_change(&frame, 5, "H", 1, true, "length of a heartbeat does not fit its vector");
 	test_change(&frame, 6, "\1", 1, true, "unknown flag in the header of a frame");
 	test_change(&frame, 7, "\7", 1, true,
 				"compressed frame, which this version of the protocol does not know");
 	test_change(&frame, 55, "\1", 1, true, "reserved bytes of a frame are not zero");
 	test_change(&frame, 52, "\4\0", 2, true, "too many vector entries");
-	test_change(&heartbeat, 53, "\1", 1, true, "frame ends within its vector");
+	test_change(&frame, 52, "\3\377", 2, true, "frame ends within its vector");
+	test_change(&heartbeat, 53, "\1", 1, true, "length of a heartbeat does not fit its vector");
 	test_change(&frame, 56, "\0\0", 2, true, "impossible center in a vector");
 	test_change(&frame, 56, "\4\0", 2, true, "impossible center in a vector");
 	test_change(&frame, body, "X", 1, true, "unknown type of record");

@@ -507,7 +507,7 @@ sub wait_streaming
 				my ($rc, $out, $err) = $center->psql(
 					"SELECT peer, state, stall_reason FROM multicenter.lag
 					 WHERE direction = 'in' AND peer IN ($names)", on_error_die => 0);
-				my $streaming = () = $out =~ /\|streaming\|/g;
+				my $streaming = () = $out =~ /\|(?:streaming|idle)\|/g;
 				return ($streaming == @centers - 1, "$out$err");
 			}, $seconds - $took > 0.1 ? $seconds - $took : 0.1, @centers);
 	}
