@@ -813,3 +813,17 @@ mc_policy_table(Oid relid, int64 epoch)
 	answer->policy = policy;
 	return policy;
 }
+
+int
+mc_policy_compare(Oid relid, RowVersion a, RowVersion b)
+{
+	if (mc_policy_table(relid, 0) != NULL)
+	{
+		int64		a_epoch = mc_policy_epoch_of(a);
+		int64		b_epoch = mc_policy_epoch_of(b);
+
+		if (a_epoch != b_epoch)
+			return a_epoch < b_epoch ? -1 : 1;
+	}
+	return mc_version_compare(a, b);
+}

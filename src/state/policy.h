@@ -37,6 +37,12 @@ typedef struct TablePolicy
  */
 extern const TablePolicy *mc_policy_table(Oid relid, int64 epoch);
 
+/*
+ * The order of two versions of a key of a table: by epochs first, where
+ * mc_policy_table() is not NULL.
+ */
+extern int	mc_policy_compare(Oid relid, RowVersion a, RowVersion b);
+
 /* May mc_policy_table() return anything but NULL for some table? */
 extern bool mc_policies_any(void);
 

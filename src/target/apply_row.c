@@ -379,6 +379,8 @@ apply_delete(RemoteTransaction *transaction, TargetTable *table)
 										 &table->old_row, &local, decision, &result,
 										 &siblings))
 			continue;
+		if (by_policy && !local.found && decision.verdict == VERDICT_RECORD_TOMBSTONE)
+			mc_siblings_bar(table, &table->old_row, NULL);
 		result = write_delete(transaction, table, decision, &local);
 		if (result == WRITE_DONE)
 		{

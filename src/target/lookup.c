@@ -15,6 +15,10 @@
  *	  notes			tombstones and displaced rows.
  *	  TRUNCATE		the newest one of the table ended every key.
  *
+ *	  In a table that ever had a policy besides the last update "greater" means
+ *	  the policy epoch first, and then the version: a delete may have been
+ *	  superseded by a write of a greater epoch and a smaller version.
+ *
  *	  Chains of updates need not be followed: the greatest xmax counts, and
  *	  the newest version of a row that lives is found by the live lookup.  Both
  *	  lookups look at different moments, so the second is done again unless
@@ -39,6 +43,7 @@
 #include "miscadmin.h"
 #include "state/claim.h"
 #include "state/clock.h"
+#include "state/policy.h"
 #include "state/registry.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -108,6 +113,17 @@ observe(LocalRow *local, LocalKnowledge knowledge, RowVersion version,
 {
 	MergeState	before = local->state;
 
+	/* What is of a greater epoch has taken the place of all that is not. */
+	if (local->epochs && before.knowledge != LOCAL_NOTHING)
+	{
+		int64		epoch = mc_policy_epoch_of(version);
+		int64		known = mc_policy_epoch_of(before.version);
+
+		if (epoch < known)
+			return;
+		if (epoch > known)
+			memset(&local->state, 0, sizeof(local->state));
+	}
 	mc_merge_observe(&local->state, knowledge, version);
 	if (before.knowledge != local->state.knowledge ||
 		mc_version_compare(before.version, local->state.version) != 0)
@@ -374,13 +390,17 @@ look_at_notes(RemoteTransaction *transaction, LocalRow *local)
 	}
 }
 
-/* Take the newest TRUNCATE of the table into account. */
+/*
+ * Take the newest TRUNCATE of the table into account: after all others, as it
+ * ends what is older, whatever its epoch.
+ */
 static void
 look_at_truncation(RemoteTransaction *transaction, TargetTable *table,
 				   LocalRow *local)
 {
 	TruncationNote note;
 
+	local->epochs = false;
 	if (mc_note_truncation(transaction, table, &note))
 		observe(local, LOCAL_TOMBSTONE, note.version, note.own);
 }
@@ -415,6 +435,7 @@ look_once(RemoteTransaction *transaction, TargetTable *table,
 		  LocalRow *local)
 {
 	bool		keyed = table->index && !table->map->group_catalog;
+	bool		done = true;
 
 	memset(local, 0, sizeof(LocalRow));
 	local->slot = slot;
@@ -431,11 +452,12 @@ look_once(RemoteTransaction *transaction, TargetTable *table,
 	}
 	if (!keyed || mc_table_key_has_null(table, row))
 		return true;
+	local->epochs = mc_policy_table(RelationGetRelid(table->rel), 0) != NULL;
 	look_at_notes(transaction, local);
+	if (thorough || !mc_lookup_is_newest(transaction))
+		done = find_dead(transaction, table, row, slot, thorough, local);
 	look_at_truncation(transaction, table, local);
-	if (!thorough && mc_lookup_is_newest(transaction))
-		return true;
-	return find_dead(transaction, table, row, slot, thorough, local);
+	return done;
 }
 
 void

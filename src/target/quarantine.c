@@ -306,13 +306,14 @@ void
 mc_quarantine_settle(RemoteTransaction *transaction, TargetTable *table,
 					 const RemoteRow *row)
 {
+	RowVersion	version = transaction->settles ? *transaction->settles : transaction->version;
 	ListCell   *cell;
 
 	foreach(cell, mc_quarantine_find(table, row))
 	{
 		const QuarantineEntry *entry = lfirst(cell);
 
-		if (mc_version_compare(entry->version, transaction->version) != 0)
+		if (mc_version_compare(entry->version, version) != 0)
 			continue;
 
 		/* What came after the change that is tried again is still to come. */

@@ -59,8 +59,8 @@ extern bool mc_quarantine_older(RemoteTransaction *transaction,
 								TargetTable *table, const RemoteRow *row);
 
 /*
- * Something was written under the key of a row at the transaction's version:
- * what waits at the same version came before it, and is void.
+ * A change was written under the key of a row: what waits of its transaction
+ * came before it, and is void.
  */
 extern void mc_quarantine_settle(RemoteTransaction *transaction,
 								 TargetTable *table, const RemoteRow *row);

@@ -35,6 +35,7 @@
 #include "origin/heartbeat.h"
 #include "origin/recall.h"
 #include "state/claim.h"
+#include "state/policy.h"
 #include "state/registry.h"
 #include "storage/spin.h"
 #include "target/lookup.h"
@@ -139,7 +140,7 @@ store_relation(Rebuild *rebuild, WireRelation *relation)
  * since VACUUM may remove them next.
  */
 static bool
-is_known(TransactionId xid, RowVersion version, const List *notes)
+is_known(Oid relid, TransactionId xid, RowVersion version, const List *notes)
 {
 	const ListCell *cell;
 
@@ -150,7 +151,7 @@ is_known(TransactionId xid, RowVersion version, const List *notes)
 		if (note->kind == NOTE_DISPLACED ||
 			(note->kind == NOTE_REMOVED && note->xid == xid) ||
 			(note->kind == NOTE_TOMBSTONE &&
-			 mc_version_compare(note->version, version) >= 0))
+			 mc_policy_compare(relid, note->version, version) >= 0))
 			return true;
 	}
 	return false;
@@ -185,7 +186,7 @@ note_delete(Rebuild *rebuild, TargetTable *table, const WireRecord *record,
 	local.slot = table->local_row;
 	mc_note_key(table, &table->old_row, &local.key);
 	local.notes = mc_note_find(table, &local.key);
-	if (is_known(xid, transaction->version, local.notes))
+	if (is_known(local.key.relid, xid, transaction->version, local.notes))
 		return;
 	mc_lookup_bury(transaction, table, &table->old_row, &local);
 	rebuild->nnotes++;

@@ -38,6 +38,7 @@
 #include "target/lookup.h"
 #include "target/quarantine.h"
 #include "target/seen.h"
+#include "target/siblings.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/rel.h"
@@ -83,23 +84,18 @@ add_version(StringInfo message, RowVersion version)
 					 (uint64) version.commit_ts, version.center);
 }
 
-/* Add the siblings of a key, unless they are out of date; false if none are. */
-static bool
-add_siblings(StringInfo message, const List *notes, RowVersion greatest)
+/* Add the versions that are here under a key. */
+static void
+add_known(StringInfo message, const List *notes, RowVersion version)
 {
-	RowVersion	newest = {0};
 	const ListCell *cell;
 
-	foreach(cell, notes)
+	if (!mc_siblings_hold(notes, version))
 	{
-		const KeyNote *note = lfirst(cell);
-
-		if (note->kind == NOTE_SIBLING &&
-			mc_version_compare(note->version, newest) > 0)
-			newest = note->version;
+		if (version.center != MC_NO_CENTER)
+			add_version(message, version);
+		return;
 	}
-	if (newest.commit_ts == 0 || mc_version_compare(newest, greatest) != 0)
-		return false;
 	foreach(cell, notes)
 	{
 		const KeyNote *note = lfirst(cell);
@@ -107,7 +103,6 @@ add_siblings(StringInfo message, const List *notes, RowVersion greatest)
 		if (note->kind == NOTE_SIBLING)
 			add_version(message, note->version);
 	}
-	return true;
 }
 
 /*
@@ -182,8 +177,7 @@ add_noted(StringInfo message, RelationMap *map, CenterId our_id,
 		if (note->kind == NOTE_VERSION && note->xid == xmin)
 			version = note->version;
 	}
-	if (!add_siblings(message, notes, version) && version.commit_ts != 0)
-		add_version(message, version);
+	add_known(message, notes, version);
 	close_table(&transaction, table, nest_level);
 }
 
@@ -247,9 +241,8 @@ add_hidden(StringInfo message, RelationMap *map, CenterId our_id,
 
 	table = open_table(&transaction, map, our_id, values, isnull);
 	mc_lookup(&transaction, table, &table->old_row, table->local_row, true, &local);
-	if (!local.found && !add_siblings(message, local.notes, local.state.version) &&
-		local.state.version.commit_ts != 0)
-		add_version(message, local.state.version);
+	if (!local.found)
+		add_known(message, local.notes, local.state.version);
 	ExecClearTuple(table->local_row);
 	close_table(&transaction, table, nest_level);
 }

@@ -38,15 +38,6 @@
 
 #include "compat.h"
 
-/* A version of the set, with its row. */
-typedef struct SiblingRow
-{
-	Sibling		sibling;
-	Jsonb	   *row;			/* NULL: deleted */
-	bool		incoming;
-	bool		here;			/* what SQL sees is this one's row */
-} SiblingRow;
-
 /* What is known while a change is decided. */
 typedef struct Decider
 {
@@ -90,24 +81,6 @@ compare_rows(const ListCell *a, const ListCell *b)
 	return mc_version_compare(left->sibling.version, right->sibling.version);
 }
 
-/* The newest version that the notes tell of. */
-static RowVersion
-newest_noted(const List *notes)
-{
-	RowVersion	newest = {0};
-	const ListCell *cell;
-
-	foreach(cell, notes)
-	{
-		const KeyNote *note = lfirst(cell);
-
-		if (note->kind == NOTE_SIBLING &&
-			mc_version_compare(note->version, newest) > 0)
-			newest = note->version;
-	}
-	return newest;
-}
-
 /*
  * Does the newest TRUNCATE kill a version?  Of its own transaction it kills
  * what came before it, and that is all there is while it is carried out.
@@ -126,15 +99,13 @@ find_siblings(const Decider *decider)
 {
 	TargetTable *table = decider->table;
 	const LocalRow *local = decider->local;
-	RowVersion	newest = newest_noted(local->notes);
 	List	   *rows = NIL;
 	Jsonb	   *row = NULL;
 	ListCell   *cell;
 
 	if (local->state.knowledge == LOCAL_NOTHING)
 		return NIL;
-	if (newest.commit_ts != 0 &&
-		mc_version_compare(newest, local->state.version) == 0)
+	if (mc_siblings_hold(local->notes, local->state.version))
 	{
 		foreach(cell, local->notes)
 		{
@@ -158,6 +129,21 @@ find_siblings(const Decider *decider)
 	return list_make1(make_row(local->state.version, row));
 }
 
+/* Versions as an array for the pure functions. */
+static Sibling *
+to_array(const List *rows)
+{
+	Sibling    *siblings = palloc(sizeof(Sibling) * (list_length(rows) + 1));
+	int			n = 0;
+	const ListCell *cell;
+
+	foreach(cell, rows)
+	{
+		siblings[n++] = ((SiblingRow *) lfirst(cell))->sibling;
+	}
+	return siblings;
+}
+
 /* Had the author of the change seen a version? */
 static bool
 was_seen(const RemoteTransaction *transaction, const SeenVersions *seen,
@@ -174,9 +160,7 @@ collect(Decider *decider, Jsonb *new_row)
 {
 	RemoteTransaction *transaction = decider->transaction;
 	const SeenVersions *seen = mc_seen_find(transaction, decider->table, decider->key);
-	Sibling		all[MC_MAX_VECTOR_ENTRIES + 2];
 	int64		epoch;
-	int			n = 0;
 	ListCell   *cell;
 
 	decider->incoming = make_row(transaction->version, new_row);
@@ -196,12 +180,8 @@ collect(Decider *decider, Jsonb *new_row)
 	if (decider->rows == NIL)
 		return;
 	decider->rows = lappend(decider->rows, decider->incoming);
-	foreach(cell, decider->rows)
-	{
-		if (n < (int) lengthof(all))
-			all[n++] = ((SiblingRow *) lfirst(cell))->sibling;
-	}
-	decider->epoch = epoch = mc_sibling_epoch(all, n);
+	epoch = mc_sibling_epoch(to_array(decider->rows), list_length(decider->rows));
+	decider->epoch = epoch;
 	foreach(cell, decider->rows)
 	{
 		if (((SiblingRow *) lfirst(cell))->sibling.epoch < epoch)
@@ -209,18 +189,6 @@ collect(Decider *decider, Jsonb *new_row)
 	}
 	list_sort(decider->rows, compare_rows);
 	decider->policy = mc_policy_table(RelationGetRelid(decider->table->rel), epoch);
-}
-
-/* The set as an array for the pure functions; returns its length. */
-static int
-to_array(const Decider *decider, Sibling *siblings)
-{
-	int			n = 0;
-	const ListCell *cell;
-
-	foreach(cell, decider->rows)
-		siblings[n++] = ((SiblingRow *) lfirst(cell))->sibling;
-	return n;
 }
 
 /* ---- handlers ---- */
@@ -259,6 +227,13 @@ call_handler(Decider *decider, Oid handler, const SiblingRow *older,
 	TargetTable *table = decider->table;
 	HandlerCall call = {0};
 	ErrorData  *error = NULL;
+
+	if (!OidIsValid(handler))
+		ereport(ERROR,
+				(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+				 errmsg("the conflict handler of table \"%s.%s\" does not exist in this center",
+						table->map->schema, table->map->name),
+				 errhint("Create it as it is in the other centers, see the view conflict_policies.")));
 
 	call.function = handler;
 	call.local.values = older_row;
@@ -319,13 +294,13 @@ static Jsonb *
 choose_put(Decider *decider)
 {
 	const FamilyPolicy *policy = &decider->policy->family[FAMILY_ROW];
-	Sibling		siblings[MC_MAX_VECTOR_ENTRIES + 2];
 	const SiblingRow *last;
 	int			best;
 
 	if (policy->resolver == RESOLVER_HANDLER)
 		return fold_puts(decider, policy->handler, &last);
-	best = mc_sibling_best(siblings, to_array(decider, siblings), policy, true);
+	best = mc_sibling_best(to_array(decider->rows), list_length(decider->rows),
+						   policy, true);
 	return best < 0 ? NULL : ((SiblingRow *) list_nth(decider->rows, best))->row;
 }
 
@@ -334,8 +309,6 @@ static Jsonb *
 choose(Decider *decider)
 {
 	const FamilyPolicy *policy = &decider->policy->family[FAMILY_DELETE];
-	Sibling		siblings[MC_MAX_VECTOR_ENTRIES + 2];
-	int			n = to_array(decider, siblings);
 	Jsonb	   *row = choose_put(decider);
 	const SiblingRow *put = NULL;
 	const SiblingRow *tombstone = NULL;
@@ -354,7 +327,8 @@ choose(Decider *decider)
 	if (put == NULL || tombstone == NULL)
 		return row;
 	if (policy->resolver != RESOLVER_HANDLER)
-		return mc_sibling_deleted(siblings, n, policy) ? NULL : row;
+		return mc_sibling_deleted(to_array(decider->rows),
+								  list_length(decider->rows), policy) ? NULL : row;
 
 	/* The greatest put, with what was made of all, against the delete. */
 	made = *put;
@@ -575,183 +549,6 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 	decide_set(&decider);
 }
 
-/* ---- writing ---- */
-
-void
-mc_siblings_forget(const List *notes)
-{
-	const ListCell *cell;
-
-	foreach(cell, notes)
-	{
-		const KeyNote *note = lfirst(cell);
-
-		if (note->kind == NOTE_SIBLING)
-			mc_note_remove(note->id);
-	}
-}
-
-/* Forget what this transaction has restated of the key before. */
-static void
-forget_restated(const LocalRow *local)
-{
-	TransactionId xid = GetCurrentTransactionId();
-	ListCell   *cell;
-
-	foreach(cell, local->notes)
-	{
-		const KeyNote *note = lfirst(cell);
-
-		if ((note->kind == NOTE_VERSION || note->kind == NOTE_REMOVED) &&
-			note->xid == xid)
-			mc_note_remove(note->id);
-	}
-}
-
-/* Write the set as notes, unless it has one element. */
-static void
-remember(TargetTable *table, const RemoteRow *key, const Resolution *resolution)
-{
-	KeyNote		note = {0};
-	ListCell   *cell;
-
-	if (list_length(resolution->siblings) < 2)
-		return;
-	mc_note_key(table, key, &note.key);
-	note.kind = NOTE_SIBLING;
-	foreach(cell, resolution->siblings)
-	{
-		const SiblingRow *row = lfirst(cell);
-
-		note.version = row->sibling.version;
-		note.row = row->row;
-		mc_note_add(&note);
-	}
-}
-
-/* A row with values of its own. */
-static RemoteRow
-make_remote_row(TargetTable *table, const Jsonb *values)
-{
-	int			natts = Max(table->map->natts, 1);
-	RemoteRow	row = {0};
-
-	row.values = palloc0(sizeof(Datum) * natts);
-	row.isnull = palloc0(sizeof(bool) * natts);
-	row.unchanged = palloc0(sizeof(bool) * natts);
-	mc_note_row_from_jsonb(table, values, &row);
-	return row;
-}
-
-/*
- * Write that the key is deleted.  Where there is no row nobody may insert one
- * before we commit: so one is written, and deleted at once.
- */
-static WriteResult
-write_deleted(RemoteTransaction *transaction, TargetTable *table,
-			  LocalRow *local, const Resolution *resolution)
-{
-	if (!local->found && resolution->any_row)
-	{
-		RemoteRow	saved = table->new_row;
-		bool		free_of_others;
-
-		table->new_row = make_remote_row(table, resolution->any_row);
-		mc_outcome_fill(table, NULL);
-		mc_write_defaults(table);
-		free_of_others = mc_write_tombstone(table, false);
-		table->new_row = saved;
-		if (!free_of_others)
-			ereport(ERROR,
-					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("another transaction is inserting a row while a conflict about its key is decided")));
-	}
-	return mc_outcome_delete(transaction, table, local);
-}
-
-/* Write the row, or that there is none, under the greatest version. */
-static WriteResult
-write_outcome(RemoteTransaction *transaction, TargetTable *table,
-			  const RemoteRow *key, LocalRow *local,
-			  const Resolution *resolution)
-{
-	RowVersion	version = transaction->version;
-	RemoteRow	new_row = table->new_row;
-	RemoteRow	old_row = table->old_row;
-	bool		restates = transaction->restates;
-	WriteResult result;
-
-	forget_restated(local);
-	transaction->version = resolution->version;
-	transaction->restates = true;
-	if (resolution->row)
-	{
-		table->new_row = make_remote_row(table, resolution->row);
-		result = mc_outcome_put(transaction, table, local);
-	}
-	else
-	{
-		table->old_row = *key;
-		result = write_deleted(transaction, table, local, resolution);
-	}
-	transaction->version = version;
-	transaction->restates = restates;
-	table->new_row = new_row;
-	table->old_row = old_row;
-	return result;
-}
-
-/* Put the conflict into the history. */
-static void
-note_conflict(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
-			  const RemoteRow *key, const LocalRow *local,
-			  const Resolution *resolution)
-{
-	ConflictRecord *record;
-
-	if (op != MERGE_OP_DELETE)
-		mc_outcome_fill(table, local);
-	mc_conflict_note(transaction, table, resolution->decision, local, key,
-					 op == MERGE_OP_DELETE ? NULL : table->write_row);
-	record = llast(transaction->conflicts);
-	record->resolver = resolution->resolver;
-	record->policy_epoch = resolution->epoch;
-	record->resolution = resolution->resolution;
-	if (strcmp(resolution->resolution, "keep_local") == 0)
-		record->result_row_json = record->local_row_json;
-	else if (strcmp(resolution->resolution, "row") == 0)
-		record->result_row_json = resolution->row == NULL ? NULL :
-			JsonbToCString(NULL, &resolution->row->root, VARSIZE(resolution->row));
-}
-
-WriteResult
-mc_siblings_write(RemoteTransaction *transaction, TargetTable *table,
-				  MergeOp op, const RemoteRow *key, LocalRow *local,
-				  Resolution *resolution)
-{
-	switch (resolution->decision.verdict)
-	{
-		case VERDICT_QUARANTINE:
-			(void) mc_quarantine_hold(transaction, table, op, WAITS_FOR_DECISION);
-			return WRITE_SUPPRESSED;
-		case VERDICT_KEEP_LOCAL:
-			break;
-		default:
-			{
-				List	   *notes = list_copy(local->notes);
-				WriteResult result = write_outcome(transaction, table, key, local,
-												   resolution);
-
-				if (result != WRITE_DONE)
-					return result;
-				mc_siblings_forget(notes);
-				remember(table, key, resolution);
-			}
-	}
-	note_conflict(transaction, table, op, key, local, resolution);
-	return WRITE_DONE;
-}
-
 /* ---- after a TRUNCATE ---- */
 
 /* Decide again on a key of whose siblings the TRUNCATE has killed some. */
@@ -759,7 +556,7 @@ static void
 decide_again(RemoteTransaction *transaction, TargetTable *table,
 			 const KeyNote *note)
 {
-	RemoteRow	key = make_remote_row(table, note->key.values);
+	RemoteRow	key = mc_siblings_make_row(table, note->key.values);
 	Decider		decider = {0};
 	Resolution	resolution = {0};
 	LocalRow	local;
@@ -789,11 +586,12 @@ decide_again(RemoteTransaction *transaction, TargetTable *table,
 		decider.policy = mc_policy_table(RelationGetRelid(table->rel), decider.epoch);
 		decide_set(&decider);
 		if (resolution.siblings != NIL &&
-			write_outcome(transaction, table, &key, &local, &resolution) != WRITE_DONE)
+			mc_siblings_write_outcome(transaction, table, &key, &local,
+									  &resolution) != WRITE_DONE)
 			elog(ERROR, "a row of a locked table was changed");
 	}
 	mc_siblings_forget(notes);
-	remember(table, &key, &resolution);
+	mc_siblings_remember(table, &key, &resolution);
 	CommandCounterIncrement();
 }
 

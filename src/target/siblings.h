@@ -12,6 +12,15 @@
 #include "target/lookup.h"
 #include "target/write.h"
 
+/* A version of the set, with its row. */
+typedef struct SiblingRow
+{
+	Sibling		sibling;
+	Jsonb	   *row;			/* NULL: deleted */
+	bool		incoming;
+	bool		here;			/* what SQL sees is this one's row */
+} SiblingRow;
+
 /* What a policy has decided about a change. */
 typedef struct Resolution
 {
@@ -43,6 +52,15 @@ extern void mc_siblings_resolve(RemoteTransaction *transaction,
 								Resolution *resolution);
 
 /*
+ * A TRUNCATE was carried out row by row: decide again on keys of whose siblings
+ * it has killed some.  As the table's owner; the table is locked.
+ */
+extern void mc_siblings_truncate(RemoteTransaction *transaction,
+								 TargetTable *table);
+
+/* ---- sibling_write.c ---- */
+
+/*
  * Write what was decided, and note the conflict.  Something is written even
  * where the row that is here wins, so that nobody changes it unnoticed.
  */
@@ -51,14 +69,35 @@ extern WriteResult mc_siblings_write(RemoteTransaction *transaction,
 									 const RemoteRow *key, LocalRow *local,
 									 Resolution *resolution);
 
+/* Write the row, or that there is none, under the greatest version. */
+extern WriteResult mc_siblings_write_outcome(RemoteTransaction *transaction,
+											 TargetTable *table,
+											 const RemoteRow *key,
+											 LocalRow *local,
+											 const Resolution *resolution);
+
 /*
- * A TRUNCATE was carried out row by row: decide again on keys of whose siblings
- * it has killed some.  As the table's owner; the table is locked.
+ * Nobody may insert a row under a key without one before we commit, unnoticed:
+ * write one and delete it at once.  row: some row of the key; NULL: none is
+ * known.
  */
-extern void mc_siblings_truncate(RemoteTransaction *transaction,
-								 TargetTable *table);
+extern void mc_siblings_bar(TargetTable *table, const RemoteRow *key,
+							const Jsonb *row);
+
+/* Write the set as notes, unless it has one element. */
+extern void mc_siblings_remember(TargetTable *table, const RemoteRow *key,
+								 const Resolution *resolution);
+
+/*
+ * Are there siblings among the notes of a key, and do they hold where what is
+ * known of the key has this version?
+ */
+extern bool mc_siblings_hold(const List *notes, RowVersion version);
 
 /* Forget the siblings among the notes of a key: a change has seen them all. */
 extern void mc_siblings_forget(const List *notes);
+
+/* A row with values of its own. */
+extern RemoteRow mc_siblings_make_row(TargetTable *table, const Jsonb *values);
 
 #endif							/* MC_SIBLINGS_H */

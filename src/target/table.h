@@ -30,6 +30,8 @@ typedef struct RemoteTransaction
 	CenterId	our_id;
 	CenterId	peer;
 	RowVersion	version;		/* of everything that it writes */
+	const RowVersion *settles;	/* whose changes in quarantine it makes void;
+								 * NULL: its own */
 	OriginLsn	commit_lsn;
 	OriginLsn	end_lsn;
 	TransactionId remote_xid;

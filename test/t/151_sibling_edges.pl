@@ -14,7 +14,7 @@ use lib "$FindBin::RealBin/../lib";
 use Multicenter::Cluster;
 use Test::More;
 
-my @tables = qw(first skip parted);
+my @tables = qw(first skip parted epochs held handled);
 my @centers = make_group([qw(lisbon oslo riga)], databases => 1, conf => "multicenter.heartbeat_interval = '100ms'\n",
 	setup => join('', map { "CREATE TABLE $_ (id int PRIMARY KEY, v text);" } @tables));
 my ($lisbon, $oslo, $riga) = @centers;
@@ -47,7 +47,12 @@ sub wait_policies
 
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('first', NULL, 'first_update_wins')});
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('parted', NULL, 'first_update_wins')});
+$lisbon->sql(q{SELECT multicenter.conflict_policy_set('epochs', 'update_deleted', 'skip')});
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('skip', 'update_deleted', 'skip')});
+$lisbon->sql(q{SELECT multicenter.conflict_policy_set('held', NULL, 'quarantine', options => '{"allow_divergence": true}')});
+$_->sql(q{CREATE FUNCTION public.longer(local_row handled, remote_row handled, info multicenter.conflict_info, OUT result_row handled, OUT action text)
+	IMMUTABLE LANGUAGE sql AS $$ SELECT NULL::public.handled, CASE WHEN length((local_row).v) > length((remote_row).v) THEN 'keep_local' ELSE 'apply_remote' END $$}) foreach @centers;
+$lisbon->sql(q{SELECT multicenter.conflict_policy_set('handled', NULL, 'handler', 'longer(handled, handled, multicenter.conflict_info)')});
 wait_policies();
 
 sub heartbeat
@@ -77,6 +82,69 @@ $lisbon->restart;
 release_links([ $oslo, $riga ]);
 wait_all_applied(@centers);
 agree('skip', '1:insert 2:moved 3:upsert', 'rows over deletes, after a restart');
+
+# A write of a greater epoch takes the place of a delete with a greater version,
+# whose dead row stays and must not count any more.
+$lisbon->sql(q{INSERT INTO epochs VALUES (1, 'old')});
+wait_all_applied(@centers);
+hold_links([ $oslo, $lisbon ], [ $riga, $lisbon ], [ $riga, $oslo ]);
+$oslo->sql(q{SELECT multicenter.conflict_policy_set('epochs', 'update_deleted', 'skip')});
+my $newest = $oslo->sql('SELECT multicenter.internal_policy_newest()');
+$_->wait_for_sql('SELECT multicenter.internal_policy_own_epoch()', $newest) foreach $oslo, $riga;
+$oslo->sql(q{UPDATE epochs SET v = 'greater epoch'});
+wait_applied($oslo, $riga);
+$riga->sql(q{DELETE FROM epochs});
+$lisbon->sql(q{DELETE FROM epochs});
+release_links([ $oslo, $lisbon ], [ $riga, $lisbon ]);
+$oslo->sql(q{UPDATE epochs SET v = 'beside the delete'});
+wait_applied($oslo, $lisbon);
+release_links([ $riga, $oslo ]);
+wait_all_applied(@centers);
+agree('epochs', '', 'a delete of a lower epoch and a greater version');
+
+# Where two deletes meet nobody inserts the row before that is committed: whether
+# it had seen them must be known.
+$lisbon->sql(q{INSERT INTO skip VALUES (10, 'old'), (11, 'old')});
+wait_all_applied(@centers);
+hold_links([ $riga, $oslo ], [ $lisbon, $riga ]);
+$lisbon->sql(q{DELETE FROM skip WHERE id = 10});
+wait_applied($lisbon, $oslo);
+my $locker = $oslo->background_psql;
+$locker->query_safe(q{BEGIN; SELECT FROM skip WHERE id = 11 FOR UPDATE});
+$riga->sql(q{BEGIN; DELETE FROM skip WHERE id = 10; UPDATE skip SET v = 'new' WHERE id = 11; COMMIT});
+release_links([ $lisbon, $riga ]);
+$oslo->sql(q{SELECT multicenter.link_resume('riga')});
+$oslo->wait_for_sql(q{SELECT count(*) > 0 FROM pg_locks WHERE NOT granted});
+$oslo->fails(q{SET lock_timeout = '300ms'; INSERT INTO skip VALUES (10, 'at that moment')}, '55P03', qr/lock timeout/, undef, 'an INSERT waits');
+$locker->query_safe(q{COMMIT});
+$locker->quit;
+release_links([ $riga, $oslo ]);
+wait_all_applied(@centers);
+$oslo->sql(q{INSERT INTO skip VALUES (10, 'after that')});
+wait_all_applied(@centers);
+agree('skip', '1:insert 2:moved 3:upsert 10:after that 11:new', 'an INSERT after two deletes');
+
+# What a policy puts into quarantine is in the history, once.  A handler that is
+# missing at one center keeps the change back there.
+$lisbon->sql(q{INSERT INTO held VALUES (1, 'old'); INSERT INTO handled VALUES (1, 'old')});
+wait_all_applied(@centers);
+$riga->sql(q{ALTER FUNCTION public.longer RENAME TO other});
+hold_links(@links);
+$lisbon->sql(q{UPDATE held SET v = 'lisbon'; UPDATE handled SET v = 'lisbon'});
+$oslo->sql(q{UPDATE held SET v = 'oslo'; UPDATE handled SET v = 'oslo'});
+release_links(@links);
+wait_all_applied(@centers);
+is($oslo->sql(q{SELECT string_agg(concat_ws(' ', relation, operation, waits_for), ',') FROM multicenter.quarantine}), 'held UPDATE decision', 'the policy "quarantine"');
+is($oslo->sql(q{SELECT string_agg(concat_ws(' ', resolver, resolution, remote_row ->> 'v'), ',') FROM multicenter.conflicts WHERE relation = 'held'::regclass}),
+	'quarantine quarantine lisbon', 'is in the history');
+is(show($_, 'handled'), '1:lisbon', "the handler at $_->{name}") foreach $lisbon, $oslo;
+is($riga->sql(q{SELECT string_agg(concat_ws(' ', waits_for, error_message), ',') FROM multicenter.quarantine WHERE relation = 'handled'::regclass}),
+	'retry the conflict handler of table "public.handled" does not exist in this center', 'a handler that is missing');
+$riga->sql(q{ALTER FUNCTION public.other RENAME TO longer});
+$riga->sql(q{SELECT multicenter.quarantine_retry(quarantine_id) FROM multicenter.quarantine WHERE relation = 'handled'::regclass});
+$riga->wait_for_sql(q{SELECT v FROM handled}, 'lisbon');
+agree('handled', '1:lisbon', 'when it is there again');
+$_->sql(q{SELECT multicenter.quarantine_discard(quarantine_id, 'tested') FROM multicenter.quarantine}) foreach @centers;
 
 # A center parts while a change is on its way that had not seen its last write.
 $lisbon->sql(q{INSERT INTO parted VALUES (1, 'old')});
