@@ -4,7 +4,7 @@
  *	  Logical messages of multicenter in the WAL, with a proof of authorship.
  *
  * NOTES
- *	  A message is an HMAC-SHA-256 and then the content.  Its key is the
+ *	  A message is half an HMAC-SHA-256 and then the content.  Its key is the
  *	  authentication nonce in pg_control: random for each server, the same
  *	  after a restart and on a promoted standby, and out of reach of SQL.  The
  *	  code covers database, prefix and, for a transactional message, the xid,
@@ -28,6 +28,9 @@
 
 #include "compat.h"
 
+/* The first half of an HMAC-SHA-256, as in RFC 4868; each message has one. */
+#define CODE_LENGTH		16
+
 /* Where a message belongs; part of what the code covers. */
 typedef struct MessagePlace
 {
@@ -35,46 +38,54 @@ typedef struct MessagePlace
 	uint32		xid;			/* 0: not transactional */
 } MessagePlace;
 
-/* Compute the code of a message into code[PG_SHA256_DIGEST_LENGTH]. */
+/*
+ * The state of the computation, which lives as long as the process: making it
+ * anew costs more than using it.  So it has an owner of its own, too; a
+ * walsender between two transactions has none.
+ */
+static pg_hmac_ctx *
+get_hmac(void)
+{
+	static ResourceOwner owner = NULL;
+	static pg_hmac_ctx *hmac = NULL;
+	ResourceOwner caller_owner = CurrentResourceOwner;
+
+	if (hmac != NULL)
+		return hmac;
+	if (owner == NULL)
+		owner = ResourceOwnerCreate(NULL, "multicenter messages");
+	CurrentResourceOwner = owner;
+	hmac = pg_hmac_create(PG_SHA256);
+	CurrentResourceOwner = caller_owner;
+	return hmac;
+}
+
+/* Compute the code of a message into code[CODE_LENGTH]. */
 static void
 compute_code(const char *prefix, TransactionId xid, const char *content,
 			 Size len, uint8 *code)
 {
-	ResourceOwner caller_owner = CurrentResourceOwner;
+	pg_hmac_ctx *hmac = get_hmac();
+	uint8		whole_code[PG_SHA256_DIGEST_LENGTH];
 	MessagePlace place;
-	pg_hmac_ctx *hmac;
-
-	/* A walsender between two transactions has no owner, but HMAC needs one. */
-	if (caller_owner == NULL)
-		CurrentResourceOwner = ResourceOwnerCreate(NULL, "multicenter message");
 
 	place.dboid = pg_hton32((uint32) MyDatabaseId);
 	place.xid = pg_hton32((uint32) xid);
-	hmac = pg_hmac_create(PG_SHA256);
 	if (hmac == NULL ||
 		pg_hmac_init(hmac, (const uint8 *) GetMockAuthenticationNonce(), MOCK_AUTH_NONCE_LEN) < 0 ||
 		pg_hmac_update(hmac, (const uint8 *) &place, sizeof(place)) < 0 ||
 		pg_hmac_update(hmac, (const uint8 *) prefix, strlen(prefix) + 1) < 0 ||
 		pg_hmac_update(hmac, (const uint8 *) content, len) < 0 ||
-		pg_hmac_final(hmac, code, PG_SHA256_DIGEST_LENGTH) < 0)
+		pg_hmac_final(hmac, whole_code, sizeof(whole_code)) < 0)
 		elog(ERROR, "could not compute the code of a message");
-	pg_hmac_free(hmac);
-
-	if (caller_owner == NULL)
-	{
-		ResourceOwner owner = CurrentResourceOwner;
-
-		/* The current owner must not be deleted. */
-		CurrentResourceOwner = NULL;
-		ResourceOwnerDelete(owner);
-	}
+	memcpy(code, whole_code, CODE_LENGTH);
 }
 
 LocalLsn
 mc_message_emit(const char *prefix, bool transactional, const char *content,
 				uint32 len)
 {
-	uint8		code[PG_SHA256_DIGEST_LENGTH];
+	uint8		code[CODE_LENGTH];
 	TransactionId xid = InvalidTransactionId;
 	StringInfoData message;
 	LocalLsn	end;
@@ -96,7 +107,7 @@ bool
 mc_message_check(const char *prefix, bool transactional, TransactionId xid,
 				 const char *message, Size size, WireBytes *content)
 {
-	uint8		code[PG_SHA256_DIGEST_LENGTH];
+	uint8		code[CODE_LENGTH];
 	uint8		difference = 0;
 
 	if (size < sizeof(code))

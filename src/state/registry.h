@@ -23,7 +23,7 @@
 #define MC_DDL_PREFIX		"multicenter_ddl"	/* replicate_ddl() */
 #define MC_FENCE_PREFIX		"multicenter_fence" /* rewrites of tables */
 #define MC_DERIVED_PREFIX	"multicenter_derived"	/* requests and refreshes */
-#define MC_SEEN_PREFIX		"multicenter_seen"	/* what a write replaces */
+#define MC_SEEN_PREFIX		"multicenter_s"	/* what a write replaces */
 
 typedef enum CenterState
 {

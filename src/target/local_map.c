@@ -29,11 +29,10 @@ mc_local_map(Relation rel)
 	WireRecord	record;
 	const char *problem = NULL;
 
-	if (rel->rd_rel->relkind != RELKIND_RELATION ||
-		mc_route_table(rel) == ROUTE_NONE)
-		return NULL;
-
-	/* One whose local half is valid: nothing about the table has changed. */
+	/*
+	 * One whose local half is valid: nothing about the table has changed.
+	 * Asked first, because mc_route_table() scans a catalog.
+	 */
 	if (local_maps != NULL)
 	{
 		RelationMap *map = mc_relation_find(local_maps, RelationGetRelid(rel));
@@ -41,6 +40,9 @@ mc_local_map(Relation rel)
 		if (map != NULL && map->valid)
 			return map;
 	}
+	if (rel->rd_rel->relkind != RELKIND_RELATION ||
+		mc_route_table(rel) == ROUTE_NONE)
+		return NULL;
 	if (local_maps == NULL)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);

@@ -5,10 +5,11 @@
  *
  * NOTES
  *	  A message is text, as all are: the hash of table and key, then for each
- *	  version its commit timestamp and its author, all in hexadecimal digits and
- *	  with blanks between them.  A row that this very transaction has written
- *	  before has none.  There is no message about a row that is inserted and of
- *	  whose key nothing is known.
+ *	  version its commit timestamp and its author, as numbers of base 64 with
+ *	  blanks between them.  A row that this very transaction has written before
+ *	  has none.  There is no message about a row that is inserted and of whose
+ *	  key nothing is known.  Each row that is updated or deleted has one, so
+ *	  every byte counts.
  *
  *	  The hash is made of the image of the key's values: both sides see the
  *	  same row.  Where they differ in that (another encoding of the database or
@@ -18,8 +19,6 @@
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
-
-#include <inttypes.h>
 
 #include "access/commit_ts.h"
 #include "access/genam.h"
@@ -48,7 +47,11 @@
 
 PG_FUNCTION_INFO_V1(mc_seen);
 
-#define UINT64_HEX		"%" PRIx64
+/* The digits of numbers in messages, by their value; not more than so many. */
+static const char digits[] =
+"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz+/";
+
+#define MAX_DIGITS		11
 
 /* So many messages may wait for their change. */
 #define MAX_SEEN		16
@@ -76,12 +79,29 @@ key_hash(const RelationMap *map, TupleDesc desc, const Datum *values)
 
 /* ---- the trigger ---- */
 
+/* Add a number to a message. */
+static void
+add_number(StringInfo message, uint64 number)
+{
+	char		written[MAX_DIGITS];
+	int			start = MAX_DIGITS;
+
+	do
+	{
+		written[--start] = digits[number & 63];
+		number >>= 6;
+	} while (number != 0);
+	appendBinaryStringInfo(message, written + start, MAX_DIGITS - start);
+}
+
 /* Add a version to a message. */
 static void
 add_version(StringInfo message, RowVersion version)
 {
-	appendStringInfo(message, " " UINT64_HEX " %x",
-					 (uint64) version.commit_ts, version.center);
+	appendStringInfoChar(message, ' ');
+	add_number(message, (uint64) version.commit_ts);
+	appendStringInfoChar(message, ' ');
+	add_number(message, version.center);
 }
 
 /* Add the versions that are here under a key. */
@@ -189,7 +209,8 @@ find_map(Relation rel)
 
 	if (map == NULL)
 		return NULL;
-	relation_close(mc_relation_open(map, AccessShareLock), NoLock);
+	if (!map->valid)
+		relation_close(mc_relation_open(map, AccessShareLock), NoLock);
 	return map->nkeys == 0 ? NULL : map;
 }
 
@@ -278,7 +299,7 @@ tell_new(Relation rel, HeapTuple tuple, CenterId our_id, uint64 old_key)
 		(mc_note_possible_in(map) || had_key(rel, map, values)))
 	{
 		initStringInfo(&message);
-		appendStringInfo(&message, UINT64_HEX, key);
+		add_number(&message, key);
 		len = message.len;
 		add_hidden(&message, map, our_id, values, isnull);
 		if (message.len > len)
@@ -315,7 +336,7 @@ tell(Relation rel, HeapTuple tuple, CenterId our_id)
 
 	key = key_hash(map, desc, values);
 	initStringInfo(&message);
-	appendStringInfo(&message, UINT64_HEX, key);
+	add_number(&message, key);
 	if (!TransactionIdIsCurrentTransactionId(xmin))
 	{
 		if (TransactionIdGetCommitTsData(xmin, &version.commit_ts, &origin))
@@ -406,12 +427,19 @@ forget_used(RemoteTransaction *transaction)
 static uint64
 read_number(char **next)
 {
-	char	   *end;
-	uint64		number;
+	char	   *end = *next;
+	uint64		number = 0;
+	const char *digit;
 
-	errno = 0;
-	number = strtoull(*next, &end, 16);
-	if (end == *next || errno != 0 || (*end != ' ' && *end != '\0'))
+	if (*end == ' ')
+		end++;
+	*next = end;
+	while (*end != '\0' && (digit = strchr(digits, *end)) != NULL)
+	{
+		number = number << 6 | (uint64) (digit - digits);
+		end++;
+	}
+	if (end == *next || end - *next > MAX_DIGITS || (*end != ' ' && *end != '\0'))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("invalid message about replaced versions")));
@@ -443,7 +471,7 @@ mc_seen_to_text(const SeenVersions *seen)
 	StringInfoData message;
 
 	initStringInfo(&message);
-	appendStringInfo(&message, UINT64_HEX, seen->key);
+	add_number(&message, seen->key);
 	for (int i = 0; i < seen->nversions; i++)
 		add_version(&message, seen->versions[i]);
 	return message.data;
