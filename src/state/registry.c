@@ -12,7 +12,9 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
@@ -26,6 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/uuid.h"
@@ -166,6 +169,38 @@ mc_registry_identity(Identity *identity)
 	}
 	end_query(&query);
 	return found;
+}
+
+CenterId
+mc_registry_own_id(void)
+{
+	Oid			schema = get_namespace_oid(MC_SCHEMA, true);
+	Oid			relid = OidIsValid(schema) ? get_relname_relid("identity", schema) : InvalidOid;
+	CenterId	own_id = MC_NO_CENTER;
+	Relation	rel;
+	Snapshot	snapshot;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	if (!OidIsValid(relid))
+		return MC_NO_CENTER;
+	rel = table_open(relid, AccessShareLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		AttrNumber	attnum = get_attnum(relid, "center_id");
+		bool		isnull;
+
+		own_id = (CenterId) DatumGetInt32(heap_getattr(tuple, attnum,
+													   RelationGetDescr(rel),
+													   &isnull));
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return own_id;
 }
 
 /* Make a Center of a row with CENTER_COLUMNS. */

@@ -23,7 +23,7 @@
 #define MC_DDL_PREFIX		"multicenter_ddl"	/* replicate_ddl() */
 #define MC_FENCE_PREFIX		"multicenter_fence" /* rewrites of tables */
 #define MC_DERIVED_PREFIX	"multicenter_derived"	/* requests and refreshes */
-#define MC_SEEN_PREFIX		"multicenter_s"	/* what a write replaces */
+#define MC_SEEN_PREFIX		"multicenter_s" /* what a write replaces */
 
 typedef enum CenterState
 {
@@ -73,6 +73,12 @@ typedef struct LinkOptions
 
 /* Read the identity; false if this database is in no group. */
 extern bool mc_registry_identity(Identity *identity);
+
+/*
+ * Only the number of this center, MC_NO_CENTER if this database is in no
+ * group: costs 2 us, where a query costs 20.
+ */
+extern CenterId mc_registry_own_id(void);
 
 /* Read one center; false if there is none.  Allocated in the caller's context. */
 extern bool mc_registry_center(CenterId id, Center *center);

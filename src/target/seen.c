@@ -364,13 +364,12 @@ get_our_id(void)
 	static TransactionId of = InvalidTransactionId;
 	static CenterId our_id = MC_NO_CENTER;
 	TransactionId xid = GetTopTransactionId();
-	Identity	identity;
 
 	if (of == xid)
 		return our_id;
 	our_id = MC_NO_CENTER;
-	if (mc_database_is_center(MyDatabaseId) && mc_registry_identity(&identity))
-		our_id = identity.center_id;
+	if (mc_database_is_center(MyDatabaseId))
+		our_id = mc_registry_own_id();
 	of = xid;
 	return our_id;
 }
