@@ -45,6 +45,7 @@
 #include "replication/slot.h"
 #include "state/claim.h"
 #include "state/clock.h"
+#include "state/column_policy.h"
 #include "state/policy.h"
 #include "state/registry.h"
 #include "state/settings.h"
@@ -450,6 +451,39 @@ purge_notes(TimestampTz frontier)
 }
 
 /*
+ * Remove changes of columns of keys where everybody has seen them all.  What a
+ * session says to have seen includes them before they go.
+ */
+static void
+purge_changes(TimestampTz frontier)
+{
+	Oid			types[] = {TIMESTAMPTZOID};
+	Datum		values[] = {TimestampTzGetDatum(frontier)};
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (mc_column_policies_any())
+	{
+		mc_column_purge(frontier);
+		SPI_connect();
+		SPI_execute_with_args("WITH change AS (SELECT n.note_id, n.relation, n.hash,"
+							  "  CASE n.center_id WHEN 0 THEN pg_catalog.pg_xact_commit_timestamp(n.xmin) ELSE n.version END AS version"
+							  "  FROM multicenter.key_note n WHERE n.kind OPERATOR(pg_catalog.=) 'c'),"
+							  " key AS (SELECT relation, hash FROM change GROUP BY relation, hash"
+							  "  HAVING pg_catalog.max(version) OPERATOR(pg_catalog.<=) $1)"
+							  " DELETE FROM multicenter.key_note n USING change c, key k"
+							  " WHERE c.note_id OPERATOR(pg_catalog.=) n.note_id"
+							  " AND c.relation OPERATOR(pg_catalog.=) k.relation AND c.hash OPERATOR(pg_catalog.=) k.hash",
+							  1, types, values, NULL, false, 0);
+		if (SPI_processed > 0)
+			mc_notes_writing();
+		SPI_finish();
+	}
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/*
  * What waits in quarantine is still to be decided: all before it is.  Where
  * policies decide, a delete matters, too, to a newer change that had not seen
  * it.
@@ -462,7 +496,7 @@ decided_up_to(void)
 
 	StartTransactionCommand();
 	oldest = mc_quarantine_oldest();
-	if (mc_policies_any())
+	if (mc_policies_any() || mc_column_policies_any())
 		decided = mc_vector_seen_by_all(MyDatabaseId);
 	CommitTransactionCommand();
 	return oldest == 0 ? decided : Min(decided, oldest - 1);
@@ -487,6 +521,7 @@ mc_horizon_work(bool heartbeat, bool alone)
 	if (frontier > 0 && is_due(last_purge, now, PURGE_MS))
 	{
 		purge_notes(frontier);
+		purge_changes(frontier);
 		last_purge = now;
 	}
 }

@@ -19,6 +19,7 @@
 #include "control/join_state.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "state/column_policy.h"
 #include "target/local_map.h"
 #include "target/note.h"
 #include "utils/builtins.h"
@@ -52,16 +53,23 @@ parse_jsonb(const char *string)
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(string)));
 }
 
+/* A time of an answer. */
+static TimestampTz
+parse_timestamp(const char *string)
+{
+	return DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
+												   CStringGetDatum(string),
+												   ObjectIdGetDatum(InvalidOid),
+												   Int32GetDatum(-1)));
+}
+
 /* The version in an answer. */
 static RowVersion
 parse_version(char *const *row)
 {
 	RowVersion	version;
 
-	version.commit_ts = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in,
-																CStringGetDatum(row[STATE_VERSION]),
-																ObjectIdGetDatum(InvalidOid),
-																Int32GetDatum(-1)));
+	version.commit_ts = parse_timestamp(row[STATE_VERSION]);
 	version.center = (CenterId) atoi(row[STATE_CENTER]);
 	return version;
 }
@@ -154,4 +162,6 @@ mc_join_copy_state(GroupJoin *join, List *tables)
 	check_quarantine(join);
 	foreach(lc, tables)
 		copy_table_state(join, &transaction, lfirst(lc));
+	if (join->frontier)
+		mc_column_purge(parse_timestamp(join->frontier));
 }

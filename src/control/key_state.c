@@ -38,6 +38,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "origin/routing.h"
+#include "state/column_policy.h"
 #include "state/policy.h"
 #include "state/registry.h"
 #include "state/shared.h"
@@ -248,7 +249,7 @@ mc_sql_peer_frontier(PG_FUNCTION_ARGS)
 	TimestampTz frontier;
 
 	mc_shared_require();
-	frontier = mc_policies_any() ? mc_vector_seen_by_all(MyDatabaseId) :
+	frontier = mc_policies_any() || mc_column_policies_any() ? mc_vector_seen_by_all(MyDatabaseId) :
 		mc_vector_frontier(MyDatabaseId);
 	if (frontier == 0)
 		PG_RETURN_NULL();

@@ -15,6 +15,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "control/rewrite.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "state/own.h"
@@ -23,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/typcache.h"
 
 #include "compat.h"
 
@@ -30,6 +32,10 @@
 
 PG_FUNCTION_INFO_V1(mc_sql_conflict_policy_set);
 PG_FUNCTION_INFO_V1(mc_sql_conflict_policy_reset);
+PG_FUNCTION_INFO_V1(mc_sql_column_policy_set);
+PG_FUNCTION_INFO_V1(mc_sql_column_policy_reset);
+PG_FUNCTION_INFO_V1(mc_sql_column_fence);
+PG_FUNCTION_INFO_V1(mc_sql_column_is_ordered);
 PG_FUNCTION_INFO_V1(mc_sql_policy_epoch_of);
 PG_FUNCTION_INFO_V1(mc_sql_policy_own_epoch);
 PG_FUNCTION_INFO_V1(mc_sql_policy_newest);
@@ -129,6 +135,68 @@ mc_sql_conflict_policy_reset(PG_FUNCTION_ARGS)
 				 "SELECT multicenter.internal_policy_reset($1, $2, $3)",
 				 lengthof(types), types);
 	PG_RETURN_VOID();
+}
+
+/* A relation must be given. */
+static void
+check_relation(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("relation must not be null")));
+	check_rights(PG_GETARG_OID(0));
+}
+
+/*
+ * column_policy_set(relation, column_name, merge, handler)
+ */
+Datum
+mc_sql_column_policy_set(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {REGCLASSOID, NAMEOID, TEXTOID, REGPROCEDUREOID, TEXTOID};
+
+	check_relation(fcinfo);
+	run_as_owner(fcinfo, &plan,
+				 "SELECT multicenter.internal_column_set($1, $2, $3, $4, $5)",
+				 lengthof(types), types);
+	PG_RETURN_VOID();
+}
+
+/*
+ * column_policy_reset(relation, column_name)
+ */
+Datum
+mc_sql_column_policy_reset(PG_FUNCTION_ARGS)
+{
+	static SPIPlanPtr plan = NULL;
+	static Oid	types[] = {REGCLASSOID, NAMEOID, TEXTOID};
+
+	check_relation(fcinfo);
+	run_as_owner(fcinfo, &plan,
+				 "SELECT multicenter.internal_column_reset($1, $2, $3)",
+				 lengthof(types), types);
+	PG_RETURN_VOID();
+}
+
+/*
+ * internal_column_fence(relation): nobody writes to the table any more.
+ */
+Datum
+mc_sql_column_fence(PG_FUNCTION_ARGS)
+{
+	mc_rewrite_fence(PG_GETARG_OID(0));
+	PG_RETURN_VOID();
+}
+
+/*
+ * internal_column_is_ordered(type_oid)
+ */
+Datum
+mc_sql_column_is_ordered(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(OidIsValid(lookup_type_cache(PG_GETARG_OID(0), TYPECACHE_CMP_PROC)->cmp_proc));
 }
 
 /*

@@ -485,7 +485,7 @@ pass_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	bool		derived = transactional && strcmp(prefix, MC_DERIVED_PREFIX) == 0;
 	bool		for_apply = transactional && state->is_ours &&
 	(strcmp(prefix, MC_DDL_PREFIX) == 0 || strcmp(prefix, MC_FENCE_PREFIX) == 0 ||
-	 strcmp(prefix, MC_SEEN_PREFIX) == 0);
+	 strcmp(prefix, MC_SEEN_PREFIX) == 0 || strcmp(prefix, MC_COLUMNS_PREFIX) == 0);
 	WireBytes	content;
 
 	if (!heartbeat && !derived && !for_apply)

@@ -51,6 +51,28 @@ CREATE TABLE multicenter.policy_epoch (
 );
 COMMENT ON TABLE multicenter.policy_epoch IS 'When each center took over each epoch of the policies; replicated to every center.';
 
+-- Columns that are merged; see src/state/column_policy.c, which knows the order
+-- of the columns.  Written behind a fence around the table.
+CREATE TABLE multicenter.column_policy (
+	schema_name text NOT NULL,
+	table_name text NOT NULL,
+	column_name text NOT NULL,
+	merge text NOT NULL CHECK (merge IN ('last_update_wins', 'delta', 'min', 'max', 'set_union', 'jsonb_merge', 'handler')),
+	handler text,
+	set_by text NOT NULL,
+	set_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	PRIMARY KEY (schema_name, table_name, column_name)
+);
+COMMENT ON TABLE multicenter.column_policy IS 'Columns that are merged one by one; replicated to every center.';
+
+-- Up to when changes of such columns may be kept no more, because every center
+-- has seen them; at most one row.
+CREATE TABLE multicenter.column_purge (
+	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+	ts timestamptz NOT NULL
+);
+COMMENT ON TABLE multicenter.column_purge IS 'Up to which time changes of merged columns are kept no more; local to this center.';
+
 -- Who this database is; at most one row.  Local, never dumped.
 CREATE TABLE multicenter.identity (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -151,7 +173,7 @@ CREATE TABLE multicenter.key_note (
 	note_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	relation oid NOT NULL,
 	hash bigint NOT NULL,
-	kind "char" NOT NULL CHECK (kind IN ('t', 'd', 'v', 'x', 's')),
+	kind "char" NOT NULL CHECK (kind IN ('t', 'd', 'v', 'x', 's', 'c')),
 	key jsonb NOT NULL,
 	version timestamptz NOT NULL,
 	center_id integer NOT NULL,
@@ -160,7 +182,7 @@ CREATE TABLE multicenter.key_note (
 	since timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	displaced_by jsonb
 );
-COMMENT ON TABLE multicenter.key_note IS 'Deleted keys without a dead row (t), displaced rows (d), rows whose version is not that of their transaction (v), rows that were removed but not deleted (x), versions that no write has seen together (s); local to this center.';
+COMMENT ON TABLE multicenter.key_note IS 'Deleted keys without a dead row (t), displaced rows (d), rows whose version is not that of their transaction (v), rows that were removed but not deleted (x), versions that no write has seen together (s), changes of columns that somebody may not have seen (c); local to this center.';
 CREATE INDEX key_note_key ON multicenter.key_note (relation, hash);
 CREATE INDEX key_note_displaced ON multicenter.key_note (relation) WHERE kind = 'd';
 
@@ -205,6 +227,8 @@ CREATE TABLE multicenter.quarantine_entry (
 	operation text NOT NULL CHECK (operation IN ('INSERT', 'UPDATE', 'DELETE')),
 	key jsonb NOT NULL,
 	new_row jsonb,
+	old_row jsonb,
+	causes text,
 	key_changed boolean NOT NULL,
 	seen text,
 	waits_for text NOT NULL CHECK (waits_for IN ('cause', 'refresh', 'retry', 'predecessor', 'decision')),

@@ -106,6 +106,8 @@ RETURNS void LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 	DELETE FROM multicenter.center;
 	DELETE FROM multicenter.conflict_policy;
 	DELETE FROM multicenter.policy_epoch;
+	DELETE FROM multicenter.column_policy;
+	DELETE FROM multicenter.column_purge;
 	DELETE FROM multicenter.key_note;
 	DELETE FROM multicenter.truncation;
 	DELETE FROM multicenter.dead_row_horizon;
@@ -517,7 +519,7 @@ SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET ex
 		SELECT c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 		WHERE n.nspname = schema_name AND c.relname = table_name
 	), note AS MATERIALIZED (
-		SELECT k.* FROM multicenter.key_note AS k JOIN relation AS r ON k.relation = r.oid
+		SELECT k.*, k.xmin AS writer FROM multicenter.key_note AS k JOIN relation AS r ON k.relation = r.oid
 	), needed AS MATERIALIZED (
 		-- What stands in the place of a displaced row must be newer there, too.
 		SELECT least(frontier, min(n.version) - interval '1 us') AS after FROM note AS n WHERE n.kind = 'd'
@@ -538,6 +540,12 @@ SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET ex
 	UNION ALL
 	SELECT n.kind, n.key, n.version, n.center_id, n.row_values FROM note AS n WHERE n.kind IN ('t', 'd', 's')
 	UNION ALL
+	-- What was changed here says nothing of its version.
+	SELECT n.kind, n.key,
+		CASE n.center_id WHEN 0 THEN pg_xact_commit_timestamp(n.writer) ELSE n.version END,
+		CASE n.center_id WHEN 0 THEN (SELECT i.center_id FROM multicenter.identity AS i) ELSE n.center_id END, n.row_values
+	FROM note AS n WHERE n.kind = 'c'
+	UNION ALL
 	SELECT 'T', NULL, coalesce(t.version, x."timestamp"),
 		coalesce(t.center_id, (SELECT i.center_id FROM multicenter.identity AS i)), NULL
 	FROM multicenter.truncation AS t JOIN relation AS r ON t.relation = r.oid,
@@ -545,7 +553,7 @@ SET datestyle = 'ISO' SET intervalstyle = 'postgres' SET timezone = 'UTC' SET ex
 	WHERE coalesce(t.version, x."timestamp") IS NOT NULL;
 $$;
 COMMENT ON FUNCTION multicenter.peer_key_state(name, name, timestamptz) IS
-'For other centers: what this center knows of the keys of a table besides its rows, as of the snapshot, and later than a frontier of before the snapshot: versions of rows (v), tombstones (t), displaced rows (d), siblings (s), the newest TRUNCATE (T, without a key).';
+'For other centers: what this center knows of the keys of a table besides its rows, as of the snapshot, and later than a frontier of before the snapshot: versions of rows (v), tombstones (t), displaced rows (d), siblings (s), changes of merged columns (c), the newest TRUNCATE (T, without a key).';
 
 CREATE FUNCTION multicenter.peer_sequences(OUT sequence_name text, OUT last_value bigint, OUT is_called boolean)
 RETURNS SETOF record

@@ -462,15 +462,20 @@ RETURNS SETOF record
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT false, to_jsonb(p) FROM multicenter.conflict_policy AS p
 	UNION ALL
-	SELECT true, to_jsonb(e) FROM multicenter.policy_epoch AS e;
+	SELECT true, to_jsonb(e) FROM multicenter.policy_epoch AS e
+	UNION ALL
+	SELECT NULL, to_jsonb(c) FROM multicenter.column_policy AS c;
 $$;
 COMMENT ON FUNCTION multicenter.peer_policies() IS
-'For other centers: the policies for conflicts, and when each center took over each epoch of them.';
+'For other centers: the policies for conflicts, when each center took over each epoch of them, and with a null the columns that are merged.';
 
 CREATE FUNCTION multicenter.internal_policy_add(is_epoch boolean, policy_row jsonb)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-	IF is_epoch THEN
+	IF is_epoch IS NULL THEN
+		INSERT INTO multicenter.column_policy
+		SELECT (jsonb_populate_record(NULL::multicenter.column_policy, policy_row)).* ON CONFLICT DO NOTHING;
+	ELSIF is_epoch THEN
 		INSERT INTO multicenter.policy_epoch
 		SELECT (jsonb_populate_record(NULL::multicenter.policy_epoch, policy_row)).* ON CONFLICT DO NOTHING;
 	ELSE

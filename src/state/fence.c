@@ -60,6 +60,15 @@ mc_fence(Oid relid)
 	return is_listed(&database->fences, relid) ? FENCE_STANDS : FENCE_NONE;
 }
 
+bool
+mc_fence_any(void)
+{
+	SharedDatabase *database = mc_shared_database(MyDatabaseId, false);
+
+	return database == NULL || pg_atomic_read_u32(&database->fences.known) == 0 ||
+		pg_atomic_read_u32(&database->fences.count) > 0;
+}
+
 void
 mc_fence_publish(Oid dboid, List *relids)
 {

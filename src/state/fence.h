@@ -58,6 +58,9 @@ extern void mc_fence_init(SharedFences *fences);
 /* Is a table of this session's database fenced?  Cheap; in any database. */
 extern FenceAnswer mc_fence(Oid relid);
 
+/* May any table of this session's database be fenced? */
+extern bool mc_fence_any(void);
+
 /* The manager: these tables are fenced, and no others. */
 extern void mc_fence_publish(Oid dboid, List *relids);
 

@@ -638,13 +638,8 @@ mc_policies_any(void)
 	return cache->any;
 }
 
-/*
- * Find a handler by its signature; InvalidOid where it is not here.  Names are
- * compared, rather than parsed, because a type that does not exist here would
- * be an error.
- */
-static Oid
-find_handler(const char *signature)
+Oid
+mc_policy_find_handler(const char *signature)
 {
 	const char *end = strrchr(signature, '(');
 	List	   *names;
@@ -785,7 +780,7 @@ make_policy(Oid relid, int64 number)
 			continue;
 		policy->family[family] = row->policy;
 		if (row->handler != NULL)
-			policy->family[family].handler = find_handler(row->handler);
+			policy->family[family].handler = mc_policy_find_handler(row->handler);
 	}
 	return policy;
 }

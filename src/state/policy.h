@@ -47,6 +47,13 @@ extern int	mc_policy_compare(Oid relid, RowVersion a, RowVersion b);
 extern bool mc_policies_any(void);
 
 /*
+ * A function by its signature, as policies have it; InvalidOid where it is not
+ * here.  Names are compared, rather than parsed, because a type that does not
+ * exist here would be an error.
+ */
+extern Oid	mc_policy_find_handler(const char *signature);
+
+/*
  * The epoch of a version: the greatest that its author had taken over before
  * it.  0 for the base version and before the first.  What the author has sent
  * before that version must have been applied.

@@ -356,7 +356,7 @@ mc_registry_is_group_catalog(Oid relid)
 	name = get_rel_name(relid);
 	return name != NULL &&
 		(strcmp(name, "center") == 0 || strcmp(name, "conflict_policy") == 0 ||
-		 strcmp(name, "policy_epoch") == 0);
+		 strcmp(name, "policy_epoch") == 0 || strcmp(name, "column_policy") == 0);
 }
 
 char *

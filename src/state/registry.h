@@ -24,6 +24,7 @@
 #define MC_FENCE_PREFIX		"multicenter_fence" /* rewrites of tables */
 #define MC_DERIVED_PREFIX	"multicenter_derived"	/* requests and refreshes */
 #define MC_SEEN_PREFIX		"multicenter_s" /* what a write replaces */
+#define MC_COLUMNS_PREFIX	"multicenter_c" /* what a change has seen */
 
 typedef enum CenterState
 {

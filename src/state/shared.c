@@ -96,6 +96,7 @@ shared_lay_out(void)
 		pg_atomic_init_u32(&mc_shared->databases[i].horizon_xid, InvalidTransactionId);
 		pg_atomic_init_u64(&mc_shared->databases[i].horizon_ts, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].forgotten, 0);
+		pg_atomic_init_u64(&mc_shared->databases[i].columns_purged, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].kept_floor, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].rebuilds, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].horizon_at, 0);
@@ -192,6 +193,7 @@ mc_shared_database(Oid dboid, bool create)
 		pg_atomic_write_u32(&entry->horizon_xid, InvalidTransactionId);
 		pg_atomic_write_u64(&entry->horizon_ts, 0);
 		pg_atomic_write_u64(&entry->forgotten, 0);
+		pg_atomic_write_u64(&entry->columns_purged, 0);
 		pg_atomic_write_u64(&entry->kept_floor, 0);
 		pg_atomic_write_u64(&entry->horizon_at, 0);
 		pg_atomic_write_u64(&entry->frontier, 0);

@@ -103,6 +103,8 @@ typedef struct SharedDatabase
 	pg_atomic_uint64 horizon_at;	/* when the horizon was the present */
 	pg_atomic_uint64 frontier;	/* of all peers' promises; 0: unknown */
 	pg_atomic_uint32 slowest_peer;	/* the one to wait for */
+	pg_atomic_uint64 columns_purged;	/* changes of columns up to here may
+										 * be kept no more; 0: not known yet */
 	pg_atomic_uint32 members_known; /* all links of the group are there */
 	pg_atomic_uint32 waiting;	/* WaitingState of the quarantine */
 	pg_atomic_uint32 conflicts; /* some were committed; the manager clears */

@@ -43,6 +43,7 @@
 #include "storage/ipc.h"
 #include "target/apply.h"
 #include "target/apply_row.h"
+#include "target/column_trigger.h"
 #include "target/causes.h"
 #include "target/displace.h"
 #include "target/lookup.h"
@@ -603,13 +604,19 @@ apply_truncate(Applier *applier, const WireRecord *record)
 	applier->transaction.counters.truncates++;
 }
 
+/* Has a message this prefix? */
+static bool
+is_prefix(WireBytes prefix, const char *name)
+{
+	return prefix.len == strlen(name) && memcmp(prefix.data, name, prefix.len) == 0;
+}
+
 /* Who carries out a message; refuse one that we do not know. */
 static MessageApplyFunction
 find_message_kind(Applier *applier, WireBytes prefix)
 {
 	for (int i = 0; i < nmessage_kinds; i++)
-		if (prefix.len == strlen(message_kinds[i].prefix) &&
-			memcmp(prefix.data, message_kinds[i].prefix, prefix.len) == 0)
+		if (is_prefix(prefix, message_kinds[i].prefix))
 			return message_kinds[i].function;
 	reject(applier, "a message with an unknown prefix");
 	return NULL;				/* keep the compiler quiet */
@@ -621,12 +628,17 @@ apply_message(Applier *applier, const WireRecord *record)
 {
 	MessageApplyFunction function;
 
-	/* This one belongs to the change that follows. */
-	if (record->prefix.len == strlen(MC_SEEN_PREFIX) &&
-		memcmp(record->prefix.data, MC_SEEN_PREFIX, record->prefix.len) == 0)
+	/* These belong to the change that follows. */
+	if (is_prefix(record->prefix, MC_SEEN_PREFIX))
 	{
 		mc_seen_message(&applier->transaction, record->content.data,
 						record->content.len);
+		return;
+	}
+	if (is_prefix(record->prefix, MC_COLUMNS_PREFIX))
+	{
+		mc_column_message(&applier->transaction, record->content.data,
+						  record->content.len);
 		return;
 	}
 	function = find_message_kind(applier, record->prefix);

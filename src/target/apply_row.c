@@ -30,6 +30,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "target/apply_row.h"
+#include "target/columns.h"
 #include "target/conflict.h"
 #include "target/lookup.h"
 #include "target/outcome.h"
@@ -272,8 +273,8 @@ is_void(const RemoteTransaction *transaction)
 }
 
 /*
- * Let a policy decide on a change, where there is one.  Returns false if the
- * merge table counts; *siblings is what it makes void when it writes.
+ * Let a policy decide on a change, where there is one, or merge its columns.
+ * Returns false if the merge table counts; *siblings is what it makes void when it writes.
  */
 static bool
 write_by_policy(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
@@ -282,12 +283,24 @@ write_by_policy(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 {
 	Resolution	resolution;
 
+	if (mc_columns_possible(table))
+	{
+		*result = mc_columns_write(transaction, table, op, key, local);
+		return true;
+	}
 	mc_siblings_resolve(transaction, table, op, key, local, decision, &resolution);
 	*siblings = resolution.seen_all ? list_copy(local->notes) : NIL;
 	if (!resolution.decided)
 		return false;
 	*result = mc_siblings_write(transaction, table, op, key, local, &resolution);
 	return true;
+}
+
+/* May anything but the merge table decide on changes of a table? */
+static bool
+is_by_policy(RemoteTransaction *transaction, TargetTable *table)
+{
+	return mc_columns_possible(table) || mc_siblings_possible(transaction, table);
 }
 
 /*
@@ -299,7 +312,7 @@ static void
 put_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 		const RemoteRow *key, TupleTableSlot *slot)
 {
-	bool		by_policy = key && mc_siblings_possible(transaction, table);
+	bool		by_policy = key && is_by_policy(transaction, table);
 	List	   *siblings = NIL;
 
 	/* An INSERT need not be sure: the unique index finds what it misses. */
@@ -358,7 +371,7 @@ write_delete(RemoteTransaction *transaction, TargetTable *table,
 static void
 apply_delete(RemoteTransaction *transaction, TargetTable *table)
 {
-	bool		by_policy = mc_siblings_possible(transaction, table);
+	bool		by_policy = is_by_policy(transaction, table);
 	List	   *siblings = NIL;
 	WriteResult result = WRITE_RETRY;
 
@@ -448,7 +461,7 @@ apply_key_change(RemoteTransaction *transaction, TargetTable *table)
 	LocalRow	local;
 
 	table->new_row.moved = true;
-	if (mc_siblings_possible(transaction, table) ||
+	if (is_by_policy(transaction, table) ||
 		(mc_note_quarantine_possible(table) &&
 		 (mc_quarantine_holds_back(table, &table->old_row) ||
 		  mc_quarantine_holds_back(table, &table->new_row))))
@@ -495,7 +508,7 @@ static void
 apply_update(RemoteTransaction *transaction, TargetTable *table,
 			 const WireRecord *record)
 {
-	if (record->old_kind == OLD_ROW_FULL && table->new_row.any_unchanged)
+	if (table->old_row.whole && table->new_row.any_unchanged)
 		complete_from_old_row(table);
 
 	if (table->index == NULL)
@@ -533,6 +546,7 @@ static void
 decode_rows(TargetTable *table, const WireRecord *record)
 {
 	table->old_row.present = false;
+	table->old_row.whole = record->old_kind == OLD_ROW_FULL;
 	table->new_row.present = false;
 	table->new_row.moved = false;
 	if (record->type != RECORD_INSERT)
@@ -565,7 +579,7 @@ set_aside(RemoteTransaction *transaction, TargetTable *table,
 						   transaction->aside->message)));
 	if (moves)
 	{
-		if (record->old_kind == OLD_ROW_FULL && table->new_row.any_unchanged)
+		if (table->old_row.whole && table->new_row.any_unchanged)
 			complete_from_old_row(table);
 		moves = !mc_table_same_key(table, &table->old_row, &table->new_row);
 	}
@@ -652,6 +666,7 @@ mc_apply_row(RemoteTransaction *transaction, RelationMap *map,
 	TargetTable *table = begin_row(transaction, map, &scope);
 
 	apply_record(transaction, table, record);
+	transaction->told = NULL;
 	end_row(transaction, table, &scope);
 }
 
@@ -699,6 +714,9 @@ mc_apply_again(RemoteTransaction *transaction, RelationMap *map)
 		apply_delete(transaction, table);
 	else
 	{
+		if (entry->old_row)
+			mc_note_row_from_jsonb(table, entry->old_row, &table->old_row);
+		table->old_row.whole = entry->old_row != NULL;
 		mc_note_row_from_jsonb(table, entry->new_row, &table->new_row);
 		check_key(table, &table->new_row);
 		table->new_row.any_unchanged &= entry->op == MERGE_OP_UPDATE || entry->key_changed;

@@ -20,6 +20,8 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "state/clock.h"
+#include "state/column_policy.h"
+#include "state/fence.h"
 #include "state/policy.h"
 #include "state/registry.h"
 #include "storage/latch.h"
@@ -47,7 +49,8 @@ has_to_wait(RemoteTransaction *transaction, Wait *wait)
 	TimestampTz since;
 	int64		epoch;
 
-	if (!mc_policies_any())
+	/* A policy for columns may be on its way behind a fence. */
+	if (!mc_policies_any() && !mc_column_policies_any() && !mc_fence_any())
 		return false;
 	wait->missing = MC_NO_CENTER;
 	if (transaction->overtook)

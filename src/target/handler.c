@@ -193,16 +193,40 @@ store_result(TargetTable *table, const RemoteRow *row, TupleTableSlot *slot)
 	ExecStoreVirtualTuple(slot);
 }
 
-/* Within the subtransaction: call the handler and copy its row. */
-static HandlerAction
-run_handler(TargetTable *table, const HandlerCall *call,
-			const HandlerCenters *centers, MemoryContext caller,
-			TupleTableSlot *result)
+/* What a handler is called with, and what it has answered. */
+typedef struct RowHandler
 {
-	MemoryContext old_context;
-	OwnerScope	scope;
+	TargetTable *table;
+	const HandlerCall *call;
+	HandlerCenters centers;
+	MemoryContext caller;
+	TupleTableSlot *result;
 	HandlerAction action;
+} RowHandler;
+
+/* Call the handler and copy its row; for mc_handler_guard(). */
+static void
+run_row_handler(void *arg)
+{
+	RowHandler *handler = arg;
 	RemoteRow	row;
+
+	handler->action = call_function(handler->table, handler->call,
+									&handler->centers, &row);
+	if (handler->action == HANDLER_ROW)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(handler->caller);
+
+		store_result(handler->table, &row, handler->result);
+		MemoryContextSwitchTo(old_context);
+	}
+}
+
+/* Within the subtransaction: run a function, for no longer than allowed. */
+static void
+run_guarded(TargetTable *table, GuardedFunction function, void *arg)
+{
+	OwnerScope	scope;
 
 	/* The end of the subtransaction undoes all of this. */
 	XactReadOnly = true;
@@ -213,19 +237,12 @@ run_handler(TargetTable *table, const HandlerCall *call,
 							 true, 0, false);
 
 	set_alarm();
-	action = call_function(table, call, centers, &row);
+	function(arg);
 	stop_alarm();
 	if (timed_out)
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("it took too long")));
-	if (action == HANDLER_ROW)
-	{
-		old_context = MemoryContextSwitchTo(caller);
-		store_result(table, &row, result);
-		MemoryContextSwitchTo(old_context);
-	}
-	return action;
 }
 
 /* ---- errors ---- */
@@ -294,37 +311,31 @@ complete_error(ErrorData *error, Oid function)
 	error->sqlerrcode = ERRCODE_EXTERNAL_ROUTINE_EXCEPTION;
 }
 
-HandlerAction
-mc_handler_call(TargetTable *table, const HandlerCall *call,
-				TupleTableSlot *result, ErrorData **error)
+ErrorData *
+mc_handler_guard(TargetTable *table, Oid handler, GuardedFunction function,
+				 void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile HandlerAction action = HANDLER_QUARANTINE;
 	ErrorData  *volatile failure = NULL;
 	int			level = GetCurrentTransactionNestLevel();
-	HandlerCenters centers;
 
 	if (calling)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("a conflict handler cannot call conflict handlers")));
-	ExecClearTuple(result);
-	centers.local = center_name(call->local_center);
-	centers.remote = center_name(call->remote_center);
 
 	/* Caught because a handler's error is a result like any other. */
 	timed_out = false;
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		action = run_handler(table, call, &centers, context, result);
+		run_guarded(table, function, arg);
 	}
 	PG_CATCH();
 	{
 		if (calling)
 			stop_alarm();
-		action = HANDLER_QUARANTINE;
 		MemoryContextSwitchTo(context);
 		failure = CopyErrorData();
 		FlushErrorState();
@@ -337,12 +348,28 @@ mc_handler_call(TargetTable *table, const HandlerCall *call,
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
 
-	*error = failure;
 	if (failure == NULL)
-		return action;
-	ExecClearTuple(result);
+		return NULL;
 	if (is_for_caller(failure))
 		ReThrowError(failure);
-	complete_error(failure, call->function);
+	complete_error(failure, handler);
+	return failure;
+}
+
+HandlerAction
+mc_handler_call(TargetTable *table, const HandlerCall *call,
+				TupleTableSlot *result, ErrorData **error)
+{
+	RowHandler	handler = {table, call};
+
+	ExecClearTuple(result);
+	handler.caller = CurrentMemoryContext;
+	handler.result = result;
+	handler.centers.local = center_name(call->local_center);
+	handler.centers.remote = center_name(call->remote_center);
+	*error = mc_handler_guard(table, call->function, run_row_handler, &handler);
+	if (*error == NULL)
+		return handler.action;
+	ExecClearTuple(result);
 	return HANDLER_QUARANTINE;
 }

@@ -86,6 +86,18 @@ extern HandlerAction mc_handler_call(TargetTable *table,
 									 TupleTableSlot *result,
 									 ErrorData **error);
 
+/*
+ * Run a function that calls a handler, in a subtransaction that is rolled back,
+ * as the owner of the table, and for no longer than multicenter.handler_timeout.
+ * What the function allocates in another than its current memory context stays.
+ * Returns the handler's error, in the current memory context, or NULL.  Raises
+ * what mc_handler_call() does.
+ */
+typedef void (*GuardedFunction) (void *arg);
+
+extern ErrorData *mc_handler_guard(TargetTable *table, Oid handler,
+								   GuardedFunction function, void *arg);
+
 /* The word for an action, as handlers write it. */
 extern const char *mc_handler_action_name(HandlerAction action);
 

@@ -176,20 +176,18 @@ make_object(int npairs, Datum *names, Datum *values, bool *isnull)
 											  name_array, value_array));
 }
 
-/* A value as text, by the output function of its column. */
-static Datum
-value_to_text(Form_pg_attribute attribute, Datum value)
+char *
+mc_note_value_to_text(Form_pg_attribute attribute, Datum value)
 {
 	Oid			output;
 	bool		is_varlena;
 
 	getTypeOutputInfo(attribute->atttypid, &output, &is_varlena);
-	return CStringGetTextDatum(OidOutputFunctionCall(output, value));
+	return OidOutputFunctionCall(output, value);
 }
 
-/* A value from text, by the input function of its column. */
-static Datum
-value_from_text(Form_pg_attribute attribute, char *string)
+Datum
+mc_note_value_from_text(Form_pg_attribute attribute, char *string)
 {
 	Oid			input;
 	Oid			param;
@@ -227,7 +225,8 @@ mc_note_key(TargetTable *table, const RemoteRow *row, RowKey *key)
 		Form_pg_attribute attribute = key_attribute(table, i);
 
 		names[i] = CStringGetTextDatum(NameStr(attribute->attname));
-		values[i] = value_to_text(attribute, row->values[attribute->attnum - 1]);
+		values[i] = CStringGetTextDatum(mc_note_value_to_text(attribute,
+															  row->values[attribute->attnum - 1]));
 	}
 	key->relid = RelationGetRelid(table->rel);
 	key->hash = mc_note_hash(table, row);
@@ -255,7 +254,7 @@ columns_to_jsonb(TargetTable *table, const Datum *row_values,
 		names[n] = CStringGetTextDatum(NameStr(attribute->attname));
 		isnull[n] = row_isnull[i];
 		values[n] = isnull[n] ? (Datum) 0 :
-			value_to_text(attribute, row_values[i]);
+			CStringGetTextDatum(mc_note_value_to_text(attribute, row_values[i]));
 		n++;
 	}
 	return make_object(n, names, values, isnull);
@@ -296,7 +295,7 @@ mc_note_row_from_jsonb(TargetTable *table, const Jsonb *values, RemoteRow *row)
 		row->unchanged[i] = !present;
 		row->any_unchanged |= !present;
 		row->isnull[i] = string == NULL;
-		row->values[i] = string ? value_from_text(attribute, string) : (Datum) 0;
+		row->values[i] = string ? mc_note_value_from_text(attribute, string) : (Datum) 0;
 	}
 }
 
@@ -321,8 +320,8 @@ mc_note_same_key(TargetTable *table, const Jsonb *a, const Jsonb *b)
 		else if (strcmp(a_text, b_text) != 0)
 			same = DatumGetBool(FunctionCall2Coll(&key->sk_func,
 												  key->sk_collation,
-												  value_from_text(attribute, a_text),
-												  value_from_text(attribute, b_text)));
+												  mc_note_value_from_text(attribute, a_text),
+												  mc_note_value_from_text(attribute, b_text)));
 	}
 	mc_owner_leave(&scope);
 	return same;
@@ -408,7 +407,9 @@ read_note(NoteScan *scan)
 	note->version.commit_ts = DatumGetTimestampTz(read_column(scan, NOTE_VERSION_TS, &isnull));
 	note->version.center = (CenterId) DatumGetInt32(read_column(scan, NOTE_CENTER, &isnull));
 	note->since = DatumGetTimestampTz(read_column(scan, NOTE_SINCE, &isnull));
-	value = read_column(scan, NOTE_XID, &isnull);
+	value = note->kind == NOTE_CHANGE ?
+		slot_getsysattr(scan->slot, MinTransactionIdAttributeNumber, &isnull) :
+		read_column(scan, NOTE_XID, &isnull);
 	note->xid = isnull ? InvalidTransactionId : DatumGetTransactionId(value);
 	value = read_column(scan, NOTE_ROW, &isnull);
 	note->row = isnull ? NULL : DatumGetJsonbPCopy(value);

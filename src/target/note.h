@@ -17,6 +17,8 @@
  *	  NOTE_SIBLING		one of the versions of the key that no write has
  *						seen together; they hold as long as what is known of
  *						the key has the greatest of their versions.
+ *	  NOTE_CHANGE		a change that somebody may not have seen yet, in a
+ *						table whose columns are merged: see column_log.h.
  *
  *	  A key is found by a hash that agrees with the equality of the identity
  *	  index, and then compared by that equality.  Looking costs nothing where
@@ -41,6 +43,7 @@ typedef enum NoteKind
 	NOTE_VERSION = 'v',
 	NOTE_REMOVED = 'x',
 	NOTE_SIBLING = 's',
+	NOTE_CHANGE = 'c',
 } NoteKind;
 
 /* The key of a row, in a form that does not depend on its transaction. */
@@ -56,10 +59,13 @@ typedef struct KeyNote
 	int64		id;
 	NoteKind	kind;
 	RowKey		key;
-	RowVersion	version;
-	TransactionId xid;			/* NOTE_VERSION, NOTE_REMOVED */
+	RowVersion	version;		/* NOTE_CHANGE: the base version stands for
+								 * that of xid's commit */
+	TransactionId xid;			/* NOTE_VERSION, NOTE_REMOVED; NOTE_CHANGE:
+								 * that wrote the note */
 	Jsonb	   *row;			/* NOTE_DISPLACED: {"column": "text" | null};
-								 * NOTE_SIBLING: the same, NULL if deleted */
+								 * NOTE_SIBLING: the same, NULL if deleted;
+								 * NOTE_CHANGE: see column_log.c */
 	Jsonb	   *displaced_by;	/* NOTE_DISPLACED: the key of the winner */
 	TimestampTz since;
 } KeyNote;
@@ -137,6 +143,10 @@ extern bool mc_note_quarantine_possible(TargetTable *table);
  * there at all.
  */
 extern char *mc_note_text(const Jsonb *object, const char *name, bool *present);
+
+/* A value as text, by the output function of its column, and back. */
+extern char *mc_note_value_to_text(Form_pg_attribute attribute, Datum value);
+extern Datum mc_note_value_from_text(Form_pg_attribute attribute, char *string);
 
 /*
  * A row as jsonb of its columns' text output, a change without those columns

@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "state/claim.h"
 #include "state/own.h"
+#include "target/column_trigger.h"
 #include "target/quarantine.h"
 #include "target/seen.h"
 #include "utils/builtins.h"
@@ -27,7 +28,7 @@
 /* Columns that entries are read by, in the order of read_entry(). */
 #define ENTRY_COLUMNS \
 	"quarantine_id, peer_id, remote_xid, remote_lsn, end_lsn, version, vector," \
-	" relation, hash, operation, key, new_row, key_changed, waits_for, seen"
+	" relation, hash, operation, key, new_row, key_changed, waits_for, seen, old_row, causes"
 
 static const char *const operations[] = {
 	[MERGE_OP_INSERT] = "INSERT",
@@ -81,12 +82,13 @@ begin_write(OwnScope *scope)
 /* Write a new entry. */
 static void
 add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
-		  const Jsonb *new_row, bool key_changed, const SeenVersions *seen,
+		  const Jsonb *new_row, const Jsonb *old_row, bool key_changed,
+		  const SeenVersions *seen,
 		  const char *waits_for)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {INT4OID, INT8OID, LSNOID, LSNOID, TIMESTAMPTZOID,
-	BYTEAOID, OIDOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID};
+	BYTEAOID, OIDOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, TEXTOID};
 	Datum		values[] = {
 		Int32GetDatum(transaction->peer),
 		Int64GetDatum(transaction->remote_xid),
@@ -101,14 +103,21 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 		JsonbPGetDatum(new_row),
 		BoolGetDatum(key_changed),
 		CStringGetTextDatum(waits_for),
-		(Datum) 0, (Datum) 0, Int32GetDatum(0), (Datum) 0
+		(Datum) 0, (Datum) 0, Int32GetDatum(0), (Datum) 0,
+		JsonbPGetDatum(old_row), (Datum) 0
 	};
 	char		nulls[lengthof(types)];
 	OwnScope	scope;
 
 	memset(nulls, ' ', sizeof(nulls));
 	nulls[10] = new_row ? ' ' : 'n';
-	nulls[13] = nulls[14] = nulls[16] = 'n';
+	nulls[13] = nulls[14] = nulls[16] = nulls[18] = 'n';
+	nulls[17] = old_row ? ' ' : 'n';
+	if (transaction->told)
+	{
+		nulls[18] = ' ';
+		values[18] = CStringGetTextDatum(transaction->told->causes);
+	}
 	if (transaction->aside)
 	{
 		nulls[13] = nulls[14] = ' ';
@@ -125,8 +134,8 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 	(void) mc_own_execute(&plan,
 						  "INSERT INTO multicenter.quarantine_entry"
 						  " (peer_id, remote_xid, remote_lsn, end_lsn, version, vector, relation,"
-						  " hash, operation, key, new_row, key_changed, waits_for, error_message, error_sqlstate, attempts, seen)"
-						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+						  " hash, operation, key, new_row, key_changed, waits_for, error_message, error_sqlstate, attempts, seen, old_row, causes)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
 						  lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	mc_own_end(&scope);
 }
@@ -169,6 +178,8 @@ mc_quarantine_hold(RemoteTransaction *transaction, TargetTable *table,
 	mc_note_key(table, row, &key);
 	add_entry(transaction, &key, op,
 			  deletes ? NULL : mc_note_change_to_jsonb(table, &table->new_row),
+			  op == MERGE_OP_UPDATE && transaction->told && table->old_row.whole ?
+			  mc_note_change_to_jsonb(table, &table->old_row) : NULL,
 			  table->new_row.moved, mc_seen_find(transaction, table, row),
 			  waits_for);
 	transaction->counters.quarantined++;
@@ -214,6 +225,10 @@ read_entry(HeapTuple row, TupleDesc desc, MemoryContext context)
 	value = SPI_getbinval(row, desc, 15, &isnull);
 	if (!isnull)
 		entry->seen = mc_seen_from_text(TextDatumGetCString(value));
+	value = SPI_getbinval(row, desc, 16, &isnull);
+	entry->old_row = isnull ? NULL : DatumGetJsonbPCopy(value);
+	value = SPI_getbinval(row, desc, 17, &isnull);
+	entry->causes = isnull ? NULL : TextDatumGetCString(value);
 	MemoryContextSwitchTo(old_context);
 	return entry;
 }

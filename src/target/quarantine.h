@@ -36,6 +36,8 @@ typedef struct QuarantineEntry
 	RowKey		key;
 	MergeOp		op;
 	Jsonb	   *new_row;		/* without what was not sent; NULL: a DELETE */
+	Jsonb	   *old_row;		/* NULL: not needed */
+	char	   *causes;			/* see column_trigger.h; NULL: not told */
 	bool		key_changed;	/* by the update */
 	struct SeenVersions *seen;	/* what it replaces, if that was told */
 	char	   *waits_for;

@@ -125,12 +125,8 @@ add_known(StringInfo message, const List *notes, RowVersion version)
 	}
 }
 
-/*
- * Whatever the user's session has set: code of types runs as the table's
- * owner, and keys are compared with text that was written under the defaults.
- */
-static void
-pin_settings(void)
+void
+mc_seen_pin_settings(void)
 {
 	static const char *const settings[][2] = {
 		{"search_path", "pg_catalog, pg_temp"},
@@ -153,7 +149,7 @@ open_table(RemoteTransaction *transaction, RelationMap *map, CenterId our_id,
 {
 	TargetTable *table;
 
-	pin_settings();
+	mc_seen_pin_settings();
 	transaction->our_id = our_id;
 	transaction->peer = our_id;
 	transaction->context = CurrentMemoryContext;
@@ -354,12 +350,9 @@ tell(Relation rel, HeapTuple tuple, CenterId our_id)
 	return key;
 }
 
-/*
- * The number of this center, MC_NO_CENTER if it is none.  Looked up once in
- * each transaction, which has something to write anyway.
- */
-static CenterId
-get_our_id(void)
+/* Looked up once in each transaction, which has something to write anyway. */
+CenterId
+mc_seen_our_id(void)
 {
 	static TransactionId of = InvalidTransactionId;
 	static CenterId our_id = MC_NO_CENTER;
@@ -391,7 +384,7 @@ mc_seen(PG_FUNCTION_ARGS)
 				 errmsg("multicenter.seen() must be fired before INSERT, UPDATE or DELETE, for each row")));
 	tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
 		trigger->tg_newtuple : trigger->tg_trigtuple;
-	our_id = get_our_id();
+	our_id = mc_seen_our_id();
 	if (our_id == MC_NO_CENTER)
 		return PointerGetDatum(tuple);
 	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))

@@ -28,6 +28,15 @@ typedef struct SeenVersions
 	RowVersion *versions;
 } SeenVersions;
 
+/*
+ * For triggers that tell something of a local write: the number of this center,
+ * MC_NO_CENTER if it is none; and the settings under which keys are written as
+ * text, whatever the user's session has set, until the end of the GUC nest
+ * level.
+ */
+extern CenterId mc_seen_our_id(void);
+extern void mc_seen_pin_settings(void);
+
 /* Take a message of the trigger; raises an error if it is malformed. */
 extern void mc_seen_message(RemoteTransaction *transaction,
 							const char *content, uint32 len);

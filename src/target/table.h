@@ -57,6 +57,7 @@ typedef struct RemoteTransaction
 								 * own commit */
 	bool		derived;		/* it has something to say to the group */
 	List	   *seen;			/* SeenVersions *, in context; see seen.h */
+	struct ToldCauses *told;	/* in context; see column_trigger.h */
 } RemoteTransaction;
 
 /* A row of the peer in the layout of the local table. */
@@ -68,6 +69,7 @@ typedef struct RemoteRow
 	bool	   *unchanged;		/* out-of-line value that was not sent */
 	bool		any_unchanged;
 	bool		moved;			/* its key was changed by the update */
+	bool		whole;			/* of an old row: it has more than the key */
 } RemoteRow;
 
 /* Functions that make values of one remote column. */

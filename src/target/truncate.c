@@ -45,6 +45,7 @@
 #include "origin/routing.h"
 #include "state/registry.h"
 #include "storage/lmgr.h"
+#include "target/columns.h"
 #include "target/displace.h"
 #include "target/lookup.h"
 #include "target/quarantine.h"
@@ -304,18 +305,22 @@ delete_older(RemoteTransaction *transaction, Relation rel, TargetTable *table)
 													  "multicenter truncate",
 													  ALLOCSET_SMALL_SIZES);
 	MemoryContext old_context = CurrentMemoryContext;
+	bool		columns = table && mc_columns_possible(table);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		MergeState	state = {0};
+		List	   *notes;
 		bool		own;
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(row_context);
-		mc_lookup_version(transaction, slot,
-						  table ? notes_of_row(table, slot) : NIL, &state, &own);
+		notes = table ? notes_of_row(table, slot) : NIL;
+		mc_lookup_version(transaction, slot, notes, &state, &own);
 
 		/* What this very transaction has put came before the TRUNCATE. */
+		if (columns)
+			state.version = mc_columns_incarnation(transaction, table, notes, state.version);
 		if (mc_merge_truncates(transaction->version, state.version, true))
 			delete_locked(rel, slot, snapshot);
 		MemoryContextSwitchTo(old_context);
