@@ -11,7 +11,10 @@
  *	  oldest transaction that is running; the floor, which no transaction
  *	  before that exceeds).  When every peer has promised to commit nothing up
  *	  to the floor of a sample any more (mc_vector_frontier()), the horizon
- *	  moves to its transaction.  Before that the manager compares displaced
+ *	  moves to its transaction.  Where conflict policies decide, a delete may
+ *	  also matter to a newer change whose author had not seen it: there every
+ *	  peer must have seen what was committed up to that time, by its own word
+ *	  (mc_vector_seen_by_all()).  Before that the manager compares displaced
  *	  rows with what was done to their keys here: once the dead row is gone
  *	  that says so, a displaced row which was deleted would come back.
  *
@@ -486,20 +489,19 @@ purge_changes(TimestampTz frontier)
 /*
  * What waits in quarantine is still to be decided: all before it is.  Where
  * policies decide, a delete matters, too, to a newer change that had not seen
- * it.
+ * it: *seen is what has been seen by all.
  */
 static TimestampTz
-decided_up_to(void)
+decided_up_to(TimestampTz *seen)
 {
-	TimestampTz decided = DT_NOEND;
 	TimestampTz oldest;
 
 	StartTransactionCommand();
 	oldest = mc_quarantine_oldest();
-	if (mc_policies_any() || mc_column_policies_any())
-		decided = mc_vector_seen_by_all(MyDatabaseId);
+	*seen = mc_policies_any() || mc_column_policies_any() ?
+		mc_vector_seen_by_all(MyDatabaseId) : DT_NOEND;
 	CommitTransactionCommand();
-	return oldest == 0 ? decided : Min(decided, oldest - 1);
+	return oldest == 0 ? *seen : Min(*seen, oldest - 1);
 }
 
 void
@@ -507,12 +509,15 @@ mc_horizon_work(bool heartbeat, bool alone)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz frontier;
+	TimestampTz decided;
+	TimestampTz seen;
 
 	if (!begun || !heartbeat)
 		return;
 	frontier = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
-	mc_kept_work(frontier, alone);
-	frontier = Min(frontier, decided_up_to());
+	decided = decided_up_to(&seen);
+	mc_kept_work(Min(frontier, seen), alone);
+	frontier = Min(frontier, decided);
 	take_sample();
 	pg_atomic_write_u32(&database->slowest_peer, slowest_peer());
 	pg_atomic_write_u64(&database->frontier, (uint64) frontier);

@@ -13,7 +13,8 @@
  *	  timestamp, its "floor", that anything before its position can have.  A
  *	  change that a delete before that position can compete with is not newer
  *	  than the floor.  Once the frontier has passed the floor none such can
- *	  arrive, and what the slot has is all that is needed.
+ *	  arrive, and what the slot has is all that is needed.  (Where conflict
+ *	  policies decide, the frontier is that of what all have seen.)
  *
  *	  So that WAL does not pile up a second slot is made after some time, a
  *	  copy of one that serves a peer, which costs a few small files and no

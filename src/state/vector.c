@@ -227,6 +227,22 @@ is_applied(SharedLink *link, XLogRecPtr lsn)
 		 lsn <= replorigin_get_progress(origin, false));
 }
 
+/* Does a position cover everything of a peer that is applied here? */
+static bool
+covers(SharedLink *link, XLogRecPtr lsn)
+{
+	XLogRecPtr	applied;
+	uint16		origin;
+
+	SpinLockAcquire(&link->mutex);
+	applied = link->applied_lsn.value;
+	origin = link->origin;
+	SpinLockRelease(&link->mutex);
+	return applied <= lsn &&
+		(origin == InvalidRepOriginId ||
+		 replorigin_get_progress(origin, false) <= lsn);
+}
+
 /*
  * Has everything arrived that an entry of a transaction of author names?  Of a
  * center that has parted nothing will arrive any more.
@@ -320,6 +336,28 @@ mc_vector_saw(const DependencyVector *vector, CenterId author,
 		return end_lsn <= entry->lsn;
 	return (version.center == our_id || link != NULL) &&
 		version.commit_ts <= promise_at(link, entry->lsn);
+}
+
+TimestampTz
+mc_vector_saw_until(const DependencyVector *vector, CenterId author,
+					CenterId our_id)
+{
+	const VectorDelta *entry = mc_vector_entry(vector, our_id);
+	TimestampTz until = entry ? entry->promise : 0;
+
+	for (int i = 0; i < mc_shared->nlinks; i++)
+	{
+		SharedLink *link = &mc_shared->links[i];
+
+		if (link->dboid != MyDatabaseId || link->peer == author)
+			continue;
+
+		/* Where a center is away nobody's promise moves. */
+		entry = mc_vector_entry(vector, link->peer);
+		if (entry == NULL || !covers(link, entry->lsn))
+			until = Min(until, entry ? entry->promise : 0);
+	}
+	return until;
 }
 
 bool

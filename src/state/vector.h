@@ -89,6 +89,13 @@ extern bool mc_vector_saw(const DependencyVector *vector, CenterId author,
 						  CenterId our_id, RowVersion version);
 
 /*
+ * The author of a transaction with this vector had seen everything that is here
+ * of other centers and was committed up to this time.
+ */
+extern TimestampTz mc_vector_saw_until(const DependencyVector *vector,
+									   CenterId author, CenterId our_id);
+
+/*
  * A transaction of author is going to be committed here: remember where it
  * ends, and what of its causes has not arrived yet.
  */

@@ -391,6 +391,23 @@ is_to_be_set_aside(Applier *applier)
 		is_error_of_change(applier->aside.sqlstate);
 }
 
+/* Remember deletes that may matter to a transaction, if some were forgotten. */
+static void
+remember_deletes(Applier *applier)
+{
+	RemoteTransaction *transaction = &applier->transaction;
+	MemoryContext caller = CurrentMemoryContext;
+
+	transaction->since = transaction->version.commit_ts;
+	if (likely(mc_shared_forgotten() == 0))
+		return;
+	StartTransactionCommand();
+	transaction->since = mc_causes_since(transaction);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	mc_rebuild_before(applier->link, applier->our_id, transaction->since);
+}
+
 /* Begin a remote transaction, unless it was applied before. */
 static void
 begin_transaction(Applier *applier, const FrameHeader *header)
@@ -411,7 +428,6 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	mc_monitor_applying(applier->link, header->commit_lsn);
 	if (applier->observer)
 		applier->observer->before(applier->peer_name);
-	mc_rebuild_before(applier->link, applier->our_id, header->commit_ts);
 	wait_for_clock(applier, header->commit_ts);
 	memset(transaction, 0, sizeof(RemoteTransaction));
 	transaction->our_id = applier->our_id;
@@ -428,6 +444,7 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	transaction->remote_xid = header->xid;
 	transaction->context = applier->transaction_context;
 	transaction->change_context = applier->change_context;
+	remember_deletes(applier);
 	if (is_to_be_set_aside(applier))
 		transaction->aside = &applier->aside;
 	mc_lookup_begin(transaction);

@@ -30,6 +30,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "target/apply_row.h"
+#include "target/causes.h"
 #include "target/columns.h"
 #include "target/conflict.h"
 #include "target/lookup.h"
@@ -82,10 +83,14 @@ decide(RemoteTransaction *transaction, MergeOp op, const LocalRow *local)
 	input.concurrent = true;
 	if (local->state.knowledge == LOCAL_NOTHING)
 		input.forgotten = local->forgotten;
+
+	/* Where policies decide older deletes matter, too. */
+	if (local->epochs && transaction->since <= input.forgotten)
+		input.forgotten = Max(input.forgotten, input.remote.commit_ts);
 	decision = mc_merge_decide(&input);
 	if (decision.verdict == VERDICT_QUARANTINE &&
 		local->state.knowledge == LOCAL_NOTHING)
-		mc_rebuild_check(input.remote.commit_ts);
+		mc_rebuild_check(transaction->since);
 	if (decision.conflict == CONFLICT_NONE || is_concurrent(transaction, local))
 		return decision;
 	input.concurrent = false;
@@ -697,6 +702,7 @@ take_origin(RemoteTransaction *transaction, const QuarantineEntry *entry)
 	transaction->commit_lsn = entry->commit_lsn;
 	transaction->end_lsn = entry->end_lsn;
 	transaction->remote_xid = entry->remote_xid;
+	transaction->since = mc_causes_since(transaction);
 }
 
 void

@@ -91,6 +91,17 @@ give_up(const Wait *wait)
 			 errhint("They come with the changes of the center where they were set.")));
 }
 
+TimestampTz
+mc_causes_since(const RemoteTransaction *transaction)
+{
+	TimestampTz since = transaction->version.commit_ts;
+
+	if (mc_shared_forgotten() == 0 || !mc_policies_any())
+		return since;
+	return Min(since, mc_vector_saw_until(transaction->vector, transaction->peer,
+										  transaction->our_id) + 1);
+}
+
 void
 mc_causes_wait(RemoteTransaction *transaction, SharedLink *link)
 {

@@ -11,6 +11,13 @@
 #include "target/table.h"
 
 /*
+ * From which time on deletes may matter to a transaction that is going to be
+ * applied.  With last_update_wins what is older than itself does not; where a
+ * policy decides what its author had not seen does.  In a transaction.
+ */
+extern TimestampTz mc_causes_since(const RemoteTransaction *transaction);
+
+/*
  * Wait until everything has been applied here that the author of a transaction
  * had applied, and until the policies of its epoch are known and in effect
  * here.  Returns at once where no policy was ever set.  At the beginning of a

@@ -398,11 +398,13 @@ static void
 look_at_truncation(RemoteTransaction *transaction, TargetTable *table,
 				   LocalRow *local)
 {
+	bool		epochs = local->epochs;
 	TruncationNote note;
 
 	local->epochs = false;
 	if (mc_note_truncation(transaction, table, &note))
 		observe(local, LOCAL_TOMBSTONE, note.version, note.own);
+	local->epochs = epochs;
 }
 
 /*

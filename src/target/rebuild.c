@@ -73,7 +73,7 @@ typedef struct Rebuild
 } Rebuild;
 
 /* The transaction that mc_rebuild_before() was called for last. */
-static TimestampTz checked_ts = 0;
+static TimestampTz checked_since = 0;
 
 /* This process's cache of tables; its callbacks cannot be taken back. */
 static RelationCache *relation_cache = NULL;
@@ -100,12 +100,12 @@ end_step(Rebuild *rebuild)
 
 /* Is the transaction too old for what is remembered, and can that be cured? */
 static bool
-is_needed(TimestampTz commit_ts)
+is_needed(TimestampTz since)
 {
 	TimestampTz forgotten = mc_shared_forgotten();
 	TimestampTz kept = mc_shared_kept_floor();
 
-	return commit_ts <= forgotten && kept > 0 && commit_ts > kept;
+	return since <= forgotten && kept > 0 && since > kept;
 }
 
 /* ---- one change ---- */
@@ -470,14 +470,14 @@ link_state(SharedLink *link)
 }
 
 void
-mc_rebuild_before(SharedLink *link, CenterId our_id, TimestampTz commit_ts)
+mc_rebuild_before(SharedLink *link, CenterId our_id, TimestampTz since)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	LinkState	state;
 	Rebuild    *rebuild;
 
-	checked_ts = commit_ts;
-	if (likely(!is_needed(commit_ts)))
+	checked_since = since;
+	if (likely(!is_needed(since)))
 		return;
 	state = link_state(link);
 	mc_link_set_state(link, LINK_CATCHING_UP, REBUILD_REASON);
@@ -486,10 +486,10 @@ mc_rebuild_before(SharedLink *link, CenterId our_id, TimestampTz commit_ts)
 	(void) mc_rebuild_lock(true);
 
 	/* Another one may have done it meanwhile. */
-	if (is_needed(commit_ts))
+	if (is_needed(since))
 	{
 		find_kept_slot(rebuild);
-		if (is_needed(commit_ts))
+		if (is_needed(since))
 			run(rebuild);
 	}
 	mc_rebuild_unlock();
@@ -499,11 +499,11 @@ mc_rebuild_before(SharedLink *link, CenterId our_id, TimestampTz commit_ts)
 }
 
 void
-mc_rebuild_check(TimestampTz commit_ts)
+mc_rebuild_check(TimestampTz since)
 {
-	if (commit_ts == checked_ts && is_needed(commit_ts))
+	if (since == checked_since && is_needed(since))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("deletes were forgotten while a transaction was being applied that is as old"),
+				 errmsg("deletes were forgotten while a transaction was being applied to which they may matter"),
 				 errdetail("They are read back from the WAL of this center before the next attempt.")));
 }

@@ -11,18 +11,18 @@
 #include "state/shared.h"
 
 /*
- * A transaction of this age is going to be applied: if deletes that it may have
- * to compete with were forgotten, and can be remembered again, do so first.
- * Outside a transaction.  Costs nothing where nothing was forgotten.
+ * A transaction is going to be applied to which deletes from this time on may
+ * matter: if some were forgotten, and can be remembered again, do so first.
+ * Outside a transaction.
  */
 extern void mc_rebuild_before(SharedLink *link, CenterId our_id,
-							  TimestampTz commit_ts);
+							  TimestampTz since);
 
 /*
  * A change of such a transaction cannot be decided, because a delete may be
  * forgotten.  If that has happened since the transaction began raise an error:
  * the next attempt remembers it first.
  */
-extern void mc_rebuild_check(TimestampTz commit_ts);
+extern void mc_rebuild_check(TimestampTz since);
 
 #endif							/* MC_REBUILD_H */

@@ -45,6 +45,7 @@ typedef struct RemoteTransaction
 	HistoryBatch *history;		/* those of the records before, in context */
 	const DependencyVector *vector; /* what its author had applied before */
 	bool		overtook;		/* some of that has not arrived here yet */
+	TimestampTz since;			/* deletes from this time on may matter to it */
 	LinkCounters counters;		/* of this transaction */
 	bool		catalog_changed;	/* the list of centers was written */
 	bool		newest;			/* newer than all before it, at its beginning */
