@@ -4,8 +4,9 @@
 # are read back from WAL before; or the change waits, if they cannot be.
 #
 # Method: three databases of one server.  riga keeps dead rows for a second only.
-# oslo is cut off; lisbon and riga delete rows, and oslo writes them after that.
-# VACUUM removes the dead rows, then the links are opened.
+# oslo is cut off; lisbon and riga delete rows, VACUUM
+# removes the dead rows, and oslo writes them after that; then the links are
+# opened.
 
 use strict;
 use warnings;
@@ -37,7 +38,6 @@ $riga->sql(qq{DELETE FROM $_ WHERE id = 1}) foreach qw(skip last);
 $lisbon->sql(qq{DELETE FROM $_ WHERE id = 2}) foreach qw(skip last);
 wait_applied($lisbon, $riga);
 wait_applied($riga, $lisbon);
-$oslo->sql(qq{UPDATE $_ SET v = 'newer' WHERE id < 4; INSERT INTO $_ VALUES (5, 'new')}) foreach qw(skip last);
 foreach my $table (qw(skip last))
 {
 	$riga->wait_for_sql(qq{VACUUM (INDEX_CLEANUP on) $table;
@@ -46,6 +46,8 @@ foreach my $table (qw(skip last))
 is($riga->sql('SELECT retention_ended FROM multicenter.horizon'), 't', 'riga has given up');
 is($riga->sql('SELECT count(*) FROM multicenter.key_note'), 0, 'and remembers nothing in notes');
 
+# Newer than all that was forgotten.
+$oslo->sql(qq{UPDATE $_ SET v = 'newer' WHERE id < 4; INSERT INTO $_ VALUES (5, 'new')}) foreach qw(skip last);
 release_links(@links);
 wait_all_applied(@centers);
 foreach my $center (@centers)
