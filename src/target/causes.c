@@ -96,7 +96,8 @@ mc_causes_since(const RemoteTransaction *transaction)
 {
 	TimestampTz since = transaction->version.commit_ts;
 
-	if (mc_shared_forgotten() == 0 || !mc_policies_any())
+	if (mc_shared_forgotten() == 0 ||
+		!(mc_policies_any() || mc_column_policies_any()))
 		return since;
 	return Min(since, mc_vector_saw_until(transaction->vector, transaction->peer,
 										  transaction->our_id) + 1);
