@@ -18,7 +18,7 @@ CREATE FUNCTION multicenter.link_status(
 	OUT last_error text, OUT last_error_sqlstate text, OUT last_error_relation text,
 	OUT last_error_lsn pg_lsn, OUT last_error_at timestamptz, OUT stats_reset timestamptz)
 RETURNS SETOF record
-AS 'MODULE_PATHNAME', 'mc_link_status' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+AS 'MODULE_PATHNAME', 'mc_link_status' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION multicenter.link_status() IS
 'What this server''s shared memory knows of each link of this database: one row per peer and direction; the source of the views lag and stat_links. Null where something is not known. Rates are per second, those of conflicts and errors per minute; waits_for_lock is the process that applies, if it waits for a lock.';
 REVOKE ALL ON FUNCTION multicenter.link_status() FROM PUBLIC;
@@ -80,6 +80,7 @@ ORDER BY c.center_id;
 COMMENT ON VIEW multicenter.centers IS 'Members of the group, those that have parted included.  dsn holds no password: setup functions refuse one.';
 
 CREATE VIEW multicenter.lag AS
+-- LIMIT: the planner would think of many centers here, and compile the query.
 WITH link AS (
 	SELECT c.center_name AS peer,
 		d.direction,
@@ -92,7 +93,7 @@ WITH link AS (
 		r.slot_name, r.restart_lsn, r.confirmed_flush_lsn, r.wal_status,
 		w.sent_lsn AS walsender_sent, w.write_lsn AS walsender_write, w.replay_lsn AS walsender_replay,
 		CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END AS wal_lsn
-	FROM multicenter.identity i
+	FROM (SELECT * FROM multicenter.identity LIMIT 1) i
 		JOIN multicenter.center c ON c.center_id <> i.center_id AND c.state <> 'parted'
 		CROSS JOIN (VALUES ('in'), ('out')) d(direction)
 		LEFT JOIN multicenter.link_status() s ON s.peer_id = c.center_id AND s.direction = d.direction
@@ -108,7 +109,7 @@ WITH link AS (
 			WHEN kept_ts IS NULL THEN 'never_connected'
 			ELSE 'disconnected'
 		END AS shown_state,
-		coalesce(lag, greatest(clock_timestamp() - kept_ts, interval '1 us')) AS shown_lag
+		CASE WHEN lag IS NULL AND kept_ts IS NOT NULL THEN greatest(clock_timestamp() - kept_ts, interval '1 us') ELSE lag END AS shown_lag
 	FROM link
 )
 SELECT peer,
@@ -191,7 +192,7 @@ SELECT c.center_name AS peer,
 	s.last_error, s.last_error_sqlstate, s.last_error_relation, s.last_error_lsn, s.last_error_at,
 	s.connects,
 	s.stats_reset
-FROM multicenter.identity i
+FROM (SELECT * FROM multicenter.identity LIMIT 1) i
 	JOIN multicenter.center c ON c.center_id <> i.center_id
 		AND c.state <> 'parted'
 	CROSS JOIN (VALUES ('in'), ('out')) d(direction)

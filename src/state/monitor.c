@@ -230,7 +230,9 @@ mc_monitor_look(void)
 			link->confirmed_lsn.value = confirmed;
 			link->moved_at = now;
 		}
-		if (position.heartbeat_ts > link->confirmed_ts)
+		/* Nobody has confirmed where a slot begins. */
+		if (position.heartbeat_ts > link->confirmed_ts &&
+			(link->connects > 0 || link->confirmed_ts != 0))
 		{
 			link->confirmed_ts = position.heartbeat_ts;
 			link->confirmed_at = now;
@@ -417,8 +419,7 @@ judge_connected(const SharedOutLink *link, const SharedLink *in, TimestampTz now
 {
 	TimestampTz busy_at = Max(link->last_xact_at, link->state_since);
 	TimestampTz moved_at = Max(link->moved_at, link->state_since);
-	TimestampTz unconfirmed_at = Max(position->next_ts, link->state_since);
-	bool		behind = position->next_ts != 0 && now - unconfirmed_at > BEHIND_US;
+	bool		behind = position->next_ts != 0 && now - position->next_ts > BEHIND_US;
 
 	if (position->newest_ts != 0 && now - Max(position->newest_ts, link->state_since) > silence_us())
 	{
@@ -442,7 +443,7 @@ judge_connected(const SharedOutLink *link, const SharedLink *in, TimestampTz now
 					 whole_seconds(now - moved_at));
 	}
 	else if (behind)
-		set_state(measure, LINK_CATCHING_UP, unconfirmed_at);
+		set_state(measure, LINK_CATCHING_UP, position->next_ts);
 	else if (now - busy_at > IDLE_US)
 		set_state(measure, LINK_IDLE, busy_at + IDLE_US);
 }
@@ -455,7 +456,7 @@ explain_absence(const SharedLink *in, TimestampTz now, LinkMeasure *measure)
 
 	if (is_alive(in, now))
 		snprintf(measure->reason, MC_REASON_BYTES,
-				 "center \"%s\" is alive, but %s: the link may be paused there, or fail; see the view lag there",
+				 "center \"%s\" is alive, but %s: the link may be paused there, wait for a lock, or fail; see the view lag there",
 				 name, measure->state == LINK_NEVER_CONNECTED ?
 				 "has not connected yet" : "is not connected");
 	else
@@ -472,6 +473,11 @@ measure_lag_out(const SharedOutLink *link, TimestampTz now,
 				const PositionTime *position, LinkMeasure *measure)
 {
 	TimestampTz ts = position->ts != 0 ? position->ts : link->confirmed_ts;
+	int64		delay_us = link->delay_us;
+
+	/* The manager has not yet seen that this heartbeat was confirmed. */
+	if (position->heartbeat_ts > link->confirmed_ts)
+		delay_us = now - position->heartbeat_ts;
 
 	measure->lag_us = MC_UNKNOWN;
 	measure->basis = "unknown";
@@ -485,11 +491,11 @@ measure_lag_out(const SharedOutLink *link, TimestampTz now,
 	else if (position->next_ts != 0 && now - position->next_ts > BEHIND_US)
 		measure->lag_us = now - ts;
 	else if (position->next_ts != 0)
-		measure->lag_us = Max(now - position->next_ts, link->delay_us);
+		measure->lag_us = Max(now - position->next_ts, delay_us);
 	else if (now - position->newest_ts > silence_us())
 		measure->lag_us = now - position->newest_ts;
 	else
-		measure->lag_us = link->delay_us;
+		measure->lag_us = delay_us;
 	measure->lag_us = Max(measure->lag_us, 1);
 }
 
@@ -536,9 +542,13 @@ per_minute(uint64 now_count, uint64 then_count, int64 us)
 	return (double) (now_count - then_count) * MINUTE_US / (double) Max(us, MINUTE_US);
 }
 
-/* Compute what needs an earlier sample. */
+/*
+ * Compute what needs an earlier sample.  write_rate: bytes per second by which
+ * the origin's WAL grows.
+ */
 static void
-measure_rates(const LinkHistory *history, const RateSample *now, LinkMeasure *measure)
+measure_rates(const LinkHistory *history, const RateSample *now, double write_rate,
+			  LinkMeasure *measure)
 {
 	uint64		count = pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &history->count));
 	const RateSample *then = window_start(history, count, now->ts, RATE_US, true);
@@ -556,10 +566,9 @@ measure_rates(const LinkHistory *history, const RateSample *now, LinkMeasure *me
 		us = now->ts - then->ts;
 		measure->bytes_rate = (double) (now->position - then->position) * SECOND_US / us;
 		measure->xacts_rate = (double) (now->xacts - then->xacts) * SECOND_US / us;
-		net_rate = (double) (then->behind_bytes - now->behind_bytes) / us;
-		if (measure->state == LINK_CATCHING_UP && now->behind_bytes >= 0 &&
-			then->behind_bytes >= 0 && net_rate > 0)
-			measure->catchup_us = (int64) Min((double) now->behind_bytes / net_rate, 1e15);
+		net_rate = measure->bytes_rate - write_rate;
+		if (measure->state == LINK_CATCHING_UP && now->behind_bytes >= 0 && net_rate > 0)
+			measure->catchup_us = (int64) Min((double) now->behind_bytes / net_rate * SECOND_US, 1e15);
 	}
 	then = window_start(history, count, now->ts, MINUTE_US, false);
 	if (then == NULL)
@@ -567,6 +576,30 @@ measure_rates(const LinkHistory *history, const RateSample *now, LinkMeasure *me
 	us = now->ts - then->ts;
 	measure->conflicts_per_minute = per_minute(now->conflicts, then->conflicts, us);
 	measure->errors_per_minute = per_minute(now->errors, then->errors, us);
+}
+
+/* Bytes per second by which our own WAL has grown lately. */
+static double
+own_write_rate(void)
+{
+	SharedDatabase *database = mc_shared_database(MyDatabaseId, false);
+	HeartbeatEntry newest = {{0}, 0};
+	HeartbeatEntry before = {{0}, 0};
+	uint64		n = (uint64) (RATE_US / 1000 / mc_heartbeat_interval_ms) + 1;
+
+	if (database == NULL)
+		return 0;
+	SpinLockAcquire(&database->mutex);
+	n = Min(Min(n, database->heartbeats.count - 1), MC_HEARTBEATS - 1);
+	if (database->heartbeats.count > 1)
+	{
+		newest = database->heartbeats.entries[0][(database->heartbeats.count - 1) % MC_HEARTBEATS];
+		before = database->heartbeats.entries[0][(database->heartbeats.count - 1 - n) % MC_HEARTBEATS];
+	}
+	SpinLockRelease(&database->mutex);
+	if (newest.ts <= before.ts)
+		return 0;
+	return (double) (newest.lsn.value - before.lsn.value) * SECOND_US / (newest.ts - before.ts);
 }
 
 /* ---- links ---- */
@@ -604,7 +637,7 @@ mc_monitor_in(const SharedLink *link, const LinkHistory *history, LinkMeasure *m
 	sample.xacts = link->counters.xacts;
 	sample.conflicts = link->counters.conflicts;
 	sample.errors = link->counters.retries;
-	measure_rates(history, &sample, measure);
+	measure_rates(history, &sample, link->write_rate, measure);
 }
 
 void
@@ -646,7 +679,7 @@ mc_monitor_out(const SharedOutLink *link, const SharedLink *in, const LinkHistor
 	sample.behind_bytes = measure->behind_bytes;
 	sample.xacts = link->xacts;
 	sample.conflicts = sample.errors = 0;
-	measure_rates(history, &sample, measure);
+	measure_rates(history, &sample, own_write_rate(), measure);
 }
 
 /* ---- samples ---- */

@@ -188,6 +188,7 @@ typedef struct SharedLink
 	OriginLsn	applied_lsn;	/* everything before it is applied here */
 	OriginLsn	flush_lsn;		/* and is durable here up to this */
 	OriginLsn	peer_insert_lsn;	/* end of the peer's WAL, as last told */
+	double		write_rate;		/* bytes per second by which it grows */
 
 	/* Times: *_at of the local clock, heard_ts of the peer's clock. */
 	TimestampTz last_message_at;

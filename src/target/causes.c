@@ -38,8 +38,9 @@
 /* What a transaction waits for. */
 typedef struct Wait
 {
-	const char *reason;			/* as in lag.stall_reason */
-	CenterId	missing;		/* whose link has to advance */
+	CenterId	missing;		/* whose link has to advance; MC_NO_CENTER:
+								 * policies are missing */
+	int64		epoch;			/* of these */
 } Wait;
 
 /* Does a transaction have to wait? */
@@ -55,14 +56,14 @@ has_to_wait(RemoteTransaction *transaction, Wait *wait)
 	wait->missing = MC_NO_CENTER;
 	if (transaction->overtook)
 	{
-		wait->reason = "causes";
 		if (!mc_vector_covered(transaction->vector, transaction->peer,
 							   transaction->our_id, &wait->missing))
 			return true;
 		transaction->overtook = false;
 	}
-	wait->reason = "policy_epoch";
+	wait->missing = MC_NO_CENTER;
 	epoch = mc_policy_epoch_of(transaction->version);
+	wait->epoch = epoch;
 	if (epoch == 0)
 		return false;
 	if (!mc_policy_epoch_known(epoch) || mc_policy_own_epoch(&since) < epoch)
@@ -71,6 +72,34 @@ has_to_wait(RemoteTransaction *transaction, Wait *wait)
 	/* What is committed here from now on is of that epoch, too. */
 	mc_clock_raise(since);
 	return false;
+}
+
+/* Say in the link what is waited for. */
+static void
+show_wait(SharedLink *link, const Wait *wait)
+{
+	SharedLink *other = NULL;
+	NameData	name = {{0}};
+	char		reason[MC_ERROR_MESSAGE_BYTES];
+
+	if (wait->missing == MC_NO_CENTER)
+		snprintf(reason, sizeof(reason),
+				 "policy_epoch: waits for conflict policies of epoch " INT64_FORMAT ", which have not come or are not in effect here yet",
+				 wait->epoch);
+	else
+	{
+		other = mc_shared_link(MyDatabaseId, wait->missing, false);
+		if (other != NULL)
+		{
+			SpinLockAcquire(&other->mutex);
+			name = other->peer_name;
+			SpinLockRelease(&other->mutex);
+		}
+		snprintf(reason, sizeof(reason),
+				 "causes: waits for changes of center \"%s\", which the transaction had seen",
+				 NameStr(name));
+	}
+	mc_link_set_state(link, LINK_STALLED, reason);
 }
 
 /* It has taken too long. */
@@ -117,7 +146,7 @@ mc_causes_wait(RemoteTransaction *transaction, SharedLink *link)
 		CommitTransactionCommand();
 		if (!shown && waited_ms > SHOW_AFTER_MS)
 		{
-			mc_link_set_state(link, LINK_STALLED, wait.reason);
+			show_wait(link, &wait);
 			shown = true;
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,

@@ -77,6 +77,9 @@
 #define CLOCK_SAMPLES			16
 #define CLOCK_SAMPLE_AGE_US		(60 * USECS_PER_SEC)
 
+/* How fast the peer writes is measured over this time. */
+#define RATE_US					(2 * USECS_PER_SEC)
+
 /* Layout of messages: XLogData and keepalive. */
 #define DATA_HEADER_BYTES		25	/* type, start, end, time */
 #define KEEPALIVE_BYTES			18	/* type, end, time, reply requested */
@@ -127,6 +130,9 @@ typedef struct Receiver
 	ClockSample clock[CLOCK_SAMPLES];
 	int			nclock;			/* ever taken */
 	OriginLsn	peer_end;		/* of its WAL, as it has told last */
+	OriginLsn	rate_end;		/* the same when this was its time */
+	TimestampTz rate_ts;
+	double		write_rate;		/* bytes per second between the two */
 
 	uint64		bytes;			/* received and not published yet */
 	int64		stats_ms;		/* when statistics were forced out last */
@@ -396,6 +402,22 @@ note_clock(Receiver *receiver, const Pulse *pulse, TimestampTz sent_at)
 }
 
 /*
+ * Remember where the peer's WAL ends, and how fast it grows.
+ */
+static void
+note_peer_end(Receiver *receiver, XLogRecPtr end, TimestampTz sent_at)
+{
+	receiver->peer_end.value = Max(receiver->peer_end.value, end);
+	if (receiver->rate_ts != 0 && sent_at - receiver->rate_ts < RATE_US)
+		return;
+	if (receiver->rate_ts != 0)
+		receiver->write_rate = (double) (receiver->peer_end.value - receiver->rate_end.value) *
+			USECS_PER_SEC / (double) (sent_at - receiver->rate_ts);
+	receiver->rate_ts = sent_at;
+	receiver->rate_end = receiver->peer_end;
+}
+
+/*
  * The quickest of the last round trips; NULL: none.
  */
 static const ClockSample *
@@ -442,7 +464,7 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 		receiver->heard_heartbeat = true;
 		note_time(receiver, pulse.written, sent_at);
 		note_clock(receiver, &pulse, sent_at);
-		receiver->peer_end.value = Max(receiver->peer_end.value, pulse.wal_end);
+		note_peer_end(receiver, pulse.wal_end, sent_at);
 		mc_feedback_done(&receiver->feedback, header.end_lsn);
 		return;
 	}
@@ -628,6 +650,7 @@ publish(Receiver *receiver)
 		link->peer_insert_lsn = receiver->feedback.sent;
 	if (link->peer_insert_lsn.value < receiver->peer_end.value)
 		link->peer_insert_lsn = receiver->peer_end;
+	link->write_rate = receiver->write_rate;
 	if (receiver->bytes > 0)
 		link->last_message_at = now;
 	link->counters.bytes += receiver->bytes;
