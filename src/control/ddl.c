@@ -37,6 +37,7 @@
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "control/ddl.h"
+#include "control/policy_tables.h"
 #include "control/rewrite.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -582,6 +583,7 @@ run_command(const SchemaChange *change, const char *search_path, bool send)
 {
 	int			guc_level = NewGUCNestLevel();
 	bool		has_written = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	Datum		named;
 	Oid			relid;
 
 	(void) set_config_option("search_path", search_path,
@@ -593,6 +595,7 @@ run_command(const SchemaChange *change, const char *search_path, bool send)
 		execute_command(change->command);
 	else
 	{
+		named = mc_policy_named();
 		while (OidIsValid(relid = try_command(change)))
 		{
 			/* The changes that the fence waits for could wait for us. */
@@ -603,6 +606,7 @@ run_command(const SchemaChange *change, const char *search_path, bool send)
 						 errhint("Run the command in a transaction of its own.")));
 			mc_rewrite_fence(relid);
 		}
+		mc_policy_follow(named);
 	}
 	AtEOXact_GUC(false, guc_level);
 }

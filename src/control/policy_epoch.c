@@ -55,8 +55,11 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "control/policy_epoch.h"
+#include "executor/spi.h"
 #include "state/clock.h"
+#include "state/own.h"
 #include "state/policy.h"
 #include "utils/guc.h"
 #include "utils/snapmgr.h"
@@ -78,6 +81,77 @@ time_ahead(TimestampTz last, int64 margin_us)
 	return Max(Max(GetCurrentTimestamp(), mc_clock_floor()), last) + margin_us;
 }
 
+/* Run a command about an epoch, with something else. */
+static uint64
+run_own(SPIPlanPtr *plan, const char *command, Datum first, Datum second,
+		Oid second_type, int expected)
+{
+	Oid			types[] = {INT8OID, InvalidOid};
+	Datum		values[2];
+	OwnScope	scope;
+	uint64		rows;
+
+	types[1] = second_type;
+	values[0] = first;
+	values[1] = second;
+	mc_own_begin(&scope);
+	rows = mc_own_execute(plan, command, 2, types, values, NULL, expected);
+	mc_own_end(&scope);
+	return rows;
+}
+
+/*
+ * Send to the peers what an epoch covers that other centers have set, and that
+ * the previous one that we took over does not.
+ */
+static void
+publish(int64 epoch, int64 previous)
+{
+	static SPIPlanPtr plan = NULL;
+
+	(void) run_own(&plan, "SELECT multicenter.internal_policy_publish($1, $2)",
+				   Int64GetDatum(epoch), Int64GetDatum(previous), INT8OID,
+				   SPI_OK_SELECT);
+}
+
+/* Make a new epoch that covers all that are here and sets nothing. */
+static void
+join_epochs(void)
+{
+	static SPIPlanPtr plan = NULL;
+	OwnScope	scope;
+
+	mc_own_begin(&scope);
+	(void) mc_own_execute(&plan, "SELECT multicenter.internal_policy_join()",
+						  0, NULL, NULL, NULL, SPI_OK_SELECT);
+	mc_own_end(&scope);
+}
+
+/*
+ * Write that this center takes over an epoch; its versions with greater commit
+ * timestamps than ts are of that epoch, from the commit on.  Once more in the
+ * same transaction: the time changes.
+ */
+static void
+write_taken(int64 epoch, TimestampTz ts)
+{
+	static SPIPlanPtr plan = NULL;
+	uint64		written;
+
+	written = run_own(&plan, "INSERT INTO multicenter.policy_epoch AS e (center_id, epoch, ts)"
+					  " SELECT i.center_id, $1, $2 FROM multicenter.identity i"
+					  " ON CONFLICT (center_id, epoch) DO UPDATE SET ts = excluded.ts"
+					  " WHERE e.xmin OPERATOR(pg_catalog.=)"
+					  " pg_catalog.pg_current_xact_id()::pg_catalog.xid",
+					  Int64GetDatum(epoch), TimestampTzGetDatum(ts), TIMESTAMPTZOID,
+					  SPI_OK_INSERT);
+
+	/* Others have decided by what was committed; it must never change. */
+	if (written != 1)
+		elog(ERROR, "could not take over epoch " INT64_FORMAT " of the conflict policies",
+			 epoch);
+}
+
 /* Take over an epoch after another one, which began at the time last. */
 static void
 take_over(int64 epoch, int64 previous, TimestampTz last)
@@ -89,15 +163,15 @@ take_over(int64 epoch, int64 previous, TimestampTz last)
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	mc_policy_publish(epoch, previous);
+	publish(epoch, previous);
 	ts = time_ahead(last, margin_us);
-	mc_policy_write_taken(epoch, ts);
+	write_taken(epoch, ts);
 	while (mc_clock_hold_commits() >= ts)
 	{
 		mc_clock_release_commits();
 		margin_us = Min(2 * margin_us, LAST_MARGIN_US);
 		ts = time_ahead(last, margin_us);
-		mc_policy_write_taken(epoch, ts);
+		write_taken(epoch, ts);
 	}
 	mc_clock_save(ts);
 	CommitTransactionCommand();
@@ -118,7 +192,7 @@ mc_policy_take_over(void)
 
 	StartTransactionCommand();
 	if (mc_policy_must_join())
-		mc_policy_join_epochs();
+		join_epochs();
 	greatest = mc_policy_greatest_known();
 	own = mc_policy_own_epoch(&last);
 	CommitTransactionCommand();

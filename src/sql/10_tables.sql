@@ -23,6 +23,7 @@ COMMENT ON TABLE multicenter.center IS 'Members of the group, past ones included
 -- for each center the greatest epoch.  schema_name, table_name: null for the
 -- default.  resolver: null if nothing is set any more.  site_ranks: rank * 1024
 -- + center_id.  A row without a family joins epochs that were made at once.
+-- former_schema, former_table: the name of the table in epochs before this one.
 CREATE TABLE multicenter.conflict_policy (
 	epoch bigint NOT NULL,
 	item integer NOT NULL,
@@ -37,6 +38,8 @@ CREATE TABLE multicenter.conflict_policy (
 	set_by text NOT NULL,
 	set_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
 	set_at_center integer NOT NULL,
+	former_schema text,
+	former_table text,
 	PRIMARY KEY (epoch, item)
 );
 COMMENT ON TABLE multicenter.conflict_policy IS 'Policies for conflicts, those of past epochs included; replicated to every center.';

@@ -310,6 +310,119 @@ END $$;
 COMMENT ON FUNCTION multicenter.internal_policy_tables(regclass, boolean) IS
 'Internal. A table and its partitions, or all tables; with large_values only those with values that may be stored out of line.';
 
+-- Whether a write had seen another one must be known for certain, and any of
+-- several versions may be shown in the end, and must be whole.
+CREATE FUNCTION multicenter.internal_policy_needs(relation regclass)
+RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT format('CREATE OR REPLACE TRIGGER multicenter_seen BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION multicenter.seen()', t)
+	FROM multicenter.internal_policy_tables(relation, false) AS t
+	WHERE NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = t AND g.tgfoid = 'multicenter.seen()'::regprocedure)
+	UNION ALL
+	SELECT format('ALTER TABLE %s REPLICA IDENTITY FULL', t)
+	FROM multicenter.internal_policy_tables(relation, true) AS t
+	WHERE multicenter.table_route(t) <> 'full';
+$$;
+COMMENT ON FUNCTION multicenter.internal_policy_needs(regclass) IS
+'Internal. The commands that give a table and its partitions, or all tables, what they lack for a policy.';
+
+CREATE FUNCTION multicenter.internal_policy_is_special(relation regclass)
+RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce(bool_or(multicenter.internal_policy_resolver(relation, multicenter.internal_policy_newest(), f) <> 'last_update_wins'), false)
+	FROM unnest('{row, delete}'::text[]) AS f;
+$$;
+COMMENT ON FUNCTION multicenter.internal_policy_is_special(regclass) IS
+'Internal. Does anything but last_update_wins decide between rows of a table, or is going to?';
+
+-- Every center does that by itself, for what changes there, so nothing of it
+-- is sent to the others.
+CREATE FUNCTION multicenter.internal_policy_complete(relations oid[])
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	tab regclass;
+	command text;
+BEGIN
+	FOR tab IN
+		SELECT DISTINCT t FROM unnest(relations) AS r, multicenter.internal_policy_tables(r, false) AS t
+		WHERE multicenter.internal_policy_is_special(t)
+	LOOP
+		FOR command IN SELECT c FROM multicenter.internal_policy_needs(tab) AS c LOOP
+			EXECUTE command;
+		END LOOP;
+	END LOOP;
+END $$;
+COMMENT ON FUNCTION multicenter.internal_policy_complete(oid[]) IS
+'Internal. Gives tables that were made or changed what their policies need.';
+
+CREATE FUNCTION multicenter.complete_policies() RETURNS event_trigger
+AS 'MODULE_PATHNAME', 'mc_complete_policies' LANGUAGE C;
+COMMENT ON FUNCTION multicenter.complete_policies() IS
+'Event trigger function that gives new tables and partitions what their conflict policy needs: the trigger multicenter_seen, and REPLICA IDENTITY FULL.';
+REVOKE ALL ON FUNCTION multicenter.complete_policies() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.complete_policies() TO multicenter_admin;
+
+CREATE EVENT TRIGGER multicenter_complete_policies ON ddl_command_end
+	WHEN tag IN ('CREATE TABLE', 'CREATE TABLE AS', 'SELECT INTO', 'CREATE SCHEMA', 'ALTER TABLE')
+	EXECUTE FUNCTION multicenter.complete_policies();
+ALTER EVENT TRIGGER multicenter_complete_policies ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER multicenter_complete_policies IS 'Makes policies hold for new tables: see multicenter.complete_policies().';
+
+-- Policies go by names, which replicate_ddl() may change: it asks before and
+-- after its command.  In epochs from before, the table is known by the old one.
+CREATE FUNCTION multicenter.internal_policy_named()
+RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT jsonb_agg(jsonb_build_object('relation', c.oid::bigint, 'schema_name', p.schema_name, 'table_name', p.table_name,
+		'family', p.family, 'handler', multicenter.internal_policy_handler_of(c.oid, p.newest, p.family)::oid::bigint))
+	FROM (SELECT n.newest, p.* FROM (SELECT multicenter.internal_policy_newest() AS newest) AS n,
+			multicenter.internal_policy_at(n.newest) AS p) AS p
+		JOIN pg_namespace AS n ON n.nspname = p.schema_name
+		JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = p.table_name
+	WHERE p.resolver IS NOT NULL;
+$$;
+COMMENT ON FUNCTION multicenter.internal_policy_named() IS
+'Internal. The tables that policies are set for, by name, and their handlers.';
+
+CREATE FUNCTION multicenter.internal_policy_follow(before jsonb)
+RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	next record;
+BEGIN
+	IF NOT EXISTS (
+		SELECT FROM jsonb_to_recordset(before) AS b(relation bigint, schema_name text, table_name text)
+			LEFT JOIN (pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace) ON c.oid = b.relation::oid
+		WHERE (n.nspname, c.relname) IS DISTINCT FROM (b.schema_name::name, b.table_name::name)) THEN
+		RETURN;
+	END IF;
+	PERFORM pg_advisory_xact_lock(1296254513, 2);
+	SELECT * INTO next FROM multicenter.internal_policy_next();
+	WITH moved AS (
+		SELECT b.*, n.nspname AS new_schema, c.relname AS new_table
+		FROM jsonb_to_recordset(before) AS b(relation bigint, schema_name text, table_name text, family text, handler bigint)
+			LEFT JOIN (pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace) ON c.oid = b.relation::oid
+		WHERE (n.nspname, c.relname) IS DISTINCT FROM (b.schema_name::name, b.table_name::name)
+	), made AS (
+		SELECT m.new_schema AS schema_name, m.new_table AS table_name, p.family, p.resolver, p.site_ranks, p.options, p.set_by,
+			coalesce((SELECT i.identity FROM pg_identify_object('pg_proc'::regclass, m.handler::oid, 0) AS i), p.handler) AS handler,
+			m.schema_name AS former_schema, m.table_name AS former_table
+		FROM moved AS m
+			JOIN multicenter.internal_policy_at(multicenter.internal_policy_newest()) AS p
+				ON p.schema_name = m.schema_name AND p.table_name = m.table_name AND p.family = m.family
+		WHERE m.new_table IS NOT NULL
+		UNION ALL
+		SELECT m.schema_name, m.table_name, m.family, NULL, NULL, '{}', current_user, NULL, NULL, NULL
+		FROM moved AS m
+		WHERE NOT EXISTS (SELECT FROM moved AS o
+						  WHERE (o.new_schema, o.new_table, o.family) = (m.schema_name::name, m.table_name::name, m.family))
+	)
+	INSERT INTO multicenter.conflict_policy (epoch, item, covers, schema_name, table_name, family, resolver,
+		handler, site_ranks, options, set_by, set_at_center, former_schema, former_table)
+	SELECT next.epoch, row_number() OVER (ORDER BY m.schema_name, m.table_name, m.family), next.covers, m.schema_name, m.table_name,
+		m.family, m.resolver, m.handler, m.site_ranks, m.options, m.set_by, next.center_id, m.former_schema, m.former_table
+	FROM made AS m;
+	PERFORM multicenter.internal_links_changed();
+END $$;
+COMMENT ON FUNCTION multicenter.internal_policy_follow(jsonb) IS
+'Internal. Makes a new epoch in which policies go with tables that have another name now, and those of dropped tables are gone. before: what internal_policy_named() returned.';
+
 CREATE FUNCTION multicenter.internal_policy_write(relation regclass, families text[], resolver text, handler text,
 	site_ranks integer[], options jsonb, set_by text)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -340,7 +453,7 @@ DECLARE
 	family text;
 	checked record;
 	signature text;
-	tab regclass;
+	command text;
 BEGIN
 	IF relation IS NOT NULL AND multicenter.table_route(relation) IS NOT DISTINCT FROM 'none' THEN
 		RAISE EXCEPTION 'relation % is no replicated table', relation USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -354,15 +467,8 @@ BEGIN
 	signature := multicenter.internal_policy_handler(relation, resolver, handler);
 	PERFORM multicenter.internal_policy_write(relation, families, resolver, signature, checked.site_ranks, options, set_by);
 	IF families && '{row, delete}' AND resolver <> 'last_update_wins' THEN
-		-- Whether a write had seen another one must be known for certain.
-		FOR tab IN SELECT t FROM multicenter.internal_policy_tables(relation, false) AS t
-			WHERE NOT EXISTS (SELECT FROM pg_trigger AS g WHERE g.tgrelid = t AND g.tgfoid = 'multicenter.seen()'::regprocedure) LOOP
-			PERFORM multicenter.replicate_ddl(format(
-				'CREATE TRIGGER multicenter_seen BEFORE INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION multicenter.seen()', tab));
-		END LOOP;
-		-- Any of several versions may be shown in the end, and must be whole.
-		FOR tab IN SELECT t FROM multicenter.internal_policy_tables(relation, true) AS t WHERE multicenter.table_route(t) <> 'full' LOOP
-			PERFORM multicenter.replicate_ddl(format('ALTER TABLE %s REPLICA IDENTITY FULL', tab));
+		FOR command IN SELECT c FROM multicenter.internal_policy_needs(relation) AS c LOOP
+			PERFORM multicenter.replicate_ddl(command);
 		END LOOP;
 	END IF;
 END $$;

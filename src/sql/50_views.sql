@@ -322,7 +322,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 			JOIN policy p ON p.schema_name = n.nspname AND p.table_name = c.relname
 		ORDER BY r.oid, p.family, r.distance
 	)
-	SELECT tab.oid::regclass AS relation,
+	(SELECT tab.oid::regclass AS relation,
 		y.conflict_type,
 		coalesce(o.resolver, d.resolver, CASE WHEN y.family <> 'apply' THEN 'last_update_wins'
 			WHEN current_setting('multicenter.on_apply_error') = 'stop' THEN 'error' ELSE 'quarantine' END) AS resolver,
@@ -339,14 +339,27 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 		 WHERE c.state <> 'parted' AND c.kind = 'active' AND coalesce(o.epoch, d.epoch) IS NOT NULL
 			AND NOT EXISTS (SELECT FROM multicenter.policy_epoch e
 							WHERE e.center_id = c.center_id AND e.epoch >= coalesce(o.epoch, d.epoch))) AS waits_for,
-		CASE WHEN y.family IN ('row', 'delete') AND coalesce(o.resolver, d.resolver) <> 'last_update_wins' AND tab.route = 'keyed'
-				AND tab.oid IN (SELECT t FROM multicenter.internal_policy_tables(NULL, true) t)
-			THEN 'needs REPLICA IDENTITY FULL on every center: set the policy again' END AS problem
+		CASE WHEN y.family NOT IN ('row', 'delete') OR coalesce(o.resolver, d.resolver) = 'last_update_wins' THEN NULL
+			WHEN tab.route = 'keyed' AND tab.oid IN (SELECT t FROM multicenter.internal_policy_tables(NULL, true) t)
+			THEN 'needs REPLICA IDENTITY FULL on every center: set the policy again'
+			WHEN tab.oid IN (SELECT t FROM multicenter.internal_policy_tables(NULL, false) t
+				WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t AND g.tgfoid = 'multicenter.seen()'::regprocedure AND g.tgenabled <> 'D'))
+				AND coalesce(o.resolver, d.resolver) IS NOT NULL
+			THEN 'needs trigger multicenter_seen on every center: set the policy again'
+		END AS problem
 	FROM tab
 		CROSS JOIN multicenter.internal_conflict_types() y
 		LEFT JOIN own o ON o.oid = tab.oid AND o.family = y.family
 		LEFT JOIN policy d ON d.schema_name IS NULL AND d.family = y.family
-	ORDER BY tab.oid IS NOT NULL, 1, y.item;
+	ORDER BY tab.oid IS NOT NULL, 1, y.item)
+	UNION ALL
+	SELECT NULL, y.conflict_type, p.resolver, p.handler, p.options, 'table', p.epoch, p.set_by, p.set_at, y.family, p.in_effect, NULL,
+		format('is for table %I.%I, which is not here', p.schema_name, p.table_name)
+	FROM policy p
+		JOIN multicenter.internal_conflict_types() y ON y.family = p.family
+	WHERE p.schema_name IS NOT NULL
+		AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+						WHERE n.nspname = p.schema_name AND c.relname = p.table_name);
 $$;
 COMMENT ON FUNCTION multicenter.policy_status() IS
 'Which policy for conflicts holds for each conflict type, as default and for each replicated table; the source of the view conflict_policies.';

@@ -32,7 +32,6 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
-#include "state/own.h"
 #include "state/policy.h"
 #include "state/registry.h"
 #include "utils/array.h"
@@ -64,6 +63,8 @@ enum
 	POLICY_RESOLVER,
 	POLICY_HANDLER,
 	POLICY_SITE_RANKS,
+	POLICY_FORMER_SCHEMA = 14,
+	POLICY_FORMER_TABLE,
 };
 
 /* Columns of multicenter.policy_epoch. */
@@ -90,9 +91,20 @@ typedef struct PolicyRow
 	char	   *table;
 	McConflictFamily family;
 	bool		reset;			/* nothing is set any more */
+	char	   *former_schema;	/* before this epoch, NULL: as now */
+	char	   *former_table;
 	char	   *handler;		/* signature, NULL: none */
 	FamilyPolicy policy;
 } PolicyRow;
+
+/* The name of a table in the epochs from one on, and before another. */
+typedef struct TableName
+{
+	const char *schema;
+	const char *table;
+	int64		from;
+	int64		before;
+} TableName;
 
 /* From which time on an epoch holds for the versions of a center. */
 typedef struct TakenEpoch
@@ -291,6 +303,8 @@ read_policy(PolicyCache *new_cache, HeapTuple tuple, TupleDesc desc)
 	row->schema = column_text(tuple, desc, POLICY_SCHEMA);
 	row->table = column_text(tuple, desc, POLICY_TABLE);
 	row->handler = column_text(tuple, desc, POLICY_HANDLER);
+	row->former_schema = column_text(tuple, desc, POLICY_FORMER_SCHEMA);
+	row->former_table = column_text(tuple, desc, POLICY_FORMER_TABLE);
 	row->reset = resolver == NULL;
 	if (resolver != NULL && !mc_resolver_from_name(resolver, &row->policy.resolver))
 		elog(ERROR, "unknown resolver \"%s\"", resolver);
@@ -574,60 +588,6 @@ mc_policy_must_join(void)
 	return ours != 0 && is_complete(greatest) && !epoch_covers(greatest, ours);
 }
 
-void
-mc_policy_join_epochs(void)
-{
-	static SPIPlanPtr plan = NULL;
-	OwnScope	scope;
-
-	mc_own_begin(&scope);
-	(void) mc_own_execute(&plan, "SELECT multicenter.internal_policy_join()",
-						  0, NULL, NULL, NULL, SPI_OK_SELECT);
-	mc_own_end(&scope);
-}
-
-void
-mc_policy_publish(int64 epoch, int64 previous)
-{
-	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {INT8OID, INT8OID};
-	Datum		values[2];
-	OwnScope	scope;
-
-	values[0] = Int64GetDatum(epoch);
-	values[1] = Int64GetDatum(previous);
-	mc_own_begin(&scope);
-	(void) mc_own_execute(&plan, "SELECT multicenter.internal_policy_publish($1, $2)",
-						  2, types, values, NULL, SPI_OK_SELECT);
-	mc_own_end(&scope);
-}
-
-void
-mc_policy_write_taken(int64 epoch, TimestampTz ts)
-{
-	static SPIPlanPtr plan = NULL;
-	static Oid	types[] = {INT8OID, TIMESTAMPTZOID};
-	Datum		values[2];
-	OwnScope	scope;
-	uint64		written;
-
-	values[0] = Int64GetDatum(epoch);
-	values[1] = TimestampTzGetDatum(ts);
-	mc_own_begin(&scope);
-	written = mc_own_execute(&plan, "INSERT INTO multicenter.policy_epoch AS e (center_id, epoch, ts)"
-							 " SELECT i.center_id, $1, $2 FROM multicenter.identity i"
-							 " ON CONFLICT (center_id, epoch) DO UPDATE SET ts = excluded.ts"
-							 " WHERE e.xmin OPERATOR(pg_catalog.=)"
-							 " pg_catalog.pg_current_xact_id()::pg_catalog.xid",
-							 2, types, values, NULL, SPI_OK_INSERT);
-	mc_own_end(&scope);
-
-	/* Others have decided by what was committed; it must never change. */
-	if (written != 1)
-		elog(ERROR, "could not take over epoch " INT64_FORMAT " of the conflict policies",
-			 epoch);
-}
-
 /* ---- tables ---- */
 
 bool
@@ -664,21 +624,33 @@ mc_policy_find_handler(const char *signature)
 	return handler;
 }
 
-/* Is a row about this table? */
+/* Is a row about a table with these names?  NIL: is it a default? */
 static bool
-row_is_of(const PolicyRow *row, const char *schema, const char *table)
+row_is_of(const PolicyRow *row, const List *names)
 {
-	return row->schema != NULL && strcmp(row->schema, schema) == 0 &&
-		strcmp(row->table, table) == 0;
+	const ListCell *cell;
+
+	if (names == NIL)
+		return row->schema == NULL;
+	foreach(cell, names)
+	{
+		const TableName *name = lfirst(cell);
+
+		if (row->schema != NULL && row->epoch >= name->from &&
+			row->epoch < name->before &&
+			strcmp(row->schema, name->schema) == 0 &&
+			strcmp(row->table, name->table) == 0)
+			return true;
+	}
+	return false;
 }
 
 /*
- * The newest row of an epoch for a family: of this table, or the default if
- * schema is NULL.  NULL: there is none, or nothing is set any more.
+ * The newest row of an epoch for a family of a table, or of the default if
+ * there are no names.  NULL: there is none, or nothing is set any more.
  */
 static const PolicyRow *
-find_row(const PolicyEpoch *epoch, const char *schema, const char *table,
-		 McConflictFamily family)
+find_row(const PolicyEpoch *epoch, const List *names, McConflictFamily family)
 {
 	const PolicyRow *found = NULL;
 	ListCell   *cell;
@@ -687,8 +659,7 @@ find_row(const PolicyEpoch *epoch, const char *schema, const char *table,
 	{
 		PolicyRow  *row = lfirst(cell);
 
-		if (row->family == family &&
-			(schema ? row_is_of(row, schema, table) : row->schema == NULL) &&
+		if (row->family == family && row_is_of(row, names) &&
 			(found == NULL || found->epoch < row->epoch) &&
 			epoch_covers(epoch, row->epoch))
 			found = row;
@@ -696,34 +667,80 @@ find_row(const PolicyEpoch *epoch, const char *schema, const char *table,
 	return found != NULL && found->reset ? NULL : found;
 }
 
+/* The last row before an epoch by which a table got a name; NULL: none. */
+static const PolicyRow *
+find_renaming(const TableName *name)
+{
+	const PolicyRow *found = NULL;
+	ListCell   *cell;
+
+	foreach(cell, cache->rows)
+	{
+		PolicyRow  *row = lfirst(cell);
+
+		if (row->former_table != NULL && row->epoch < name->before &&
+			strcmp(row->schema, name->schema) == 0 &&
+			strcmp(row->table, name->table) == 0 &&
+			(found == NULL || found->epoch < row->epoch))
+			found = row;
+	}
+	return found;
+}
+
+/* The name of a relation, then those of former epochs, as far as they matter. */
+static List *
+names_of_relation(Oid relid)
+{
+	TableName  *name = palloc0(sizeof(TableName));
+	const PolicyRow *renaming;
+	List	   *names = NIL;
+
+	name->schema = get_namespace_name(get_rel_namespace(relid));
+	name->table = get_rel_name(relid);
+	name->before = PG_INT64_MAX;
+	if (name->schema == NULL || name->table == NULL)
+		return NIL;
+	while ((renaming = find_renaming(name)) != NULL)
+	{
+		TableName  *former = palloc0(sizeof(TableName));
+
+		name->from = renaming->epoch;
+		names = lappend(names, name);
+		former->schema = renaming->former_schema;
+		former->table = renaming->former_table;
+		former->before = renaming->epoch;
+		name = former;
+	}
+	return lappend(names, name);
+}
+
 /*
  * The names of a table, then of the partitioned tables that it belongs to, the
- * nearest first: a list of lists of schema and name.
+ * nearest first: a list of lists of TableName *.
  */
 static List *
 names_of_table(Oid relid)
 {
 	List	   *relids = lcons_oid(relid, get_partition_ancestors(relid));
-	List	   *names = NIL;
+	List	   *all_names = NIL;
 	ListCell   *cell;
 
 	foreach(cell, relids)
 	{
-		char	   *schema = get_namespace_name(get_rel_namespace(lfirst_oid(cell)));
-		char	   *table = get_rel_name(lfirst_oid(cell));
+		List	   *names = names_of_relation(lfirst_oid(cell));
 
-		if (schema != NULL && table != NULL)
-			names = lappend(names, list_make2(schema, table));
+		if (names != NIL)
+			all_names = lappend(all_names, names);
 	}
-	return names;
+	return all_names;
 }
 
 /* Was anything special ever set for rows of a table with these names? */
 static bool
-was_ever_special(List *names)
+was_ever_special(List *all_names)
 {
 	ListCell   *cell;
-	ListCell   *name;
+	ListCell   *names;
 
 	foreach(cell, cache->rows)
 	{
@@ -734,9 +751,9 @@ was_ever_special(List *names)
 			continue;
 		if (row->schema == NULL)
 			return true;
-		foreach(name, names)
+		foreach(names, all_names)
 		{
-			if (row_is_of(row, linitial(lfirst(name)), lsecond(lfirst(name))))
+			if (row_is_of(row, lfirst(names)))
 				return true;
 		}
 	}
@@ -745,19 +762,46 @@ was_ever_special(List *names)
 
 /* The row that holds for a family of a table with these names; NULL: none. */
 static const PolicyRow *
-find_nearest_row(const PolicyEpoch *epoch, List *names, McConflictFamily family)
+find_nearest_row(const PolicyEpoch *epoch, List *all_names, McConflictFamily family)
 {
 	ListCell   *cell;
 
-	foreach(cell, names)
+	foreach(cell, all_names)
 	{
-		List	   *name = lfirst(cell);
-		const PolicyRow *row = find_row(epoch, linitial(name), lsecond(name), family);
+		const PolicyRow *row = find_row(epoch, lfirst(cell), family);
 
 		if (row != NULL)
 			return row;
 	}
-	return find_row(epoch, NULL, NULL, family);
+	return find_row(epoch, NIL, family);
+}
+
+/*
+ * The handler that a row names.  One that takes rows of a table has another
+ * signature since that has another name: it is the one of the same name that
+ * the table took along.
+ */
+static Oid
+handler_of_row(const PolicyRow *row)
+{
+	Oid			handler = mc_policy_find_handler(row->handler);
+	ListCell   *cell;
+
+	foreach(cell, cache->rows)
+	{
+		PolicyRow  *later = lfirst(cell);
+
+		if (OidIsValid(handler))
+			break;
+		if (later->former_table != NULL && later->handler != NULL && row->schema != NULL &&
+			later->epoch > row->epoch && later->family == row->family &&
+			strcmp(later->former_schema, row->schema) == 0 &&
+			strcmp(later->former_table, row->table) == 0 &&
+			strncmp(later->handler, row->handler,
+					strcspn(row->handler, "(") + 1) == 0)
+			handler = handler_of_row(later);
+	}
+	return handler;
 }
 
 /* What holds for a table in an epoch; NULL as in mc_policy_table(). */
@@ -766,21 +810,21 @@ make_policy(Oid relid, int64 number)
 {
 	const PolicyEpoch *epoch = find_epoch(number);
 	TablePolicy *policy;
-	List	   *names = names_of_table(relid);
+	List	   *all_names = names_of_table(relid);
 
-	if (!was_ever_special(names))
+	if (!was_ever_special(all_names))
 		return NULL;
 	policy = MemoryContextAllocZero(cache->context, sizeof(TablePolicy));
 	policy->epoch = number;
 	for (int family = 0; epoch != NULL && family < MC_FAMILIES; family++)
 	{
-		const PolicyRow *row = find_nearest_row(epoch, names, family);
+		const PolicyRow *row = find_nearest_row(epoch, all_names, family);
 
 		if (row == NULL)
 			continue;
 		policy->family[family] = row->policy;
 		if (row->handler != NULL)
-			policy->family[family].handler = mc_policy_find_handler(row->handler);
+			policy->family[family].handler = handler_of_row(row);
 	}
 	return policy;
 }

@@ -73,28 +73,10 @@ extern int64 mc_policy_greatest_known(void);
 extern bool mc_policy_must_join(void);
 
 /*
- * Make a new epoch that covers all that are here and sets nothing.
- */
-extern void mc_policy_join_epochs(void);
-
-/*
  * The epoch that this center has taken over; 0: none yet.  Its versions with
  * commit timestamps greater than *ts are of that epoch: after
  * mc_clock_raise(*ts) whatever is committed here is.
  */
 extern int64 mc_policy_own_epoch(TimestampTz *ts);
-
-/*
- * Send to the peers what an epoch covers that other centers have set, and that
- * the previous one that we took over does not.
- */
-extern void mc_policy_publish(int64 epoch, int64 previous);
-
-/*
- * Write that this center takes over an epoch; its versions with greater commit
- * timestamps than ts are of that epoch, from the commit on.  Once more in the
- * same transaction: the time changes.
- */
-extern void mc_policy_write_taken(int64 epoch, TimestampTz ts);
 
 #endif							/* MC_POLICY_H */
