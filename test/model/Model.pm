@@ -14,7 +14,8 @@
 #     All of this is what a replay in the order of versions gives.
 #   - Of the rows that are left the greater versions are visible first: a row
 #     that clashes with a visible greater one, on a unique key or an exclusion
-#     constraint, is displaced.
+#     constraint, is displaced.  Rows of one version, which only a policy can
+#     make clash, go by their keys, the greatest first.
 package Model;
 
 use strict;
@@ -129,7 +130,7 @@ sub final
 	my $map = $policy ? decide($policy, @transactions) : replay(@transactions);
 	my (%visible, %displaced);
 	foreach my $key (
-		sort { by_version($map->{$b}{version}, $map->{$a}{version}) || $a cmp $b } keys %$map)
+		sort { by_version($map->{$b}{version}, $map->{$a}{version}) || $b cmp $a } keys %$map)
 	{
 		my $row = $map->{$key}{row};
 		if (grep { $clash->($row, $_) } values %visible)
