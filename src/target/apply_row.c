@@ -705,6 +705,19 @@ take_origin(RemoteTransaction *transaction, const QuarantineEntry *entry)
 	transaction->since = mc_causes_since(transaction);
 }
 
+/* And back to what the frame of the transaction itself has said. */
+static void
+take_frame(RemoteTransaction *transaction, const RemoteTransaction *frame)
+{
+	transaction->vector = frame->vector;
+	transaction->commit_lsn = frame->commit_lsn;
+	transaction->end_lsn = frame->end_lsn;
+	transaction->remote_xid = frame->remote_xid;
+	transaction->since = frame->since;
+	transaction->overtook = frame->overtook;
+	transaction->retried = frame->retried;
+}
+
 void
 mc_apply_again(RemoteTransaction *transaction, RelationMap *map)
 {
@@ -732,6 +745,27 @@ mc_apply_again(RemoteTransaction *transaction, RelationMap *map)
 	end_row(transaction, table, &scope);
 }
 
+/* Send our own rows among the siblings of a key. */
+static void
+send_own_siblings(RemoteTransaction *transaction, TargetTable *table,
+				  const LocalRow *local)
+{
+	ListCell   *cell;
+
+	foreach(cell, local->notes)
+	{
+		KeyNote    *note = lfirst(cell);
+		LocalRow	own = {0};
+
+		if (note->kind != NOTE_SIBLING || note->row == NULL ||
+			note->version.center != transaction->our_id)
+			continue;
+		own.state.version = note->version;
+		own.displaced = note;
+		mc_refresh_send(transaction, table, &own);
+	}
+}
+
 void
 mc_apply_request(RemoteTransaction *transaction, RelationMap *map,
 				 const Jsonb *key)
@@ -746,7 +780,9 @@ mc_apply_request(RemoteTransaction *transaction, RelationMap *map,
 		mc_note_row_from_jsonb(table, key, &table->old_row);
 		mc_lookup(transaction, table, &table->old_row, table->local_row, true,
 				  &local);
-		if (mc_merge_answers_request(&local.state, transaction->our_id))
+		if (mc_siblings_hold(local.notes, local.state.version))
+			send_own_siblings(transaction, table, &local);
+		else if (mc_merge_answers_request(&local.state, transaction->our_id))
 			mc_refresh_send(transaction, table, &local);
 	}
 	end_row(transaction, table, &scope);
@@ -777,6 +813,39 @@ note_completed(RemoteTransaction *transaction, TargetTable *table,
 	}
 }
 
+/*
+ * A refresh where a policy decides: it completes what waits at its version, and
+ * that is decided as ever.  Returns false if nothing waits.
+ */
+static bool
+complete_waiting(RemoteTransaction *transaction, TargetTable *table)
+{
+	RemoteTransaction saved = *transaction;
+	bool		found = false;
+	CenterId	missing;
+	ListCell   *cell;
+
+	foreach(cell, mc_quarantine_find(table, &table->new_row))
+	{
+		QuarantineEntry *entry = lfirst(cell);
+
+		if (mc_version_compare(entry->version, transaction->version) != 0 ||
+			entry->op == MERGE_OP_DELETE)
+			continue;
+		found = true;
+		take_origin(transaction, entry);
+		transaction->retried = entry;
+		transaction->overtook = !mc_vector_covered(&entry->vector, entry->peer,
+												   transaction->our_id, &missing);
+		put_row(transaction, table, entry->op, &table->new_row, table->local_row);
+		if (!entry->held)
+			mc_quarantine_remove(entry->id);
+		CommandCounterIncrement();
+	}
+	take_frame(transaction, &saved);
+	return found;
+}
+
 /* Apply a refresh to its key. */
 static WriteResult
 write_refresh(RemoteTransaction *transaction, TargetTable *table,
@@ -785,6 +854,11 @@ write_refresh(RemoteTransaction *transaction, TargetTable *table,
 	List	   *entries = mc_quarantine_find(table, &table->new_row);
 	WriteResult result;
 
+	/* One of several versions has been replaced, or is complete everywhere. */
+	if (mc_siblings_possible(transaction, table) &&
+		(mc_siblings_hold(local->notes, local->state.version) ||
+		 mc_version_compare(local->state.version, transaction->version) != 0))
+		return WRITE_DONE;
 	if (mc_merge_refresh(transaction->version, &local->state,
 						 entries != NIL) == REFRESH_DROP)
 	{
@@ -808,6 +882,9 @@ mc_apply_refresh(RemoteTransaction *transaction, RelationMap *map,
 	mc_note_row_from_jsonb(table, row, &table->new_row);
 	if (table->index)
 		check_key(table, &table->new_row);
+	if (table->index && mc_siblings_possible(transaction, table) &&
+		complete_waiting(transaction, table))
+		result = WRITE_DONE;
 	while (result == WRITE_RETRY)
 	{
 		LocalRow	local;

@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "state/claim.h"
+#include "state/clock.h"
 #include "state/own.h"
 #include "target/column_trigger.h"
 #include "target/quarantine.h"
@@ -28,7 +29,8 @@
 /* Columns that entries are read by, in the order of read_entry(). */
 #define ENTRY_COLUMNS \
 	"quarantine_id, peer_id, remote_xid, remote_lsn, end_lsn, version, vector," \
-	" relation, hash, operation, key, new_row, key_changed, waits_for, seen, old_row, causes"
+	" relation, hash, operation, key, new_row, key_changed, waits_for, seen, old_row, causes," \
+	" held_at"
 
 static const char *const operations[] = {
 	[MERGE_OP_INSERT] = "INSERT",
@@ -88,7 +90,7 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {INT4OID, INT8OID, LSNOID, LSNOID, TIMESTAMPTZOID,
-	BYTEAOID, OIDOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, TEXTOID};
+	BYTEAOID, OIDOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
 	Datum		values[] = {
 		Int32GetDatum(transaction->peer),
 		Int64GetDatum(transaction->remote_xid),
@@ -104,7 +106,7 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 		BoolGetDatum(key_changed),
 		CStringGetTextDatum(waits_for),
 		(Datum) 0, (Datum) 0, Int32GetDatum(0), (Datum) 0,
-		JsonbPGetDatum(old_row), (Datum) 0
+		JsonbPGetDatum(old_row), (Datum) 0, TimestampTzGetDatum(mc_clock_floor())
 	};
 	char		nulls[lengthof(types)];
 	OwnScope	scope;
@@ -134,8 +136,8 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 	(void) mc_own_execute(&plan,
 						  "INSERT INTO multicenter.quarantine_entry"
 						  " (peer_id, remote_xid, remote_lsn, end_lsn, version, vector, relation,"
-						  " hash, operation, key, new_row, key_changed, waits_for, error_message, error_sqlstate, attempts, seen, old_row, causes)"
-						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+						  " hash, operation, key, new_row, key_changed, waits_for, error_message, error_sqlstate, attempts, seen, old_row, causes, held_at)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
 						  lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	mc_own_end(&scope);
 }
@@ -229,6 +231,7 @@ read_entry(HeapTuple row, TupleDesc desc, MemoryContext context)
 	entry->old_row = isnull ? NULL : DatumGetJsonbPCopy(value);
 	value = SPI_getbinval(row, desc, 17, &isnull);
 	entry->causes = isnull ? NULL : TextDatumGetCString(value);
+	entry->held_at = DatumGetTimestampTz(SPI_getbinval(row, desc, 18, &isnull));
 	MemoryContextSwitchTo(old_context);
 	return entry;
 }

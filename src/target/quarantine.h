@@ -40,6 +40,7 @@ typedef struct QuarantineEntry
 	char	   *causes;			/* see column_trigger.h; NULL: not told */
 	bool		key_changed;	/* by the update */
 	struct SeenVersions *seen;	/* what it replaces, if that was told */
+	TimestampTz held_at;		/* what was committed here before is older */
 	char	   *waits_for;
 	bool		held;			/* it was tried, and still waits */
 } QuarantineEntry;

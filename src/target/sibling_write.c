@@ -15,6 +15,7 @@
 #include "target/conflict.h"
 #include "target/outcome.h"
 #include "target/quarantine.h"
+#include "target/refresh.h"
 #include "target/siblings.h"
 #include "utils/rel.h"
 
@@ -191,6 +192,12 @@ mc_siblings_write(RemoteTransaction *transaction, TargetTable *table,
 	switch (resolution->decision.verdict)
 	{
 		case VERDICT_QUARANTINE:
+			if (resolution->incomplete)
+			{
+				if (mc_quarantine_hold(transaction, table, op, WAITS_FOR_REFRESH))
+					mc_refresh_request(transaction, table);
+				return WRITE_SUPPRESSED;
+			}
 			if (mc_quarantine_hold(transaction, table, op, WAITS_FOR_DECISION))
 				note_conflict(transaction, table, op, key, local, resolution);
 			return WRITE_SUPPRESSED;

@@ -154,6 +154,36 @@ was_seen(const RemoteTransaction *transaction, const SeenVersions *seen,
 					  transaction->our_id, version);
 }
 
+/*
+ * Has this center written a version after the change came, which had to wait?
+ * To everybody else that counts as having seen it.
+ */
+static bool
+came_before(const RemoteTransaction *transaction, RowVersion version)
+{
+	return transaction->retried && version.center == transaction->our_id &&
+		version.commit_ts > transaction->retried->held_at;
+}
+
+/* What waits of the key, and was seen by the change, is void. */
+static void
+settle_seen(const Decider *decider, const SeenVersions *seen)
+{
+	RemoteTransaction *transaction = decider->transaction;
+	ListCell   *cell;
+
+	if (!mc_note_quarantine_possible(decider->table))
+		return;
+	foreach(cell, mc_quarantine_find(decider->table, decider->key))
+	{
+		const QuarantineEntry *entry = lfirst(cell);
+
+		if (mc_version_compare(entry->version, transaction->version) < 0 &&
+			was_seen(transaction, seen, entry->version))
+			mc_quarantine_remove(entry->id);
+	}
+}
+
 /* Collect the set, without what the change replaces; with the change itself. */
 static void
 collect(Decider *decider, Jsonb *new_row)
@@ -163,13 +193,16 @@ collect(Decider *decider, Jsonb *new_row)
 	int64		epoch;
 	ListCell   *cell;
 
+	settle_seen(decider, seen);
 	decider->incoming = make_row(transaction->version, new_row);
 	decider->incoming->incoming = true;
 	foreach(cell, find_siblings(decider))
 	{
 		SiblingRow *row = lfirst(cell);
 
-		if (!was_seen(transaction, seen, row->sibling.version))
+		if (came_before(transaction, row->sibling.version))
+			decider->outdated = true;
+		else if (!was_seen(transaction, seen, row->sibling.version))
 			decider->rows = lappend(decider->rows, row);
 
 		/* A change that had to wait comes after what its author did then. */
@@ -500,8 +533,7 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 	decider.policy = mc_policy_table(RelationGetRelid(table->rel),
 									 mc_policy_epoch_of(transaction->version));
 	if (decider.policy == NULL || table->index == NULL ||
-		mc_table_key_has_null(table, key) ||
-		(op != MERGE_OP_DELETE && table->new_row.any_unchanged))
+		mc_table_key_has_null(table, key))
 		return;
 	if (mc_note_truncation(transaction, table, &truncation) && !truncation.own)
 		decider.truncated = truncation.version;
@@ -517,13 +549,17 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 	decider.key_values = row_key.values;
 	resolution->decision.conflict = type_of(op, local, otherwise.conflict);
 	if (op != MERGE_OP_DELETE)
+	{
 		new_row = mc_note_change_to_jsonb(table, &table->new_row);
+		resolution->incomplete = table->new_row.any_unchanged;
+	}
 	resolution->any_row = new_row;
 	if (local->state.knowledge == LOCAL_NOTHING)
 	{
 		McResolver	missing = decider.policy->family[FAMILY_MISSING].resolver;
 
-		if (op != MERGE_OP_INSERT && is_local_resolver(missing, FAMILY_MISSING))
+		if (op != MERGE_OP_INSERT && !resolution->incomplete &&
+			is_local_resolver(missing, FAMILY_MISSING))
 			decide_missing(&decider, missing);
 		return;
 	}
@@ -546,7 +582,10 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 		keep_local(resolution);
 		return;
 	}
-	decide_set(&decider);
+	if (resolution->incomplete)
+		resolution->decision.verdict = VERDICT_QUARANTINE;
+	else
+		decide_set(&decider);
 }
 
 /* ---- after a TRUNCATE ---- */

@@ -26,6 +26,7 @@ typedef struct Resolution
 {
 	bool		decided;		/* false: the last update wins, as ever */
 	bool		seen_all;		/* because it has seen all that is here */
+	bool		incomplete;		/* it has to wait for values that it lacks */
 	MergeDecision decision;
 	RowVersion	version;		/* of what is written: the greatest of the set */
 	Jsonb	   *row;			/* what is written; NULL: it is deleted */

@@ -16,7 +16,8 @@ use Test::More;
 
 my @tables = qw(first skip parted epochs held handled);
 my @centers = make_group([qw(lisbon oslo riga)], databases => 1, conf => "multicenter.heartbeat_interval = '100ms'\n",
-	setup => join('', map { "CREATE TABLE $_ (id int PRIMARY KEY, v text);" } @tables));
+	setup => join('', map { "CREATE TABLE $_ (id int PRIMARY KEY, v text);" } @tables)
+	  . 'CREATE TABLE large (id int PRIMARY KEY, v text, big text); ALTER TABLE large ALTER big SET STORAGE EXTERNAL;');
 my ($lisbon, $oslo, $riga) = @centers;
 my @links = links_between(@centers);
 
@@ -53,6 +54,7 @@ $lisbon->sql(q{SELECT multicenter.conflict_policy_set('held', NULL, 'quarantine'
 $_->sql(q{CREATE FUNCTION public.longer(local_row handled, remote_row handled, info multicenter.conflict_info, OUT result_row handled, OUT action text)
 	IMMUTABLE LANGUAGE sql AS $$ SELECT NULL::public.handled, CASE WHEN length((local_row).v) > length((remote_row).v) THEN 'keep_local' ELSE 'apply_remote' END $$}) foreach @centers;
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('handled', NULL, 'handler', 'longer(handled, handled, multicenter.conflict_info)')});
+$lisbon->sql(q{SELECT multicenter.conflict_policy_set('large', NULL, 'first_update_wins')});
 wait_policies();
 
 sub heartbeat
@@ -145,6 +147,63 @@ $riga->sql(q{SELECT multicenter.quarantine_retry(quarantine_id) FROM multicenter
 $riga->wait_for_sql(q{SELECT v FROM handled}, 'lisbon');
 agree('handled', '1:lisbon', 'when it is there again');
 $_->sql(q{SELECT multicenter.quarantine_discard(quarantine_id, 'tested') FROM multicenter.quarantine}) foreach @centers;
+
+# A change that waits in quarantine keeps what it has seen, over a restart, too.
+# What was written here since it came counts as having seen it.
+sub in_quarantine
+{
+	my ($count) = @_;
+	$riga->wait_for_sql("SELECT count(*) = $count FROM multicenter.quarantine WHERE relation = 'first'::regclass");
+	return;
+}
+$lisbon->sql(q{INSERT INTO first VALUES (1, 'old'), (2, 'old')});
+wait_all_applied(@centers);
+$riga->sql(q{ALTER TABLE first ADD CONSTRAINT strict CHECK (v <> 'bad')});
+heartbeat('10s');
+$lisbon->sql(q{UPDATE first SET v = 'before'});
+wait_applied($lisbon, $oslo);
+$oslo->sql(q{UPDATE first SET v = 'bad' WHERE id = 1});
+in_quarantine(1);
+heartbeat('100ms');
+$lisbon->restart;
+$oslo->sql(q{UPDATE first SET v = 'bad' WHERE id = 2});
+in_quarantine(2);
+$riga->sql(q{UPDATE first SET v = 'riga' WHERE id = 2});
+$riga->sql(q{ALTER TABLE first DROP CONSTRAINT strict; SELECT multicenter.quarantine_retry(quarantine_id) FROM multicenter.quarantine});
+in_quarantine(0);
+wait_all_applied(@centers);
+agree('first', '1:bad 2:riga', 'changes in quarantine');
+
+# Updates that lack large values which they left alone: they wait for the row,
+# unless they have seen everything.  The last row of riga is void before its
+# first one is complete.
+$_->sql(q{ALTER TABLE large REPLICA IDENTITY DEFAULT}) foreach @centers;
+$lisbon->sql(q{INSERT INTO large SELECT i, 'old', repeat('old', 3000) FROM generate_series(1, 6) i});
+wait_all_applied(@centers);
+my @orders = ([ 0 .. 5 ], [ 3, 5, 1, 4, 0, 2 ], [ 4, 2, 0, 5, 3, 1 ]);
+foreach my $round (0 .. $#orders)
+{
+	hold_links(@links);
+	my @writers = map { $centers[ ($round + $_) % 3 ] } 0 .. 2;
+	$writers[0]->sql(qq{UPDATE large SET v = 'first' WHERE id < 4; UPDATE large SET v = v || ' again' WHERE id = 3});
+	$writers[1]->sql(qq{UPDATE large SET v = 'second', big = repeat('new', 3000) WHERE id <> 2});
+	$writers[2]->sql(qq{BEGIN; UPDATE large SET v = 'third'; UPDATE large SET big = repeat('third', 2000) WHERE id = 6; COMMIT; DELETE FROM large WHERE id = 5});
+	foreach my $link (@links[ @{ $orders[$round] } ])
+	{
+		$link->[1]->sql("SELECT multicenter.link_resume('$link->[0]{name}')");
+		$link->[1]->wait_for_sql("SELECT state <> 'paused' FROM multicenter.lag WHERE direction = 'in' AND peer = '$link->[0]{name}'");
+	}
+	wait_all_applied(@centers);
+	$_->wait_for_sql(q{SELECT count(*) = 0 FROM multicenter.quarantine}) foreach @centers;
+	wait_all_applied(@centers);
+	is($_->sql(q{SELECT string_agg(concat_ws(' ', id, v, left(big, 5), length(big)), ', ' ORDER BY id) FROM large}),
+		'1 first oldol 9000, 2 first oldol 9000, 3 first again oldol 9000, 4 second newne 9000, 5 second newne 9000, 6 second newne 9000',
+		"large values, round $round, at $_->{name}") foreach @centers;
+
+	# One that has seen them all.
+	$riga->sql(q{UPDATE large SET v = 'old', big = repeat('old', 3000); INSERT INTO large VALUES (5, 'old', repeat('old', 3000)) ON CONFLICT DO NOTHING});
+	wait_all_applied(@centers);
+}
 
 # A center parts while a change is on its way that had not seen its last write.
 $lisbon->sql(q{INSERT INTO parted VALUES (1, 'old')});
