@@ -291,7 +291,7 @@ start_receiver(SharedLink *link, const char *peer_name)
 						 Int32GetDatum((int) (link - mc_shared->links)), NULL))
 		mc_link_set_error(link, ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
 						  "no background worker is free: raise max_worker_processes",
-						  NULL, nowhere);
+						  NULL, nowhere, false);
 }
 
 /* Tell shared memory what the registry knows of a link. */

@@ -866,3 +866,21 @@ mc_policy_compare(Oid relid, RowVersion a, RowVersion b)
 	}
 	return mc_version_compare(a, b);
 }
+
+bool
+mc_policy_of_errors(Oid relid, McResolver *resolver)
+{
+	TimestampTz ts;
+	const PolicyEpoch *epoch;
+	const PolicyRow *row;
+
+	epoch = find_epoch(mc_policy_own_epoch(&ts));
+	if (epoch == NULL)
+		return false;
+	row = find_nearest_row(epoch, OidIsValid(relid) ? names_of_table(relid) : NIL,
+						   FAMILY_APPLY);
+	if (row == NULL)
+		return false;
+	*resolver = row->policy.resolver;
+	return true;
+}

@@ -43,6 +43,12 @@ extern const TablePolicy *mc_policy_table(Oid relid, int64 epoch);
  */
 extern int	mc_policy_compare(Oid relid, RowVersion a, RowVersion b);
 
+/*
+ * What becomes of changes of a table that cannot be applied, in the epoch that
+ * this center has taken over.  InvalidOid: of no table.  False: it is not set.
+ */
+extern bool mc_policy_of_errors(Oid relid, McResolver *resolver);
+
 /* May mc_policy_table() return anything but NULL for some table? */
 extern bool mc_policies_any(void);
 

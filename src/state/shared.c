@@ -412,7 +412,7 @@ mc_link_failures(SharedLink *link, OriginLsn commit_lsn, LinkError *error)
 
 void
 mc_link_set_error(SharedLink *link, int sqlstate, const char *message,
-				  const char *relation, OriginLsn origin_lsn)
+				  const char *relation, OriginLsn origin_lsn, bool certain)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -424,6 +424,7 @@ mc_link_set_error(SharedLink *link, int sqlstate, const char *message,
 	strlcpy(link->error.relation, relation ? relation : "",
 			sizeof(link->error.relation));
 	link->error.origin_lsn = origin_lsn.value;
+	link->error.certain = certain;
 
 	if (origin_lsn.value != InvalidXLogRecPtr)
 	{

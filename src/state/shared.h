@@ -134,6 +134,7 @@ typedef struct LinkError
 	char		message[MC_ERROR_MESSAGE_BYTES];
 	char		relation[2 * NAMEDATALEN + 2];
 	XLogRecPtr	origin_lsn;
+	bool		certain;		/* another attempt would end in the same way */
 } LinkError;
 
 typedef struct LinkCounters
@@ -392,10 +393,13 @@ extern void mc_link_set_state(SharedLink *link, LinkState state,
 extern int	mc_link_failures(SharedLink *link, OriginLsn commit_lsn,
 							 LinkError *error);
 
-/* Record the error that the caller has caught or is about to report. */
+/*
+ * Record the error that the caller has caught or is about to report.  certain:
+ * another attempt would end in the same way.
+ */
 extern void mc_link_set_error(SharedLink *link, int sqlstate,
 							  const char *message, const char *relation,
-							  OriginLsn origin_lsn);
+							  OriginLsn origin_lsn, bool certain);
 
 /* Remember that xid applies the remote transaction that ends at end_lsn. */
 extern void mc_link_ring_add(SharedLink *link, TransactionId xid,

@@ -43,6 +43,7 @@
 #include "storage/ipc.h"
 #include "target/apply.h"
 #include "target/apply_row.h"
+#include "target/aside.h"
 #include "target/column_trigger.h"
 #include "target/causes.h"
 #include "target/displace.h"
@@ -60,10 +61,6 @@
 
 /* A peer whose clock is further ahead is not followed. */
 #define MAX_AHEAD_US		USECS_PER_HOUR
-
-/* A transaction that has failed so often goes into quarantine. */
-#define FAILURES_BEFORE_QUARANTINE	5
-#define CRASHES_BEFORE_QUARANTINE	3
 
 /* Commits that are remembered until they are durable. */
 #define COMMIT_QUEUE_SIZE	1024
@@ -347,50 +344,6 @@ wait_for_clock(Applier *applier, TimestampTz commit_ts)
 	}
 }
 
-/* Is it the transaction that is to blame for an error, and not the server? */
-static bool
-is_error_of_change(int sqlstate)
-{
-	switch (ERRCODE_TO_CATEGORY(sqlstate))
-	{
-		case ERRCODE_DATA_EXCEPTION:
-		case ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION:
-		case ERRCODE_WITH_CHECK_OPTION_VIOLATION:
-		case ERRCODE_EXTERNAL_ROUTINE_EXCEPTION:
-		case ERRCODE_EXTERNAL_ROUTINE_INVOCATION_EXCEPTION:
-		case ERRCODE_PLPGSQL_ERROR:
-			return true;
-	}
-	return false;
-}
-
-/*
- * Should the changes of this transaction go into quarantine, because it has
- * failed again and again?  Every other attempt is to apply it: not everything
- * can be put aside, and then its cause may go one day.
- */
-static bool
-is_to_be_set_aside(Applier *applier)
-{
-	int			failures = mc_link_failures(applier->link,
-											applier->position.commit_lsn,
-											&applier->aside);
-	int			crashes = mc_probation_before(applier->position.commit_lsn);
-
-	if (mc_on_apply_error == ON_APPLY_ERROR_QUARANTINE &&
-		crashes >= CRASHES_BEFORE_QUARANTINE)
-	{
-		applier->aside.sqlstate = ERRCODE_CRASH_SHUTDOWN;
-		snprintf(applier->aside.message, sizeof(applier->aside.message),
-				 "the server has crashed %d times while this transaction was applied",
-				 crashes);
-		return true;
-	}
-	return mc_on_apply_error == ON_APPLY_ERROR_QUARANTINE &&
-		failures >= FAILURES_BEFORE_QUARANTINE && failures % 2 == 1 &&
-		is_error_of_change(applier->aside.sqlstate);
-}
-
 /* Remember deletes that may matter to a transaction, if some were forgotten. */
 static void
 remember_deletes(Applier *applier)
@@ -445,7 +398,7 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	transaction->context = applier->transaction_context;
 	transaction->change_context = applier->change_context;
 	remember_deletes(applier);
-	if (is_to_be_set_aside(applier))
+	if (mc_aside_wanted(applier->link, applier->position.commit_lsn, &applier->aside))
 		transaction->aside = &applier->aside;
 	mc_lookup_begin(transaction);
 

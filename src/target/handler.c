@@ -55,6 +55,9 @@ static TimeoutId alarm_id = USER_TIMEOUT;
 static volatile sig_atomic_t calling = false;
 static volatile sig_atomic_t timed_out = false;
 
+/* The last one has failed, not by the alarm. */
+static bool failed_for_good = false;
+
 /* Names of centers, by number; they never change. */
 static NameData center_names[MC_MAX_CENTER_ID + 1];
 
@@ -327,6 +330,7 @@ mc_handler_guard(TargetTable *table, Oid handler, GuardedFunction function,
 
 	/* Caught because a handler's error is a result like any other. */
 	timed_out = false;
+	failed_for_good = false;
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
@@ -353,7 +357,14 @@ mc_handler_guard(TargetTable *table, Oid handler, GuardedFunction function,
 	if (is_for_caller(failure))
 		ReThrowError(failure);
 	complete_error(failure, handler);
+	failed_for_good = !timed_out;
 	return failure;
+}
+
+bool
+mc_handler_failed_for_good(void)
+{
+	return failed_for_good;
 }
 
 HandlerAction

@@ -98,6 +98,12 @@ typedef void (*GuardedFunction) (void *arg);
 extern ErrorData *mc_handler_guard(TargetTable *table, Oid handler,
 								   GuardedFunction function, void *arg);
 
+/*
+ * Has the last handler that failed done so by itself, rather than by taking too
+ * long?  Then it would again.
+ */
+extern bool mc_handler_failed_for_good(void);
+
 /* The word for an action, as handlers write it. */
 extern const char *mc_handler_action_name(HandlerAction action);
 

@@ -45,6 +45,7 @@
 #include "target/apply.h"
 #include "target/connection.h"
 #include "target/feedback.h"
+#include "target/handler.h"
 #include "target/receiver.h"
 #include "target/stream.h"
 
@@ -832,7 +833,8 @@ record_failure(Receiver *receiver)
 	if (receiver->malformed_at.value != InvalidXLogRecPtr)
 		lsn = receiver->malformed_at;
 	mc_monitor_applying(link, InvalidXLogRecPtr);
-	mc_link_set_error(link, error->sqlerrcode, message, relation, lsn);
+	mc_link_set_error(link, error->sqlerrcode, message, relation, lsn,
+					  mc_handler_failed_for_good());
 
 	SpinLockAcquire(&link->mutex);
 	connected_once = link->counters.connects > 0;

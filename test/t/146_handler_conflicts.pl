@@ -89,6 +89,18 @@ $lisbon->sql(q{INSERT INTO t VALUES (100, 'other', 1)});
 wait_all_applied(@centers);
 is($oslo->sql('SELECT v FROM t WHERE id = 100'), 'other', 'the links go on');
 
+# What would fail again is not tried again before it goes into quarantine.
+my $retries = q{SELECT retries FROM multicenter.stat_links WHERE direction = 'in' AND peer = 'lisbon'};
+make_handler(q{RAISE EXCEPTION 'never';});
+my $before = $oslo->sql($retries);
+hold_links(links_between(@centers));
+$lisbon->sql("UPDATE t SET v = '1' WHERE id = 8");
+$oslo->sql("UPDATE t SET v = '2' WHERE id = 8");
+release_links(links_between(@centers));
+wait_all_applied(@centers);
+is($oslo->sql($retries) - $before, 1, 'a handler that raises an error stalls its link for one attempt');
+is($oslo->sql(q{SELECT count(*) FROM multicenter.quarantine WHERE key ->> 'id' = '8' AND error_message ~ 'never'}), 1, 'and the change is in quarantine');
+
 make_handler('');
 $_->sql('SELECT multicenter.quarantine_retry()') foreach @centers;
 $_->wait_for_sql('SELECT count(*) FROM multicenter.quarantine', 0) foreach @centers;
