@@ -17,7 +17,8 @@
  *	  - writes a heartbeat, when it is due;
  *	  - turns the positions that peers have confirmed into times;
  *	  - lets go of dead rows that nothing can need any more;
- *	  - keeps the last known times of the links;
+ *	  - keeps the last known times of the links, and takes samples of them;
+ *	  - looks at the health of the center;
  *	  - announces new conflicts, and purges their history.
  *
  *	  Anyone wakes it through its latch, see mc_shared_reload().
@@ -34,6 +35,7 @@
 #include "control/announce.h"
 #include "control/departed.h"
 #include "control/guard.h"
+#include "control/health.h"
 #include "control/horizon.h"
 #include "control/operation.h"
 #include "control/policy_epoch.h"
@@ -662,6 +664,7 @@ do_timed_work(Manager *manager, TimestampTz now)
 		manager->next_stale_ms = now_ms + STALE_MS;
 	}
 	mc_announce_work(manager->identity.center_id);
+	mc_health_work(manager->identity.center_id);
 }
 
 /* See to the fences around tables.  look: the registry has changed. */

@@ -9,7 +9,7 @@ CREATE FUNCTION multicenter.link_status(
 	OUT last_message_at timestamptz, OUT last_commit_at timestamptz,
 	OUT origin_lsn pg_lsn, OUT sent_lsn pg_lsn, OUT received_lsn pg_lsn,
 	OUT flush_lsn pg_lsn, OUT replay_lsn pg_lsn,
-	OUT round_trip interval, OUT clock_offset interval, OUT clock_error interval,
+	OUT round_trip interval, OUT clock_offset interval, OUT clock_error interval, OUT silent interval,
 	OUT bytes_rate double precision, OUT xacts_rate double precision, OUT catchup interval,
 	OUT conflict_rate double precision, OUT error_rate double precision,
 	OUT xacts bigint, OUT inserts bigint, OUT updates bigint, OUT deletes bigint,
@@ -20,7 +20,7 @@ CREATE FUNCTION multicenter.link_status(
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'mc_link_status' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION multicenter.link_status() IS
-'What this server''s shared memory knows of each link of this database: one row per peer and direction; the source of the views lag and stat_links. Null where something is not known. Rates are per second, those of conflicts and errors per minute; waits_for_lock is the process that applies, if it waits for a lock.';
+'What this server''s shared memory knows of each link of this database: one row per peer and direction; the source of the views lag and stat_links. Null where something is not known. Rates are per second, those of conflicts and errors per minute; waits_for_lock is the process that applies, if it waits for a lock; silent (in) is how long the peer was not heard of, 0 if it is there.';
 REVOKE ALL ON FUNCTION multicenter.link_status() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION multicenter.link_status() TO multicenter_monitor;
 
@@ -164,7 +164,8 @@ SELECT peer,
 	END AS status,
 	clock_error
 FROM judged j
-	CROSS JOIN (SELECT interval '60 s' AS warn, interval '300 s' AS critical) t
+	CROSS JOIN (SELECT nullif(warn_at, 'off')::interval AS warn, nullif(critical_at, 'off')::interval AS critical
+				FROM multicenter.thresholds WHERE check_name = 'sync_lag' LIMIT 1) t
 ORDER BY peer, direction;
 COMMENT ON VIEW multicenter.lag IS 'Lag of every link, in both directions, a dead peer''s included: there it grows.';
 
@@ -200,6 +201,32 @@ FROM (SELECT * FROM multicenter.identity LIMIT 1) i
 		ON s.peer_id = c.center_id AND s.direction = d.direction
 ORDER BY 1, 2;
 COMMENT ON VIEW multicenter.stat_links IS 'What each link has carried since stats_reset, and its last error.';
+
+CREATE FUNCTION multicenter.internal_stat_reset(peer_id integer) RETURNS void
+AS 'MODULE_PATHNAME', 'mc_stat_reset' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION multicenter.internal_stat_reset(integer) IS
+'Internal. Count the links with a peer anew; 0: with all of them.';
+REVOKE ALL ON FUNCTION multicenter.internal_stat_reset(integer) FROM PUBLIC;
+
+CREATE FUNCTION multicenter.stat_reset(peer name DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	id integer := 0;
+BEGIN
+	IF peer IS NOT NULL THEN
+		SELECT c.center_id INTO id FROM multicenter.center c WHERE c.center_name = peer AND c.state <> 'parted';
+		IF NOT FOUND THEN
+			RAISE EXCEPTION 'there is no center "%"', peer USING ERRCODE = 'undefined_object',
+				HINT = 'See the view multicenter.centers.';
+		END IF;
+	END IF;
+	PERFORM multicenter.internal_stat_reset(id);
+END $$;
+COMMENT ON FUNCTION multicenter.stat_reset(name) IS
+'Count in the view stat_links anew, from zero; last errors stay. peer: name of a center, null for all. Errors: 42704 there is no such center.';
+REVOKE ALL ON FUNCTION multicenter.stat_reset(name) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.stat_reset(name) TO multicenter_admin;
 
 CREATE VIEW multicenter.workers AS
 SELECT regexp_replace(a.backend_type, '^multicenter ', '') AS role,

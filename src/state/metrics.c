@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -26,6 +27,8 @@
 PG_FUNCTION_INFO_V1(mc_link_status);
 PG_FUNCTION_INFO_V1(mc_link_samples);
 PG_FUNCTION_INFO_V1(mc_clock_status_row);
+PG_FUNCTION_INFO_V1(mc_check_since);
+PG_FUNCTION_INFO_V1(mc_stat_reset);
 
 /* Columns of link_status(), in order. */
 enum
@@ -34,7 +37,7 @@ enum
 	COL_STATE_SINCE, COL_WAITS_FOR_LOCK, COL_LAG, COL_LAG_BASIS,
 	COL_REPLAY_LAG_BYTES, COL_LAST_MESSAGE_AT, COL_LAST_COMMIT_AT,
 	COL_ORIGIN_LSN, COL_SENT_LSN, COL_RECEIVED_LSN, COL_FLUSH_LSN,
-	COL_REPLAY_LSN, COL_ROUND_TRIP, COL_CLOCK_OFFSET, COL_CLOCK_ERROR,
+	COL_REPLAY_LSN, COL_ROUND_TRIP, COL_CLOCK_OFFSET, COL_CLOCK_ERROR, COL_SILENT,
 	COL_BYTES_RATE, COL_XACTS_RATE, COL_CATCHUP, COL_CONFLICT_RATE,
 	COL_ERROR_RATE, COL_XACTS,
 	COL_INSERTS, COL_UPDATES, COL_DELETES, COL_TRUNCATES, COL_DDL,
@@ -46,7 +49,7 @@ enum
 };
 
 /* After this time a measured round trip is none of the present any more. */
-#define ROUND_TRIP_AGE_US	(60 * USECS_PER_SEC)
+#define ROUND_TRIP_AGE_US	(10 * USECS_PER_SEC)
 
 typedef struct StatusRow
 {
@@ -144,6 +147,8 @@ set_measure(StatusRow *row, const LinkMeasure *measure)
 	set_lsn(row, COL_REPLAY_LSN, measure->position);
 	set_rate(row, COL_BYTES_RATE, measure->bytes_rate);
 	set_rate(row, COL_XACTS_RATE, measure->xacts_rate);
+	if (measure->silent_us >= 0)
+		set_interval(row, COL_SILENT, measure->silent_us);
 	if (measure->catchup_us >= 0)
 		set_interval(row, COL_CATCHUP, measure->catchup_us);
 	set_rate(row, COL_CONFLICT_RATE, measure->conflicts_per_minute);
@@ -333,6 +338,82 @@ mc_link_samples(PG_FUNCTION_ARGS)
 			put_samples(rsinfo, mc_shared->outlinks[i].peer, "out",
 						mc_monitor_out_history(&mc_shared->outlinks[i]));
 	return (Datum) 0;
+}
+
+/*
+ * internal_check_since(): since when a check of an object has had a status, as
+ * far as somebody has looked.  Where there is no room any more, what nobody has
+ * looked at for longest is forgotten.
+ */
+Datum
+mc_check_since(PG_FUNCTION_ARGS)
+{
+	char	   *check = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char	   *object = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char	   *status = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	TimestampTz now = GetCurrentTimestamp();
+	CheckSince	wanted = {MyDatabaseId, 0, 0, now, now};
+	CheckSince *entry = NULL;
+
+	wanted.check = hash_bytes((unsigned char *) check, strlen(check)) * 31 +
+		hash_bytes((unsigned char *) object, strlen(object));
+	wanted.status = hash_bytes((unsigned char *) status, strlen(status));
+	if (mc_shared == NULL)
+		PG_RETURN_NULL();
+	SpinLockAcquire(&mc_shared->checks_mutex);
+	for (int i = 0; i < MC_CHECKS; i++)
+	{
+		CheckSince *candidate = &mc_shared->checks[i];
+
+		if (candidate->dboid == MyDatabaseId && candidate->check == wanted.check)
+		{
+			entry = candidate;
+			break;
+		}
+		if (entry == NULL || candidate->seen_at < entry->seen_at)
+			entry = candidate;
+		if (candidate->dboid == InvalidOid)
+			break;
+	}
+	if (entry->dboid == MyDatabaseId && entry->check == wanted.check &&
+		entry->status == wanted.status)
+		wanted.since = entry->since;
+	*entry = wanted;
+	SpinLockRelease(&mc_shared->checks_mutex);
+	PG_RETURN_TIMESTAMPTZ(wanted.since);
+}
+
+/* internal_stat_reset(): count the links with a peer anew; 0: with all. */
+Datum
+mc_stat_reset(PG_FUNCTION_ARGS)
+{
+	int32		peer = PG_GETARG_INT32(0);
+	TimestampTz now = GetCurrentTimestamp();
+
+	mc_shared_require();
+	for (int i = 0; i < mc_shared->nlinks; i++)
+	{
+		SharedLink *link = &mc_shared->links[i];
+
+		if (link->dboid != MyDatabaseId || (peer != 0 && link->peer != peer))
+			continue;
+		SpinLockAcquire(&link->mutex);
+		memset(&link->counters, 0, sizeof(link->counters));
+		link->stats_reset = now;
+		SpinLockRelease(&link->mutex);
+	}
+	for (int i = 0; i < mc_shared->noutlinks; i++)
+	{
+		SharedOutLink *link = &mc_shared->outlinks[i];
+
+		if (link->dboid != MyDatabaseId || (peer != 0 && link->peer != peer))
+			continue;
+		SpinLockAcquire(&link->mutex);
+		link->xacts = link->connects = link->bytes = 0;
+		link->stats_reset = now;
+		SpinLockRelease(&link->mutex);
+	}
+	PG_RETURN_VOID();
 }
 
 /* clock_status(): the floor of this server, and what it did to commits. */

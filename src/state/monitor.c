@@ -371,6 +371,7 @@ judge_running(const SharedLink *link, TimestampTz now, LinkMeasure *measure)
 		judge_applying(link, now, measure);
 	else if (now - message_at > silence_us())
 	{
+		measure->silent_us = now - message_at;
 		set_state(measure, LINK_STALLED, message_at);
 		snprintf(measure->reason, MC_REASON_BYTES, "no message from center \"%s\" for %d s",
 				 NameStr(link->peer_name), whole_seconds(now - message_at));
@@ -626,6 +627,12 @@ mc_monitor_in(const SharedLink *link, const LinkHistory *history, LinkMeasure *m
 	}
 	else
 		explain_failure(link, measure);
+	if (measure->state == LINK_DISCONNECTED || measure->state == LINK_NEVER_CONNECTED)
+	{
+		TimestampTz heard_at = Max(link->last_message_at, link->heard_ts);
+
+		measure->silent_us = Max(now - (heard_at ? heard_at : link->stats_reset), 1);
+	}
 
 	/* How much the peer has written is known only while it tells us. */
 	if (measure->position != InvalidXLogRecPtr && now - link->last_message_at < silence_us())
@@ -653,6 +660,7 @@ mc_monitor_out(const SharedOutLink *link, const SharedLink *in, const LinkHistor
 	find_position(confirmed, &position);
 	now = GetCurrentTimestamp();
 	measure->position = confirmed;
+	measure->silent_us = MC_UNKNOWN;
 	measure->origin_end = RecoveryInProgress() ? GetXLogReplayRecPtr(NULL) : GetXLogInsertRecPtr();
 	measure->behind_bytes = MC_UNKNOWN;
 	if (confirmed != InvalidXLogRecPtr)

@@ -28,9 +28,10 @@ typedef struct LinkMeasure
 	char		reason[MC_REASON_BYTES];	/* '' : none */
 	int			waits_for_lock; /* process that applies and waits; 0: none */
 	const char *basis;			/* of lag: heartbeat, commit, unknown */
-	int64		lag_us;			/* or MC_UNKNOWN, as the next two */
+	int64		lag_us;			/* or MC_UNKNOWN, as the next three */
 	int64		behind_bytes;	/* not applied at the target yet */
 	int64		catchup_us;
+	int64		silent_us;		/* the peer was not heard of; 0: it is there */
 	XLogRecPtr	position;		/* applied, or confirmed by the peer */
 	XLogRecPtr	origin_end;		/* end of the origin's WAL, as last told */
 

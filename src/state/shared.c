@@ -18,6 +18,7 @@
 #include "replication/slot.h"
 #include "state/registry.h"
 #include "state/shared.h"
+#include "state/stat_file.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
@@ -57,6 +58,7 @@ shared_size(void)
 	size = add_size(size, MAXALIGN(mul_size(max_replication_slots, sizeof(SharedOutLink))));
 	size = add_size(size, mul_size(add_size(max_worker_processes, max_replication_slots),
 								   sizeof(LinkHistory)));
+	size = add_size(size, mc_stat_file_size());
 	return size;
 }
 
@@ -88,7 +90,10 @@ shared_lay_out(void)
 	mc_shared->outlinks = (SharedOutLink *) next;
 	next += MAXALIGN(mc_shared->noutlinks * sizeof(SharedOutLink));
 	mc_shared->histories = (LinkHistory *) next;
+	next += (mc_shared->nlinks + mc_shared->noutlinks) * sizeof(LinkHistory);
+	mc_shared->saved_stats = next;
 
+	SpinLockInit(&mc_shared->checks_mutex);
 	pg_atomic_init_u32(&mc_shared->scanned, 0);
 	for (int i = 0; i < mc_shared->ndatabases; i++)
 	{
@@ -131,6 +136,7 @@ shared_startup(void)
 	if (!found)
 		shared_lay_out();
 	LWLockRelease(AddinShmemInitLock);
+	mc_stat_file_startup((SavedStats *) mc_shared->saved_stats);
 	my_database = NULL;
 }
 
@@ -244,6 +250,7 @@ mc_shared_link(Oid dboid, CenterId peer, bool create)
 		pg_atomic_init_u64(&entry->applying_since, 0);
 		pg_atomic_write_u64(&mc_shared->histories[entry - mc_shared->links].count, 0);
 		entry->dboid = dboid;
+		mc_stat_file_take(entry);
 	}
 	LWLockRelease(mc_shared->lock);
 	return entry;
@@ -277,6 +284,7 @@ mc_shared_outlink(Oid dboid, CenterId peer, bool create)
 		entry->stats_reset = entry->state_since;
 		pg_atomic_write_u64(&mc_shared->histories[mc_shared->nlinks + (entry - mc_shared->outlinks)].count, 0);
 		entry->dboid = dboid;
+		mc_stat_file_take_out(entry);
 	}
 	LWLockRelease(mc_shared->lock);
 	return entry;

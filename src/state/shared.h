@@ -281,9 +281,23 @@ typedef struct LinkHistory
 	LagSample	lags[MC_LAG_SAMPLES];
 } LinkHistory;
 
+/* Since when a check of health() has its status. */
+#define MC_CHECKS				1024
+
+typedef struct CheckSince
+{
+	Oid			dboid;			/* InvalidOid: entry is free */
+	uint32		check;			/* hash of check and object */
+	uint32		status;			/* hash of the status */
+	TimestampTz since;
+	TimestampTz seen_at;
+} CheckSince;
+
 typedef struct McShared
 {
 	LWLock	   *lock;
+	slock_t		checks_mutex;	/* for the next */
+	CheckSince	checks[MC_CHECKS];
 	pid_t		supervisor_pid;
 	Latch	   *supervisor_latch;
 	pg_atomic_uint32 scanned;	/* the supervisor has found all centers once */
@@ -294,6 +308,7 @@ typedef struct McShared
 	SharedLink *links;
 	SharedOutLink *outlinks;
 	LinkHistory *histories;		/* of links, then of outlinks */
+	void	   *saved_stats;	/* see stat_file.h */
 } McShared;
 
 /* NULL where the library was not in shared_preload_libraries. */
