@@ -22,6 +22,8 @@
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -130,6 +132,34 @@ text_argument(FunctionCallInfo fcinfo, int arg)
 	return PG_ARGISNULL(arg) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(arg));
 }
 
+/*
+ * Read a row as the history has it into a slot.  PostgreSQL has made it JSON,
+ * arrays and rows within it too, and knows the way back.
+ */
+static void
+read_history_row(TargetTable *table, Datum row, TupleTableSlot *slot)
+{
+	Oid			types[] = {JSONBOID};
+	HeapTupleData tuple = {0};
+	Datum		composite;
+	bool		isnull;
+	char	   *command;
+
+	command = psprintf("SELECT pg_catalog.jsonb_populate_record(NULL::%s, $1)",
+					   format_type_be_qualified(table->rel->rd_rel->reltype));
+	SPI_connect();
+	if (SPI_execute_with_args(command, 1, types, &row, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read a row of the conflict history");
+	composite = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	composite = SPI_datumTransfer(composite, false, -1);
+	SPI_finish();
+	tuple.t_data = DatumGetHeapTupleHeader(composite);
+	tuple.t_len = HeapTupleHeaderGetDatumLength(tuple.t_data);
+	heap_deform_tuple(&tuple, slot->tts_tupleDescriptor, slot->tts_values,
+					  slot->tts_isnull);
+	ExecStoreVirtualTuple(slot);
+}
+
 /* Read an argument that is a row into a slot; NULL for null. */
 static TupleTableSlot *
 row_argument(FunctionCallInfo fcinfo, int arg, TargetTable *table)
@@ -141,9 +171,10 @@ row_argument(FunctionCallInfo fcinfo, int arg, TargetTable *table)
 
 	if (PG_ARGISNULL(arg))
 		return NULL;
-	source.values = PG_GETARG_JSONB_P(arg);
 	slot = make_slot(table);
+	source.slot = make_slot(table);
 	mc_owner_enter(table->map->owner, &scope);
+	read_history_row(table, PG_GETARG_DATUM(arg), source.slot);
 	mc_handler_load_row(table, &source, &row);
 	mc_owner_leave(&scope);
 	memcpy(slot->tts_values, row.values,

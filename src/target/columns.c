@@ -465,7 +465,7 @@ note_conflict(Merger *merger, McConflictType type, Verdict verdict,
 	if (resolution == NULL)
 		return;
 	record->resolution = resolution;
-	record->result_row_json = JsonbToCString(NULL, &result->root, VARSIZE(result));
+	record->result_row_json = mc_conflict_jsonb_row(result);
 }
 
 /* The type of a conflict with the change of a row that is no more. */

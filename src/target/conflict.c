@@ -118,6 +118,15 @@ change_json(TargetTable *table, const RemoteRow *row)
 		columns_json(table, row, attnums, ncolumns);
 }
 
+char *
+mc_conflict_jsonb_row(const Jsonb *row)
+{
+	if (row == NULL)
+		return NULL;
+	return VARSIZE(row) > (Size) mc_conflict_max_row_bytes ? omitted_json(VARSIZE(row)) :
+		JsonbToCString(NULL, unconstify(JsonbContainer *, &row->root), VARSIZE(row));
+}
+
 /* What was done, in the words of the view. */
 static const char *
 resolution_name(MergeDecision decision)

@@ -36,6 +36,12 @@ extern McConflictType mc_conflict_type_of_error(int sqlstate);
  */
 extern void mc_conflict_flush(RemoteTransaction *transaction);
 
+/*
+ * The text of a row that is jsonb, for the history: that it was left out, where
+ * it is greater than multicenter.conflict_max_row_bytes.  NULL for NULL.
+ */
+extern char *mc_conflict_jsonb_row(const Jsonb *row);
+
 /* Bytes of all variable-length values of a row, uncompressed. */
 extern Size mc_conflict_row_bytes(TupleTableSlot *slot);
 

@@ -64,6 +64,7 @@
 #include "storage/lmgr.h"
 #include "target/attempt.h"
 #include "target/clash.h"
+#include "target/conflict.h"
 #include "target/displace.h"
 #include "target/local_map.h"
 #include "target/lookup.h"
@@ -222,9 +223,9 @@ note_history(Settlement *settlement, const ClashRow *loser,
 		suspect->version.center : transaction->peer;
 	record->relid = suspect->key.relid;
 	record->key_json = jsonb_text(suspect->key.values);
-	record->remote_row_json = jsonb_text(suspect->values);
-	record->local_row_json = jsonb_text(clash->values);
-	record->result_row_json = jsonb_text(winner->values);
+	record->remote_row_json = mc_conflict_jsonb_row(suspect->values);
+	record->local_row_json = mc_conflict_jsonb_row(clash->values);
+	record->result_row_json = mc_conflict_jsonb_row(winner->values);
 	record->local = clash->version;
 	record->remote = suspect->version;
 	record->remote_lsn = transaction->commit_lsn;

@@ -180,8 +180,7 @@ note_conflict(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 	if (strcmp(resolution->resolution, "keep_local") == 0)
 		record->result_row_json = record->local_row_json;
 	else if (strcmp(resolution->resolution, "row") == 0)
-		record->result_row_json = resolution->row == NULL ? NULL :
-			JsonbToCString(NULL, &resolution->row->root, VARSIZE(resolution->row));
+		record->result_row_json = mc_conflict_jsonb_row(resolution->row);
 }
 
 WriteResult

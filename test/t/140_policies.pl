@@ -314,6 +314,39 @@ is($lisbon->sql(q{SELECT count(*) FROM multicenter.conflict_policy_test('stock',
 $lisbon->fails(q{SELECT multicenter.conflict_policy_test('stock', NULL, 'skip_it')}, '22023', qr/resolver/, qr/"skip"/, 'test of an unknown resolver');
 is($lisbon->sql('SELECT n FROM stock WHERE id = 2'), 200, 'a test changes nothing');
 
+# Rows of arrays, rows and JSON, as the history has them.
+$lisbon->sql(q{SELECT multicenter.replicate_ddl($ddl$
+	CREATE TYPE public.pair AS (a int, b text);
+	CREATE TABLE public.listed (id int PRIMARY KEY, tags text[], pair public.pair, pairs public.pair[], doc jsonb, at timestamptz, bytes bytea,
+		twice int GENERATED ALWAYS AS (id * 2) STORED);
+	CREATE FUNCTION public.all_tags(a public.listed, b public.listed, info multicenter.conflict_info, OUT result_row public.listed, OUT action text)
+		LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+			result_row := b;
+			result_row.tags := ARRAY(SELECT DISTINCT t COLLATE "C" FROM unnest(a.tags || b.tags) AS t ORDER BY 1);
+			action := 'row';
+		END $$;
+$ddl$)});
+$lisbon->sql(q{INSERT INTO listed VALUES (1, '{}', '(1,"x, y")', '{"(1,a)",NULL}', '{"k": [1, null]}', '2026-03-29 01:30:00+02', '\\x00ff')});
+wait_all_applied(@centers);
+hold_links(links_between($lisbon, $oslo));
+$lisbon->sql(q{UPDATE listed SET tags = '{a,"b c",NULL}'});
+$oslo->sql(q{UPDATE listed SET tags = '{"b c",d}'});
+release_links(links_between($lisbon, $oslo));
+wait_all_applied(@centers);
+sub tried
+{
+	my ($handler) = @_;
+	return $lisbon->sql(qq{
+		SELECT was, would_be, row_differs FROM multicenter.conflict_policy_test('listed', NULL, 'handler', now() - interval '1 hour',
+			'public.$handler(public.listed, public.listed, multicenter.conflict_info)')});
+}
+is(tried('all_tags'), 'apply_remote|row|t', 'test of a handler with arrays');
+is($lisbon->sql(q{SELECT c.result_row FROM multicenter.conflict_history h, multicenter.internal_handler_call('listed',
+		'public.all_tags(public.listed, public.listed, multicenter.conflict_info)'::regprocedure, h.conflict_type, 'update', h.local_row::jsonb, h.remote_row::jsonb) c
+		WHERE h.relation = 'listed'::regclass AND c.error IS NULL}),
+	$lisbon->sql(q{SELECT jsonb_build_object('id', '1', 'tags', '{a,"b c",d,NULL}', 'pair', '(1,"x, y")', 'pairs', '{"(1,a)",NULL}',
+		'doc', '{"k": [1, null]}', 'at', '2026-03-28 23:30:00+00', 'bytes', '\\x00ff')}), 'and what it answers');
+
 #
 # A center that joins
 #

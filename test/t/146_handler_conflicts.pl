@@ -108,4 +108,17 @@ wait_all_applied(@centers);
 is(rows($_), join(' ', map { "$_:123:6" } 1 .. 6) . ' 7:x:0', "$_->{name}: decided with the corrected handler") foreach @centers;
 identical(@centers, 't');
 
+# What it makes of large rows is only mentioned.
+$lisbon->append_conf("multicenter.conflict_max_row_bytes = 1000\n");
+$lisbon->reload;
+hold_links(links_between(@centers));
+$lisbon->sql("UPDATE t SET v = repeat('1', 900) WHERE id = 8");
+$oslo->sql("UPDATE t SET v = repeat('2', 900) WHERE id = 8");
+release_links(links_between(@centers));
+wait_all_applied(@centers);
+is($tokyo->sql('SELECT v = repeat($$1$$, 900) || repeat($$2$$, 900) FROM t WHERE id = 8'), 't', 'large rows are merged');
+is($_->sql(q{SELECT string_agg(DISTINCT regexp_replace(result_row::text, '\\d+', 'N', 'g'), ' ') FROM multicenter.conflicts
+		WHERE key ->> 'id' = '8' AND resolution = 'row' AND (result_row ->> 'v' IS NULL OR length(result_row ->> 'v') > 1000)}),
+	'{"multicenter_omitted_bytes": N}', "$_->{name}: but not kept in the history") foreach @centers;
+
 done_testing();
