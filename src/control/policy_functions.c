@@ -81,18 +81,19 @@ check_rights(Oid relid)
 }
 
 /*
- * Run an internal function with the arguments of ours, and the caller's name
- * behind them, as the owner of our tables.
+ * Run an internal function with the arguments of ours, of which the first is a
+ * relation, and the caller's name behind them, as the owner of our tables.
  */
-static void
-run_as_owner(FunctionCallInfo fcinfo, SPIPlanPtr *plan, const char *command,
-			 int nargs, Oid *types)
+static Datum
+set_policy(FunctionCallInfo fcinfo, SPIPlanPtr *plan, const char *command,
+		   int nargs, Oid *types)
 {
 	Datum		values[8];
 	char		nulls[8];
 	OwnScope	scope;
 
 	Assert(nargs <= lengthof(values));
+	check_rights(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0));
 	for (int i = 0; i < nargs - 1; i++)
 	{
 		values[i] = fcinfo->args[i].value;
@@ -103,6 +104,7 @@ run_as_owner(FunctionCallInfo fcinfo, SPIPlanPtr *plan, const char *command,
 	mc_own_begin(&scope);
 	(void) mc_own_execute(plan, command, nargs, types, values, nulls, SPI_OK_SELECT);
 	mc_own_end(&scope);
+	PG_RETURN_VOID();
 }
 
 /*
@@ -114,11 +116,9 @@ mc_sql_conflict_policy_set(PG_FUNCTION_ARGS)
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {REGCLASSOID, TEXTOID, TEXTOID, REGPROCEDUREOID, JSONBOID, TEXTOID};
 
-	check_rights(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0));
-	run_as_owner(fcinfo, &plan,
-				 "SELECT multicenter.internal_policy_set($1, $2, $3, $4, $5, $6)",
-				 lengthof(types), types);
-	PG_RETURN_VOID();
+	return set_policy(fcinfo, &plan,
+					  "SELECT multicenter.internal_policy_set($1, $2, $3, $4, $5, $6)",
+					  lengthof(types), types);
 }
 
 /*
@@ -130,11 +130,9 @@ mc_sql_conflict_policy_reset(PG_FUNCTION_ARGS)
 	static SPIPlanPtr plan = NULL;
 	static Oid	types[] = {REGCLASSOID, TEXTOID, TEXTOID};
 
-	check_rights(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0));
-	run_as_owner(fcinfo, &plan,
-				 "SELECT multicenter.internal_policy_reset($1, $2, $3)",
-				 lengthof(types), types);
-	PG_RETURN_VOID();
+	return set_policy(fcinfo, &plan,
+					  "SELECT multicenter.internal_policy_reset($1, $2, $3)",
+					  lengthof(types), types);
 }
 
 /* A relation must be given. */
@@ -145,7 +143,6 @@ check_relation(FunctionCallInfo fcinfo)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("relation must not be null")));
-	check_rights(PG_GETARG_OID(0));
 }
 
 /*
@@ -158,10 +155,9 @@ mc_sql_column_policy_set(PG_FUNCTION_ARGS)
 	static Oid	types[] = {REGCLASSOID, NAMEOID, TEXTOID, REGPROCEDUREOID, TEXTOID};
 
 	check_relation(fcinfo);
-	run_as_owner(fcinfo, &plan,
-				 "SELECT multicenter.internal_column_set($1, $2, $3, $4, $5)",
-				 lengthof(types), types);
-	PG_RETURN_VOID();
+	return set_policy(fcinfo, &plan,
+					  "SELECT multicenter.internal_column_set($1, $2, $3, $4, $5)",
+					  lengthof(types), types);
 }
 
 /*
@@ -174,10 +170,9 @@ mc_sql_column_policy_reset(PG_FUNCTION_ARGS)
 	static Oid	types[] = {REGCLASSOID, NAMEOID, TEXTOID};
 
 	check_relation(fcinfo);
-	run_as_owner(fcinfo, &plan,
-				 "SELECT multicenter.internal_column_reset($1, $2, $3)",
-				 lengthof(types), types);
-	PG_RETURN_VOID();
+	return set_policy(fcinfo, &plan,
+					  "SELECT multicenter.internal_column_reset($1, $2, $3)",
+					  lengthof(types), types);
 }
 
 /*
