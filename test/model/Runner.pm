@@ -172,6 +172,7 @@ sub set_policies
 	poll('the policies to be in effect', sub {
 			return !grep { $_->{session}->value('SELECT multicenter.internal_policy_own_epoch()') != $newest } @members; });
 	$self->group->{links}->wait_quiet;
+	$self->everywhere(map { $_->{shape}{incomplete} ? "ALTER TABLE $_->{table} REPLICA IDENTITY DEFAULT;\n" : () } @$entries);
 	return;
 }
 

@@ -193,6 +193,9 @@ sub shape
 	$shape{r} = $random->chance(15) ? 'exclusion' : 'none';
 	$shape{full} = $random->chance(10);
 	$shape{policy} = (qw(first site insert skip handler))[ $seed % 5 ] if $option{policies};
+
+	# Setting a policy makes replica identities FULL; some lack it nevertheless.
+	$shape{incomplete} = $option{policies} && !$shape{full} && $random->chance(30);
 	@shape{qw(u w r)} = ('none') x 3 if $option{without}{unique};
 	$shape{r} = 'none' if $option{without}{exclusion};
 	return \%shape;
