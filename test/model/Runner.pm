@@ -173,6 +173,7 @@ sub set_policies
 			return !grep { $_->{session}->value('SELECT multicenter.internal_policy_own_epoch()') != $newest } @members; });
 	$self->group->{links}->wait_quiet;
 	$self->everywhere(map { $_->{shape}{incomplete} ? "ALTER TABLE $_->{table} REPLICA IDENTITY DEFAULT;\n" : () } @$entries);
+	$self->group->{links}->wait_quiet;
 	return;
 }
 
