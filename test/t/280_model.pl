@@ -3,7 +3,8 @@
 # rules say.
 #
 # Method: the model test in test/model, with random schedules from seeds: most
-# on three databases of one server, some on three servers.  A seed that fails
+# on three databases of one server, some on three servers; a part of them with
+# tables for which policies other than the last update are set.  A seed that fails
 # says how to run it alone, and the smallest schedule that fails is printed by
 # that.
 
@@ -27,13 +28,14 @@ $Harness::report = sub { note(join('', @_)) };
 # Run seeds, one assertion for each.
 sub run_share
 {
-	my ($databases, $first, $last) = @_;
-	my $runner = Runner->new(databases => $databases);
+	my ($databases, $first, $last, %more) = @_;
+	my $runner = Runner->new(databases => $databases, %more);
+	my $what = join(', ', $databases ? 'three databases' : 'three servers', keys %more);
+	my @rest = (@rest, map { "--$_" } keys %more);
 	my $failed = 0;
-	Harness::run_seeds($runner, $first, $last, \%option, sub {
+	Harness::run_seeds($runner, $first, $last, { %option, %more }, sub {
 			my ($entry, $pattern) = @_;
-			return if ok(!@{ $entry->{problems} },
-				($databases ? 'three databases' : 'three servers') . ", seed $entry->{seed}");
+			return if ok(!@{ $entry->{problems} }, "$what, seed $entry->{seed}");
 			diag('alone: ' . Harness::command($runner, $entry, @rest));
 			diag($failed++ ? join("\n", @{ $entry->{problems} }) : $runner->story($entry, $pattern));
 		});
@@ -46,4 +48,6 @@ sub run_share
 
 run_share(1, 0, 159);
 run_share(0, 160, 199);
+run_share(1, 0, 199, policies => 1);
+run_share(0, 200, 239, policies => 1);
 done_testing();
