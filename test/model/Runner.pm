@@ -178,7 +178,8 @@ sub set_policies
 }
 
 # What the author of a transaction had seen, and a position before its commit.
-my $seen_sql = "SELECT 'seen', %d, coalesce(string_agg(center_id || '=' || (applied_lsn - '0/0'), ' '), ''), pg_current_wal_insert_lsn() - '0/0' FROM multicenter.peer_progress()";
+# After a crash of its server only the origin knows, until the link comes back.
+my $seen_sql = "SELECT 'seen', %d, coalesce(string_agg(center_id || '=' || (coalesce(applied_lsn, multicenter.peer_applied(center_id)) - '0/0'), ' '), ''), pg_current_wal_insert_lsn() - '0/0' FROM multicenter.peer_progress()";
 
 # The events of a pattern, one after the other, until a check finds something
 # wrong.  Returns whether the end was reached, and what is wrong with the group.
