@@ -202,6 +202,22 @@ FROM (SELECT * FROM multicenter.identity LIMIT 1) i
 ORDER BY 1, 2;
 COMMENT ON VIEW multicenter.stat_links IS 'What each link has carried since stats_reset, and its last error.';
 
+CREATE FUNCTION multicenter.link_conflicts(
+	OUT peer_id integer, OUT conflict_type text, OUT n bigint, OUT stats_reset timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mc_link_conflicts' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION multicenter.link_conflicts() IS
+'Conflicts counted by peer and type; the source of the view stat_conflicts.';
+REVOKE ALL ON FUNCTION multicenter.link_conflicts() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.link_conflicts() TO multicenter_monitor;
+
+CREATE VIEW multicenter.stat_conflicts AS
+SELECT c.center_name AS peer, s.conflict_type, s.n, s.stats_reset
+FROM multicenter.link_conflicts() s
+	JOIN multicenter.center c ON c.center_id = s.peer_id AND c.state <> 'parted'
+ORDER BY 1, 2;
+COMMENT ON VIEW multicenter.stat_conflicts IS 'Conflicts recorded with changes of each peer since stats_reset, by type; types that have not occurred are left out.';
+
 CREATE FUNCTION multicenter.internal_stat_reset(peer_id integer) RETURNS void
 AS 'MODULE_PATHNAME', 'mc_stat_reset' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION multicenter.internal_stat_reset(integer) IS
@@ -557,7 +573,7 @@ FROM multicenter.identity i
 	LEFT JOIN multicenter.center p ON p.center_id = h.slowest_peer_id;
 COMMENT ON VIEW multicenter.horizon IS 'From when on this center keeps dead rows, to decide on changes that are still under way; why that is long ago; and what it costs.';
 
-GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.lag_history, multicenter.stat_links, multicenter.workers,
+GRANT SELECT ON multicenter.centers, multicenter.lag, multicenter.lag_history, multicenter.stat_links, multicenter.stat_conflicts, multicenter.workers,
 	multicenter.tables, multicenter.conflict_policies, multicenter.conflict_summary, multicenter.horizon,
 	multicenter.clock TO multicenter_monitor;
 GRANT SELECT ON multicenter.displaced, multicenter.siblings, multicenter.quarantine TO multicenter_conflicts;

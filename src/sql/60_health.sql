@@ -133,6 +133,18 @@ COMMENT ON FUNCTION multicenter.health_checks() IS
 REVOKE ALL ON FUNCTION multicenter.health_checks() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION multicenter.health_checks() TO multicenter_monitor;
 
+CREATE FUNCTION multicenter.internal_serving(checks text[])
+RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT NOT ('center_state  critical' = ANY (checks))
+		AND NOT EXISTS (SELECT FROM unnest(checks) AS c(line)
+						WHERE format('center_availability %s ok', substring(line FROM '^sync_lag (.*) in critical$')) = ANY (checks));
+$$;
+COMMENT ON FUNCTION multicenter.internal_serving(text[]) IS
+'Internal. Should clients be sent here? By the checks, each as "name object status": the center is ready, and not late behind a peer that is there.';
+REVOKE ALL ON FUNCTION multicenter.internal_serving(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.internal_serving(text[]) TO multicenter_monitor;
+
 CREATE FUNCTION multicenter.health()
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -156,11 +168,7 @@ BEGIN
 			'value', CASE WHEN o.unit IN ('wal_status', 'state') THEN to_jsonb(o.value) ELSE to_jsonb(o.value_number) END, 'unit', o.unit,
 			'warn', o.warn_at, 'critical', o.critical_at, 'since', o.since, 'message', o.message, 'hint', o.hint)),
 		CASE min(o.rank) WHEN 1 THEN 'unhealthy' WHEN 2 THEN 'degraded' ELSE 'healthy' END,
-		-- Out of rotation: not ready, or late although the peer is there.
-		NOT coalesce(bool_or(o.check_name = 'center_state' AND o.status = 'critical'), false)
-			AND NOT EXISTS (
-				SELECT FROM found l JOIN found a ON a.check_name = 'center_availability' AND l.object = a.object || ' in'
-				WHERE l.check_name = 'sync_lag' AND l.status = 'critical' AND a.status = 'ok')
+		(SELECT multicenter.internal_serving(array_agg(format('%s %s %s', f.check_name, f.object, f.status))) FROM found f)
 	INTO checks, worst, here
 	FROM one o;
 	RETURN jsonb_build_object('status', worst, 'center', center, 'timestamp', clock_timestamp(), 'serving', here, 'checks', checks);

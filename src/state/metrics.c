@@ -26,6 +26,7 @@
 
 PG_FUNCTION_INFO_V1(mc_link_status);
 PG_FUNCTION_INFO_V1(mc_link_samples);
+PG_FUNCTION_INFO_V1(mc_link_conflicts);
 PG_FUNCTION_INFO_V1(mc_clock_status_row);
 PG_FUNCTION_INFO_V1(mc_check_since);
 PG_FUNCTION_INFO_V1(mc_stat_reset);
@@ -337,6 +338,36 @@ mc_link_samples(PG_FUNCTION_ARGS)
 		if (mc_shared->outlinks[i].dboid == MyDatabaseId)
 			put_samples(rsinfo, mc_shared->outlinks[i].peer, "out",
 						mc_monitor_out_history(&mc_shared->outlinks[i]));
+	return (Datum) 0;
+}
+
+/* link_conflicts(): conflicts by peer and type, those that have occurred. */
+Datum
+mc_link_conflicts(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	SharedLink *copy = palloc0(offsetof(SharedLink, ring_count));
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; mc_shared != NULL && i < mc_shared->nlinks; i++)
+	{
+		if (mc_shared->links[i].dboid != MyDatabaseId)
+			continue;
+		mc_monitor_copy_link(copy, &mc_shared->links[i]);
+		for (int type = CONFLICT_NONE + 1; type <= MC_CONFLICT_TYPE_LAST; type++)
+		{
+			Datum		values[4];
+			bool		nulls[4] = {false};
+
+			if (copy->counters.conflicts_of[type] == 0)
+				continue;
+			values[0] = Int32GetDatum(copy->peer);
+			values[1] = CStringGetTextDatum(mc_conflict_type_name((McConflictType) type));
+			values[2] = Int64GetDatum((int64) copy->counters.conflicts_of[type]);
+			values[3] = TimestampTzGetDatum(copy->stats_reset);
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+	}
 	return (Datum) 0;
 }
 

@@ -19,6 +19,7 @@
 #ifndef MC_SHARED_H
 #define MC_SHARED_H
 
+#include "core/merge.h"
 #include "core/types.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
@@ -150,6 +151,7 @@ typedef struct LinkCounters
 	uint64		retries;
 	uint64		connects;
 	uint64		bytes;
+	uint64		conflicts_of[MC_CONFLICT_TYPE_LAST + 1];	/* of "conflicts" */
 } LinkCounters;
 
 /* Commit of a remote transaction here; see mc_link_progress_in_snapshot(). */

@@ -448,6 +448,8 @@ update_link(Applier *applier)
 	link->counters.truncates += counters->truncates;
 	link->counters.ddl += counters->ddl;
 	link->counters.conflicts += counters->conflicts;
+	for (int type = 0; counters->conflicts > 0 && type <= MC_CONFLICT_TYPE_LAST; type++)
+		link->counters.conflicts_of[type] += counters->conflicts_of[type];
 	link->counters.quarantined += counters->quarantined;
 	SpinLockRelease(&link->mutex);
 	mc_monitor_applying(link, InvalidXLogRecPtr);

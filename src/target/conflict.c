@@ -238,8 +238,11 @@ mc_conflict_flush(RemoteTransaction *transaction)
 
 	foreach(cell, transaction->conflicts)
 	{
-		mc_history_add(&transaction->history, transaction->context, lfirst(cell));
+		ConflictRecord *entry = lfirst(cell);
+
+		mc_history_add(&transaction->history, transaction->context, entry);
 		transaction->counters.conflicts++;
+		transaction->counters.conflicts_of[entry->type]++;
 	}
 	transaction->conflicts = NIL;
 }

@@ -706,8 +706,11 @@ settle_table(RemoteTransaction *transaction, Oid relid, SettleMode mode)
 	forget_suspects(transaction, relid);
 	foreach(cell, settlement.history)
 	{
-		mc_history_add(&transaction->history, transaction->context, lfirst(cell));
+		ConflictRecord *entry = lfirst(cell);
+
+		mc_history_add(&transaction->history, transaction->context, entry);
 		transaction->counters.conflicts++;
+		transaction->counters.conflicts_of[entry->type]++;
 	}
 }
 
