@@ -45,7 +45,7 @@ FROM (VALUES
 	('dead_row_retention', 's', (extract(epoch FROM current_setting('multicenter.dead_row_retention', true)::interval) / 2)::integer || ' s',
 		current_setting('multicenter.dead_row_retention', true), 'how long dead rows are kept from VACUUM already'),
 	('slot_wal_status', 'wal_status', 'unreserved', 'lost', 'does the slot for a center have all the WAL that it needs?'),
-	('error_rate', 'per minute', '1', '30', 'errors of the link from a center'),
+	('error_rate', 'per minute', '5', '30', 'errors of the link from a center'),
 	('center_state', 'state', 'catching_up', 'parting', 'state of this center in its group')
 ) AS c(check_name, unit, default_warn, default_critical, description)
 	LEFT JOIN multicenter.threshold t ON t.check_name = c.check_name;
