@@ -162,13 +162,45 @@ sub everywhere
 	return;
 }
 
-# Set the policies of entries, and wait until all centers have taken them over.
+# Set the policies of entries at a center, all at once.
+sub set_level
+{
+	my ($self, $entries, $center, $level) = @_;
+	my $session = $self->group->{members}[$center]{session};
+	$session->run(join('', "BEGIN;\n", (map { Schedule::policy_sql($_->{shape}, $level) =~ s/\{t\}/$_->{table}/gr } @$entries), "COMMIT;\n"));
+	$self->{epochs}[$level] = $session->value('SELECT multicenter.internal_policy_newest()');
+	return $self->{epochs}[$level];
+}
+
+# Which level of policies had a center taken over when it committed a
+# transaction?  It is that of the greatest epoch which it knew.
+sub read_levels
+{
+	my ($self, @entries) = @_;
+	my %taken;
+	foreach my $line ($self->group->{members}[0]{session}->run(
+			"SELECT center_id, epoch, (extract(epoch FROM ts) * 1000000)::bigint FROM multicenter.policy_epoch;\n"))
+	{
+		my ($center, $epoch, $time) = split(/\|/, $line);
+		push(@{ $taken{$center} }, [ $epoch, $time ]);
+	}
+	foreach my $transaction (map { @{ $_->{history} } } @entries)
+	{
+		my @known = grep { my $from = $_;
+			grep { $_->[0] >= $self->{epochs}[$from] && $_->[1] < $transaction->{time} } @{ $taken{ $transaction->{center} } } } 0 .. $#{ $self->{epochs} };
+		$transaction->{level} = @known ? $known[-1] : 0;
+	}
+	return;
+}
+
+# Set the first policies of entries, and wait until all centers have taken them
+# over.
 sub set_policies
 {
 	my ($self, $entries) = @_;
 	my @members = @{ $self->group->{members} };
-	$members[0]{session}->run(join('', map { Schedule::policy_sql($_->{shape}) =~ s/\{t\}/$_->{table}/gr } @$entries));
-	my $newest = $members[0]{session}->value('SELECT multicenter.internal_policy_newest()');
+	$self->{epochs} = [];
+	my $newest = $self->set_level($entries, 0, 0);
 	poll('the policies to be in effect', sub {
 			return !grep { $_->{session}->value('SELECT multicenter.internal_policy_own_epoch()') != $newest } @members; });
 	$self->group->{links}->wait_quiet;
@@ -221,6 +253,7 @@ sub play
 			$members[ $event->{center} ]{session}->run(
 				join('', map { "$event->{command} $_->{table};\n" } @$entries));
 		}
+		elsif ($kind eq 'policy')  { $self->set_level($entries, @$event{qw(center level)}) }
 		elsif ($kind eq 'clock')   { $members[ $event->{center} ]{clock}->set($event->{seconds}) }
 		elsif ($kind eq 'restart') { $self->restart($event->{center}) }
 		elsif ($kind eq 'check')
@@ -315,7 +348,7 @@ sub script_of
 {
 	my ($gate, $entry, $transaction, $number) = @_;
 	my @sql = ('BEGIN', $gate, statements_of($entry, $transaction, $number), "SELECT 'xid', $number, pg_current_xact_id()",
-		$entry->{shape}{policy} ? sprintf($seen_sql, $number) : (), 'COMMIT');
+		$entry->{shape}{policies} ? sprintf($seen_sql, $number) : (), 'COMMIT');
 	return join(" \\;\n", @sql) . ";\n\\echo state|$number|:SQLSTATE\nROLLBACK;\n";
 }
 
@@ -442,14 +475,15 @@ sub settle
 {
 	my ($self, $entries) = @_;
 	my @members = @{ $self->group->{members} };
+	my @trouble = $self->group->{links}->wait_quiet;
+	$self->read_levels(@$entries) if $self->{policies};
 	foreach my $entry (@$entries)
 	{
-		@$entry{qw(visible displaced)} = Model::final(Schedule::clash($entry->{shape}), $entry->{shape}{policy}, @{ $entry->{history} });
+		@$entry{qw(visible displaced)} = Model::final(Schedule::clash($entry->{shape}), $entry->{shape}{policies}, @{ $entry->{history} });
 		$self->{count}{checks}++;
 		$self->{count}{rows} += keys %{ $entry->{visible} };
 		$self->{count}{displaced} += keys %{ $entry->{displaced} };
 	}
-	my @trouble = $self->group->{links}->wait_quiet;
 	my $deadline = time + $self->{settle};
 	my @open = @$entries;
 	while (1)
@@ -641,7 +675,7 @@ sub story
 		{
 			my $done = $history{ $transaction->{name} };
 			push(@lines, "event $event->{id}: transaction $transaction->{name} at $names[ $transaction->{center} ], "
-				  . ($done ? "version $done->{time}." . "$done->{center}, xid $done->{xid}" : 'rolled back'));
+				  . ($done ? "version $done->{time}." . "$done->{center}, xid $done->{xid}" . ($done->{level} ? ", level $done->{level}" : '') : 'rolled back'));
 			push(@lines, map { "    $_->{sql}" } @{ $transaction->{statements} });
 			push(@lines, map { my ($kind, $key, $row) = @$_;
 					"    => $kind" . (defined $key ? " $key" : '') . ($row ? ' ' . row_text($row) : '') }

@@ -15,6 +15,7 @@
 #   { id, kind => 'clock', center, seconds }   its clock is wrong from now on
 #   { id, kind => 'check' }   everything flows until all is quiet, and what
 #       the centers hold then is compared, as it is at the end
+#   { id, kind => 'policy', center, level }   other policies are set there
 #   { id, kind => 'restart', center }   a crash of its server (--restarts)
 #
 # A seed has a table of its own, of a random shape, and a random list of
@@ -103,7 +104,10 @@ sub pattern
 	  : (write => 40, all => 6, deliver => 50, free => $option{without}{free} ? 0 : 3, hold => 4);
 	%weight = (%weight, race => $option{without}{race} ? 0 : 3, maintain => 3, check => 2,
 		clock => $option{without}{clock} ? 0 : 2,
+		policy => $option{policies} ? 3 : 0,
 		restart => $option{restarts} || 0);
+	my $level = 0;
+	my $governor = $option{policies} ? $random->below(3) : undef;
 	my $end = @events + int($option{events} * $random->one_of(40, 70, 100) / 100);
 	while (@events < $end)
 	{
@@ -119,6 +123,12 @@ sub pattern
 		{
 			$add->(kind => 'maintain', center => $random->below(3), command => $random->weighted(
 					VACUUM => 6, 'VACUUM FREEZE' => 3, 'VACUUM FULL' => 2, 'REINDEX TABLE' => 2));
+			next;
+		}
+		if ($what eq 'policy')
+		{
+			# By one center: where two do a third change joins them.
+			$add->(kind => 'policy', center => $governor, level => ++$level) if $level < 3;
 			next;
 		}
 		if ($what eq 'clock')
@@ -192,7 +202,13 @@ sub shape
 	$shape{w} = $random->chance(25) ? 'plain' : 'none';
 	$shape{r} = $random->chance(15) ? 'exclusion' : 'none';
 	$shape{full} = $random->chance(10);
-	$shape{policy} = (qw(first site insert skip handler))[ $seed % 5 ] if $option{policies};
+	# The first one, and what each further event makes of it.
+	if ($option{policies})
+	{
+		my @all = qw(first site insert skip handler);
+		$shape{policies} = [ $all[ $seed % 5 ] ];
+		push(@{ $shape{policies} }, $random->chance(30) ? $shape{policies}[-1] : $random->one_of(@all, 'last')) foreach 1 .. 3;
+	}
 
 	# Setting a policy makes replica identities FULL; some lack it nevertheless.
 	$shape{incomplete} = $option{policies} && !$shape{full} && $random->chance(30);
@@ -231,14 +247,16 @@ my %policy = (
 	site    => [ 'NULL', 'site_priority', q{options => '{"sites": ["tokyo", "lisbon"]}'} ],
 	insert  => [ q{'update_deleted'}, 'insert_or_skip' ],
 	skip    => [ q{'update_deleted'}, 'skip' ],
+	last    => [ 'NULL', 'last_update_wins' ],
 	handler => [ 'NULL', 'handler', q{handler => 'model_handler(jsonb, jsonb, multicenter.conflict_info)'} ]);
 
 sub policy_sql
 {
-	my ($shape) = @_;
-	return '' unless $shape->{policy};
-	my ($type, $resolver, @rest) = @{ $policy{ $shape->{policy} } };
-	return 'SELECT FROM multicenter.conflict_policy_set(' . join(', ', q{'{t}'}, $type, "'$resolver'", @rest) . ");\n";
+	my ($shape, $level) = @_;
+	return '' if $level && $shape->{policies}[$level] eq $shape->{policies}[ $level - 1 ];
+	my ($type, $resolver, @rest) = @{ $policy{ $shape->{policies}[$level] } };
+	return ($level && $type ne 'NULL' ? "SELECT FROM multicenter.conflict_policy_set('{t}', 'update_origin_differs', 'last_update_wins');\n" : '')
+	  . 'SELECT FROM multicenter.conflict_policy_set(' . join(', ', q{'{t}'}, $type, "'$resolver'", @rest) . ");\n";
 }
 
 # The greater label wins, and a row over a delete.
