@@ -87,6 +87,7 @@ sub resolve
 		$best = $_->{row}{v} gt $best->{row}{v} ? $_ : $best foreach @puts;
 		return $best->{row};
 	}
+	return $siblings[-1]{row} if $policy eq 'last';
 	return $puts[-1]{row} if $policy eq 'insert';
 	return @puts < @siblings ? undef : $puts[-1]{row} if $policy eq 'skip';
 	return $siblings[0]{row} if $policy eq 'first';
@@ -96,10 +97,11 @@ sub resolve
 
 # The map where a policy decides: of the changes of a key that no TRUNCATE has
 # killed, and that no change has seen, the policy chooses; what it shows has the
-# greatest of their versions.
+# greatest of their versions.  Only those count that were made under the newest
+# of the policies.
 sub decide
 {
-	my ($policy, @transactions) = @_;
+	my ($policies, @transactions) = @_;
 	my (%changes, %map);
 	my @truncates = grep { grep { $_->[0] eq 'truncate' } @{ $_->{operations} } } @transactions;
 	foreach my $transaction (sort { by_version($a, $b) } @transactions)
@@ -115,19 +117,21 @@ sub decide
 			!(grep { $_ != $one->{version} && by_version($one->{version}, $_) < 0 } @truncates)
 			  && !(grep { $_ != $one && saw($_->{version}, $one->{version}) } @all)
 		} @all;
-		my $row = @siblings ? resolve($policy, @siblings) : undef;
+		my ($level) = sort { $b <=> $a } map { $_->{version}{level} } @siblings;
+		@siblings = grep { $_->{version}{level} == $level } @siblings;
+		my $row = @siblings ? resolve($policies->[$level], @siblings) : undef;
 		$map{$key} = { row => $row, version => $siblings[-1]{version} } if $row;
 	}
 	return \%map;
 }
 
 # Split the map into visible and displaced rows.  $clash->(row, row) says
-# whether two rows cannot both be in the table.  $policy: undef for the last
-# update.
+# whether two rows cannot both be in the table.  $policies: by level; undef
+# for the last update.
 sub final
 {
-	my ($clash, $policy, @transactions) = @_;
-	my $map = $policy ? decide($policy, @transactions) : replay(@transactions);
+	my ($clash, $policies, @transactions) = @_;
+	my $map = $policies ? decide($policies, @transactions) : replay(@transactions);
 	my (%visible, %displaced);
 	foreach my $key (
 		sort { by_version($map->{$b}{version}, $map->{$a}{version}) || $b cmp $a } keys %$map)
