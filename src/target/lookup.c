@@ -217,6 +217,8 @@ mc_lookup_version(RemoteTransaction *transaction, TupleTableSlot *slot,
 		if (note->kind == NOTE_VERSION && note->xid == xmin)
 		{
 			state->version = note->version;
+			*later = TransactionIdIsCurrentTransactionId(xmin) &&
+				mc_version_compare(note->version, transaction->version) == 0;
 			return;
 		}
 	}
