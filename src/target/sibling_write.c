@@ -38,16 +38,25 @@ mc_siblings_hold(const List *notes, RowVersion version)
 	return newest.commit_ts != 0 && mc_version_compare(newest, version) == 0;
 }
 
+/* Has a transaction restated what it wrote? */
+static bool
+is_restated(const KeyNote *note, TransactionId xid)
+{
+	return (note->kind == NOTE_VERSION || note->kind == NOTE_REMOVED) &&
+		note->xid == xid;
+}
+
 void
 mc_siblings_forget(const List *notes)
 {
+	TransactionId xid = GetCurrentTransactionId();
 	const ListCell *cell;
 
 	foreach(cell, notes)
 	{
 		const KeyNote *note = lfirst(cell);
 
-		if (note->kind == NOTE_SIBLING)
+		if (note->kind == NOTE_SIBLING || is_restated(note, xid))
 			mc_note_remove(note->id);
 	}
 }
@@ -63,8 +72,7 @@ forget_restated(const LocalRow *local)
 	{
 		const KeyNote *note = lfirst(cell);
 
-		if ((note->kind == NOTE_VERSION || note->kind == NOTE_REMOVED) &&
-			note->xid == xid)
+		if (is_restated(note, xid))
 			mc_note_remove(note->id);
 	}
 }

@@ -95,7 +95,10 @@ extern void mc_siblings_remember(TargetTable *table, const RemoteRow *key,
  */
 extern bool mc_siblings_hold(const List *notes, RowVersion version);
 
-/* Forget the siblings among the notes of a key: a change has seen them all. */
+/*
+ * Forget the siblings among the notes of a key, because a change has seen them
+ * all, and what its own transaction has restated of the key before.
+ */
 extern void mc_siblings_forget(const List *notes);
 
 /* A row with values of its own. */
