@@ -23,6 +23,8 @@ shows($riga, $lisbon, 'in', 'streaming', qr/^$/, 'streaming, in');
 shows($lisbon, $riga, 'out', 'streaming', qr/^$/, 'streaming, out');
 lag_is_true($lisbon, $riga, 'streaming');
 both_say('streaming', $lisbon, $riga);
+check_is($riga, 'sync_lag', 'lisbon in', 'ok', 'streaming');
+check_is($lisbon, 'sync_lag', 'riga out', 'ok', 'streaming');
 foreach my $end ([ $riga, $lisbon, 'in' ], [ $lisbon, $riga, 'out' ])
 {
 	my $what = "streaming, $end->[2]";
@@ -63,6 +65,11 @@ lag_is_true($lisbon, $riga, 'a lock of a table');
 poll('the lag to be more than four seconds', sub { my $lag = measured_lag($lisbon, $riga); return ($lag > 4, $lag) });
 lag_is_true($lisbon, $riga, 'a lock of a table, later');
 both_say('a lock', $lisbon, $riga);
+$_->sql(q{SELECT multicenter.threshold_set('sync_lag', '3 s', '1 min')}) foreach $lisbon, $riga;
+check_is($riga, 'sync_lag', 'lisbon in', 'warning', 'a lock');
+check_is($lisbon, 'sync_lag', 'riga out', 'warning', 'a lock');
+check_is($lisbon, 'center_availability', 'riga', 'ok', 'a lock');
+$_->sql(q{SELECT multicenter.threshold_set('sync_lag', NULL, NULL)}) foreach $lisbon, $riga;
 is(link_row($lisbon, $riga, 'in')->{state} =~ /^(?:streaming|idle)$/ ? 'well' : 'not', 'well', 'the other direction is well');
 $session->query_safe('COMMIT');
 shows($riga, $lisbon, 'in', 'streaming', qr/^$/, 'the lock is gone, in');
@@ -141,6 +148,7 @@ my $at = $riga->sql(q{SELECT replay_lsn FROM multicenter.lag WHERE direction = '
 $riga->wait_for_sql(qq{SELECT replay_lsn > '$at' AND lag < '2 s' FROM multicenter.lag WHERE direction = 'in'});
 pass('an idle link moves on');
 both_say('idle', $lisbon, $riga);
+is($_->sql(q{SELECT multicenter.health()->'serving'}), 'true', "idle: $_->{name} serves") foreach $lisbon, $riga;
 
 #
 # What the last minutes were like

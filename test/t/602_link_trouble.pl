@@ -34,6 +34,8 @@ poll('the lag to be more than three seconds', sub { my $lag = measured_lag($lisb
 lag_is_true($lisbon, $riga, 'an error that repeats');
 isnt(link_row($riga, $lisbon, 'in')->{status}, 'ok', 'not ok');
 both_say('an error that repeats', $lisbon, $riga, $oslo);
+check_is($riga, 'error_rate', 'lisbon', 'warning|critical', 'an error that repeats');
+check_is($riga, 'center_availability', 'lisbon', 'ok', 'an error that repeats');
 is(link_row($oslo, $lisbon, 'in')->{state}, 'streaming', 'another peer is well');
 my $retries = $row->{stat_retries};
 
@@ -48,6 +50,8 @@ cmp_ok($row->{stat_retries}, '>=', $retries, 'so were the attempts');
 is($riga->sql('SELECT count(*) FROM multicenter.quarantine'), 1, 'and it is in quarantine');
 shows($lisbon, $riga, 'out', 'streaming', qr/^$/, 'with quarantine the link goes on, out');
 lag_is_true($lisbon, $riga, 'with quarantine');
+check_is($riga, 'quarantine', '', 'warning', 'with quarantine');
+check_is($lisbon, 'quarantine', '', 'ok', 'with quarantine, at the origin');
 $riga->sql('ALTER TABLE item DROP CONSTRAINT small; SELECT multicenter.quarantine_retry()');
 $riga->wait_for_sql('SELECT count(*) = 0 FROM multicenter.quarantine');
 
@@ -59,6 +63,7 @@ shows($riga, $lisbon, 'in', 'paused', qr/paused by link_pause/, 'paused in, in')
 shows($lisbon, $riga, 'out', 'disconnected', qr/riga" is alive, but is not connected.*paused there/, 'paused in, out');
 poll('the lag to be more than three seconds', sub { my $lag = measured_lag($lisbon, $riga); return ($lag > 3, $lag) });
 lag_is_true($lisbon, $riga, 'paused in');
+check_is($_->[0], 'center_availability', $_->[1], 'ok|unknown', 'paused in') foreach [ $riga, 'lisbon' ], [ $lisbon, 'riga' ];
 $riga->sql(q{SELECT multicenter.link_resume(peer => 'lisbon')});
 shows($riga, $lisbon, 'in', 'streaming', qr/^$/, 'resumed, in');
 lag_is_true($lisbon, $riga, 'resumed');
@@ -117,6 +122,8 @@ lose_slot(sub {
 	}, $slot);
 shows($riga, $lisbon, 'in', 'stalled', qr/lisbon" has removed WAL that this center still needs/, 'WAL is gone, in');
 shows($lisbon, $riga, 'out', 'disconnected', qr/slot "$slot" is lost.*riga.*join it again/, 'WAL is gone, out');
+check_is($lisbon, 'slot_wal_status', 'riga', 'critical', 'WAL is gone');
+check_is($riga, 'error_rate', 'lisbon', 'warning|critical', 'WAL is gone');
 foreach my $end ([ $riga, $lisbon, 'in' ], [ $lisbon, $riga, 'out' ])
 {
 	my $before = link_row(@$end)->{lag};
@@ -162,6 +169,7 @@ foreach my $end ([ $porto, $turin, 'in' ], [ $turin, $porto, 'in' ])
 	cmp_ok($row->{lag}, '>', 0, "$center->{name}: lag is not zero");
 	cmp_ok($row->{lag}, '<', 2, "$center->{name}: nor has it the clocks in it");
 	is($row->{status}, 'warning', "$center->{name}: different clocks are worth a warning");
+	check_is($center, 'clock_skew', $peer->name, 'warning', $center->name);
 }
 
 # Two hours: not applied any more.
@@ -177,5 +185,6 @@ foreach my $end ([ $porto, $turin, 'in' ], [ $turin, $porto, 'out' ])
 	poll("$end->[2]: lag to grow", sub { my $lag = link_row(@$end)->{lag}; return ($lag > $before + 1, $lag) });
 }
 both_say('a clock two hours ahead', $porto, $turin);
+check_is($porto, 'error_rate', 'turin', 'warning|critical', 'a clock two hours ahead');
 
 done_testing();

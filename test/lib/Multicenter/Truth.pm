@@ -17,7 +17,7 @@ use Exporter 'import';
 use Multicenter::Cluster;
 use Test::More;
 
-our @EXPORT = qw(truth_conf truth_group ticker_start ticker_stop measured_lag link_row lag_is_true shows both_say);
+our @EXPORT = qw(truth_conf truth_group ticker_start ticker_stop measured_lag link_row lag_is_true shows both_say check_is);
 
 # The defaults of a server, where our tests have others for the sake of speed.
 sub truth_conf
@@ -113,6 +113,21 @@ sub shows
 	ok(1, sprintf('%s: %s, %s (%.1f s)', $name, $row->{state}, $row->{stall_reason}, $took));
 	$row->{took} = $took;
 	return $row;
+}
+
+# Wait until a check of health() has a status; one test.
+sub check_is
+{
+	my ($center, $check, $object, $status, $name, $seconds) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $message = '';
+	poll("$name: $check", sub {
+			my $found = $center->sql(sprintf(q{SELECT status || ': ' || message FROM multicenter.health_checks()
+				WHERE check_name = '%s' AND coalesce(object, '') = '%s'}, $check, $object));
+			$message = $found;
+			return ($found =~ /^(?:$status): / ? 1 : 0, $found);
+		}, $seconds || 20, $center);
+	return ok(1, "$name: $check is $message");
 }
 
 # The list of centers is the same whatever a link does; one test.
