@@ -58,6 +58,7 @@
 #include "catalog/pg_type.h"
 #include "control/policy_epoch.h"
 #include "executor/spi.h"
+#include "portability/instr_time.h"
 #include "state/clock.h"
 #include "state/own.h"
 #include "state/policy.h"
@@ -158,6 +159,9 @@ take_over(int64 epoch, int64 previous, TimestampTz last)
 {
 	int64		margin_us = FIRST_MARGIN_US;
 	TimestampTz ts;
+	instr_time	start;
+	instr_time	held;
+	int			attempts = 1;
 
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
@@ -166,21 +170,28 @@ take_over(int64 epoch, int64 previous, TimestampTz last)
 	publish(epoch, previous);
 	ts = time_ahead(last, margin_us);
 	write_taken(epoch, ts);
+	INSTR_TIME_SET_CURRENT(start);
 	while (mc_clock_hold_commits() >= ts)
 	{
 		mc_clock_release_commits();
 		margin_us = Min(2 * margin_us, LAST_MARGIN_US);
 		ts = time_ahead(last, margin_us);
 		write_taken(epoch, ts);
+		attempts++;
+		INSTR_TIME_SET_CURRENT(start);
 	}
 	mc_clock_save(ts);
 	CommitTransactionCommand();
+	INSTR_TIME_SET_CURRENT(held);
+	INSTR_TIME_SUBTRACT(held, start);
 
 	/* The end of the transaction has released the others. */
 	mc_clock_raise(ts);
 	ereport(LOG,
 			(errmsg("epoch " INT64_FORMAT " of the conflict policies is in effect",
-					epoch)));
+					epoch),
+			 errdetail("Commits were held up for %.3f ms, at attempt %d.",
+					   INSTR_TIME_GET_MILLISEC(held), attempts)));
 }
 
 void
