@@ -133,17 +133,17 @@ COMMENT ON FUNCTION multicenter.health_checks() IS
 REVOKE ALL ON FUNCTION multicenter.health_checks() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION multicenter.health_checks() TO multicenter_monitor;
 
-CREATE FUNCTION multicenter.internal_serving(checks text[])
+CREATE FUNCTION multicenter.serves(checks text[])
 RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 	SELECT NOT ('center_state  critical' = ANY (checks))
 		AND NOT EXISTS (SELECT FROM unnest(checks) AS c(line)
 						WHERE format('center_availability %s ok', substring(line FROM '^sync_lag (.*) in critical$')) = ANY (checks));
 $$;
-COMMENT ON FUNCTION multicenter.internal_serving(text[]) IS
-'Internal. Should clients be sent here? By the checks, each as "name object status": the center is ready, and not late behind a peer that is there.';
-REVOKE ALL ON FUNCTION multicenter.internal_serving(text[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION multicenter.internal_serving(text[]) TO multicenter_monitor;
+COMMENT ON FUNCTION multicenter.serves(text[]) IS
+'Should clients be sent here? By the checks, each as "name object status": the center is ready, and not late behind a peer that is there.';
+REVOKE ALL ON FUNCTION multicenter.serves(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.serves(text[]) TO multicenter_monitor;
 
 CREATE FUNCTION multicenter.health()
 RETURNS jsonb
@@ -168,7 +168,7 @@ BEGIN
 			'value', CASE WHEN o.unit IN ('wal_status', 'state') THEN to_jsonb(o.value) ELSE to_jsonb(o.value_number) END, 'unit', o.unit,
 			'warn', o.warn_at, 'critical', o.critical_at, 'since', o.since, 'message', o.message, 'hint', o.hint)),
 		CASE min(o.rank) WHEN 1 THEN 'unhealthy' WHEN 2 THEN 'degraded' ELSE 'healthy' END,
-		(SELECT multicenter.internal_serving(array_agg(format('%s %s %s', f.check_name, f.object, f.status))) FROM found f)
+		(SELECT multicenter.serves(array_agg(format('%s %s %s', f.check_name, f.object, f.status))) FROM found f)
 	INTO checks, worst, here
 	FROM one o;
 	RETURN jsonb_build_object('status', worst, 'center', center, 'timestamp', clock_timestamp(), 'serving', here, 'checks', checks);

@@ -4,7 +4,7 @@ CREATE VIEW multicenter.routing AS
 WITH checks AS MATERIALIZED (
 	SELECT check_name, object, status, value_number FROM multicenter.health_checks()
 ), here AS (
-	SELECT multicenter.internal_serving(array_agg(format('%s %s %s', check_name, object, status))) AS serving,
+	SELECT multicenter.serves(array_agg(format('%s %s %s', check_name, object, status))) AS serving,
 		bool_or(status IN ('warning', 'critical')) AS degraded
 	FROM checks
 ), judged AS (
@@ -101,7 +101,7 @@ BEGIN
 			CASE WHEN bool_or(status = 'critical') THEN 2 WHEN bool_or(status = 'warning') THEN 1 ELSE 0 END
 		FROM checks
 		UNION ALL
-		SELECT 3, 'serving', 'gauge', '1 if clients should be sent to this center.', format('center=%s', here), multicenter.internal_serving(array_agg(format('%s %s %s', check_name, object, status)))::integer
+		SELECT 3, 'serving', 'gauge', '1 if clients should be sent to this center.', format('center=%s', here), multicenter.serves(array_agg(format('%s %s %s', check_name, object, status)))::integer
 		FROM checks
 		UNION ALL
 		SELECT 4, 'check_status', 'gauge', 'Status of a check: 0 ok, 1 warning, 2 critical, -1 unknown.',
