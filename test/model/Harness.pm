@@ -30,6 +30,7 @@ usage: test/model/run [--clusters | --databases] [OPTION...]
   --weights KIND=N,... how often a kind of operation is drawn
   --without FEATURE,.. leave out: @Schedule::features
   --policies           tables with policies other than last_update_wins
+  --columns            tables whose columns are merged one by one
   --restarts N         let servers crash, with this weight (write events: 40)
   --shrink             make each failing schedule as small as possible
   --copies N           run each seed so many times at once (1)
@@ -41,18 +42,18 @@ sub main
 	my (@arguments) = @_;
 	my %option = (events => 60, seeds => '1-200', copies => 1);
 	GetOptionsFromArray(\@arguments, \%option, 'clusters', 'databases', 'seeds=s', 'seed=i', 'events=i',
-		'weights=s', 'without=s', 'shrink', 'copies=i', 'verbose', 'settle=i', 'restarts=i', 'policies')
+		'weights=s', 'without=s', 'shrink', 'copies=i', 'verbose', 'settle=i', 'restarts=i', 'policies', 'columns')
 	  && !@arguments or die $usage;
 	$option{seeds} = $option{seed} if defined $option{seed};
 	$option{seeds} =~ /^(\d+)(?:-(\d+))?$/ or die $usage;
 	my ($first, $last) = ($1, $2 // $1);
 	my @rest = map { "--$_ $option{$_}" } grep { defined $option{$_} } qw(weights without restarts);
 	push(@rest, "--events $option{events}") if $option{events} != 60;
-	push(@rest, '--policies') if $option{policies};
+	push(@rest, map { "--$_" } grep { $option{$_} } qw(policies columns));
 	$option{weights} = { map { split(/=/, $_, 2) } split(/,/, $option{weights} // '') };
 	$option{without} = { map { ($_ => 1) } split(/,/, $option{without} // '') };
 
-	my $runner = Runner->new(databases => $option{databases}, policies => $option{policies}, (settle => $option{settle}) x !!$option{settle});
+	my $runner = Runner->new(databases => $option{databases}, policies => $option{policies}, columns => $option{columns}, (settle => $option{settle}) x !!$option{settle});
 	my @failed;
 	my $started = time;
 	run_seeds($runner, $first, $last, \%option, sub {

@@ -21,6 +21,8 @@ package Model;
 use strict;
 use warnings;
 
+use Columns;
+
 # Sort by version; one center's transactions of equal time by their order.
 sub by_version
 {
@@ -126,12 +128,13 @@ sub decide
 }
 
 # Split the map into visible and displaced rows.  $clash->(row, row) says
-# whether two rows cannot both be in the table.  $policies: by level; undef
-# for the last update.
+# whether two rows cannot both be in the table.  The shape says what decides:
+# policies, by level, or those of columns; or else the last update.
 sub final
 {
-	my ($clash, $policies, @transactions) = @_;
-	my $map = $policies ? decide($policies, @transactions) : replay(@transactions);
+	my ($clash, $shape, @transactions) = @_;
+	my $map = $shape->{columns} ? Columns::merge($shape->{columns}, @transactions)
+	  : $shape->{policies} ? decide($shape->{policies}, @transactions) : replay(@transactions);
 	my (%visible, %displaced);
 	foreach my $key (
 		sort { by_version($map->{$b}{version}, $map->{$a}{version}) || $b cmp $a } keys %$map)

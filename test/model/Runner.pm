@@ -26,14 +26,14 @@ use Time::HiRes qw(time usleep);
 my %expected_error = map { ($_ => 1) } qw(00000 23505 23P01 40P01 55006);
 
 # Columns of a row, and how they are compared.
-my @columns = qw(u w r v n big);
-my $row_of = "%s.id, %1\$s.u, %1\$s.w, %1\$s.r, %1\$s.v, %1\$s.n, length(%1\$s.big) || ':' || md5(%1\$s.big)";
+my @columns = qw(u w r v n big tags doc);
+my $row_of = "%s.id, %1\$s.u, %1\$s.w, %1\$s.r, %1\$s.v, %1\$s.n, length(%1\$s.big) || ':' || md5(%1\$s.big), %1\$s.tags, %1\$s.doc";
 
 # Names of servers must not come again in one process.
 my $groups_made = 0;
 
 # Options: databases (three databases of one server instead of three servers),
-# policies (tables have conflict policies),
+# policies (tables have conflict policies), columns (columns are merged),
 # settle (seconds that the end may take), say (a function that prints).
 sub new
 {
@@ -71,6 +71,7 @@ sub group
 		connect_to($members[-1], $prefix);
 		$center->sql('CREATE EXTENSION IF NOT EXISTS amcheck');
 		$center->sql($Schedule::handler_sql) if $self->{policies};
+		$center->sql($Columns::setup_sql) if $self->{columns};
 		$center->sql("SELECT multicenter.center_alter('$names[$#members]', site => '" . ($names[$#members] =~ s/\d+//r) . "')") if $self->{policies};
 	}
 	$self->{group} = { members => \@members, links => Links->new(@members) };
@@ -126,6 +127,7 @@ sub run_batch
 		my $group = $self->group;
 		$self->everywhere(map { my $sql = Schedule::create_sql($_->{shape}); $sql =~ s/\{t\}/$_->{table}/g; $sql } @$entries);
 		$self->set_policies($entries) if $self->{policies};
+		$self->set_columns($entries) if $self->{columns};
 		$group->{links}->hold_all;
 		(my $finished, @trouble) = $self->play($pattern, $entries);
 		if ($finished)
@@ -205,6 +207,16 @@ sub set_policies
 			return !grep { $_->{session}->value('SELECT multicenter.internal_policy_own_epoch()') != $newest } @members; });
 	$self->group->{links}->wait_quiet;
 	$self->everywhere(map { $_->{shape}{incomplete} ? "ALTER TABLE $_->{table} REPLICA IDENTITY DEFAULT;\n" : () } @$entries);
+	$self->group->{links}->wait_quiet;
+	return;
+}
+
+# Merge columns of entries, and wait until all centers know.
+sub set_columns
+{
+	my ($self, $entries) = @_;
+	my ($first) = @{ $self->group->{members} };
+	$first->{session}->run(join('', 'DELETE FROM multicenter.column_policy;', map { Columns::policy_sql($_->{shape}) =~ s/\{t\}/$_->{table}/gr } @$entries));
 	$self->group->{links}->wait_quiet;
 	return;
 }
@@ -330,7 +342,7 @@ sub race
 	my @lines = $session->run("${script}SELECT 'xid', 0, pg_current_xact_id();\n\\set ON_ERROR_ROLLBACK off\n");
 	$group->{links}->free($_, $center) foreach @{ $event->{from} };
 	$self->{count}{races} += $group->{links}->wait_blocked($center, @{ $event->{from} }) if @{ $event->{from} };
-	push(@lines, $session->run(($self->{policies} ? sprintf($seen_sql, 0) . ";\n" : '') . ($event->{rollback} ? 'ROLLBACK' : 'COMMIT')
+	push(@lines, $session->run(($self->{policies} || $self->{columns} ? sprintf($seen_sql, 0) . ";\n" : '') . ($event->{rollback} ? 'ROLLBACK' : 'COMMIT')
 			. ";\n\\echo state|0|:SQLSTATE\nROLLBACK;\n"));
 	$group->{links}->hold($_, $center) foreach @{ $event->{from} };
 	take_output(\@results, @lines);
@@ -348,7 +360,7 @@ sub script_of
 {
 	my ($gate, $entry, $transaction, $number) = @_;
 	my @sql = ('BEGIN', $gate, statements_of($entry, $transaction, $number), "SELECT 'xid', $number, pg_current_xact_id()",
-		$entry->{shape}{policies} ? sprintf($seen_sql, $number) : (), 'COMMIT');
+		$entry->{shape}{policies} || $entry->{shape}{columns} ? sprintf($seen_sql, $number) : (), 'COMMIT');
 	return join(" \\;\n", @sql) . ";\n\\echo state|$number|:SQLSTATE\nROLLBACK;\n";
 }
 
@@ -404,6 +416,7 @@ sub remember
 			$time{$xid} = $time if $time ne '~';
 		}
 	}
+	my $changes = $self->{columns} ? changes($member, keys %time) : {};
 	$member->{commits} += keys %time;
 	foreach my $i (0 .. $#$work)
 	{
@@ -423,9 +436,24 @@ sub remember
 		push(@{ $entry->{history} }, {
 			name => $transaction->{name}, center => $member->{id}, time => $time, xid => $result->{xid},
 			seen => $result->{seen}, lsn => $result->{lsn},
-			sequence => ++$self->{sequence}, operations => operations($transaction, $result->{rows}) });
+			sequence => ++$self->{sequence}, operations => $self->{columns} ? $changes->{ $result->{xid} }{ $entry->{table} } // []
+				: operations($transaction, $result->{rows}) });
 	}
 	return;
+}
+
+# What committed transactions did, as a trigger has seen it: by number and table.
+sub changes
+{
+	my ($member, @xids) = @_;
+	my %changes;
+	foreach my $line (@xids ? $member->{session}->run("SELECT xid, tab, op, old_row, new_row FROM model_change"
+			  . " WHERE xid = ANY ('{" . join(',', @xids) . "}') ORDER BY number;\n") : ())
+	{
+		my ($xid, $table, @change) = split(/\|/, $line, -1);
+		push(@{ $changes{$xid}{$table} }, Columns::operation(\@columns, @change));
+	}
+	return \%changes;
 }
 
 # What a committed transaction did, in the order of its statements.
@@ -479,7 +507,7 @@ sub settle
 	$self->read_levels(@$entries) if $self->{policies};
 	foreach my $entry (@$entries)
 	{
-		@$entry{qw(visible displaced)} = Model::final(Schedule::clash($entry->{shape}), $entry->{shape}{policies}, @{ $entry->{history} });
+		@$entry{qw(visible displaced)} = Model::final(Schedule::clash($entry->{shape}), $entry->{shape}, @{ $entry->{history} });
 		$self->{count}{checks}++;
 		$self->{count}{rows} += keys %{ $entry->{visible} };
 		$self->{count}{displaced} += keys %{ $entry->{displaced} };
@@ -677,9 +705,12 @@ sub story
 			push(@lines, "event $event->{id}: transaction $transaction->{name} at $names[ $transaction->{center} ], "
 				  . ($done ? "version $done->{time}." . "$done->{center}, xid $done->{xid}" . ($done->{level} ? ", level $done->{level}" : '') : 'rolled back'));
 			push(@lines, map { "    $_->{sql}" } @{ $transaction->{statements} });
+			push(@lines, map { my ($kind, $old, $new) = @$_;
+					"    => $kind" . join(' to', map { " $_->{id} " . row_text($_) } grep { $_ } $old, $new) }
+				  @{ $done->{operations} }) if $done && $self->{columns};
 			push(@lines, map { my ($kind, $key, $row) = @$_;
 					"    => $kind" . (defined $key ? " $key" : '') . ($row ? ' ' . row_text($row) : '') }
-				  @{ $done->{operations} }) if $done;
+				  @{ $done->{operations} }) if $done && !$self->{columns};
 		}
 	}
 	push(@lines, 'problems:', map { "    $_" } @{ $entry->{problems} });

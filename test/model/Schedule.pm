@@ -209,6 +209,8 @@ sub shape
 		$shape{policies} = [ $all[ $seed % 5 ] ];
 		push(@{ $shape{policies} }, $random->chance(30) ? $shape{policies}[-1] : $random->one_of(@all, 'last')) foreach 1 .. 3;
 	}
+	$shape{columns} = { n => (qw(delta min max handler last_update_wins))[ $seed % 5 ], tags => 'set_union', doc => 'jsonb_merge' }
+	  if $option{columns};
 
 	# Setting a policy makes replica identities FULL; some lack it nevertheless.
 	$shape{incomplete} = $option{policies} && !$shape{full} && $random->chance(30);
@@ -223,7 +225,7 @@ sub create_sql
 {
 	my ($shape) = @_;
 	my $t = '{t}';
-	my @sql = ("CREATE TABLE $t (id int PRIMARY KEY, u int, w int, r int4range, v text, n int, big text)",
+	my @sql = ("CREATE TABLE $t (id int PRIMARY KEY, u int, w int, r int4range, v text, n int, big text, tags int[], doc jsonb)",
 		"ALTER TABLE $t ALTER big SET STORAGE EXTERNAL");
 	my %index = (
 		none       => '',
@@ -237,7 +239,7 @@ sub create_sql
 	push(@sql, "ALTER TABLE $t ADD UNIQUE (w)") if $shape->{w} ne 'none';
 	push(@sql, "ALTER TABLE $t ADD EXCLUDE USING gist (r WITH &&)") if $shape->{r} ne 'none';
 	push(@sql, "ALTER TABLE $t REPLICA IDENTITY FULL") if $shape->{full};
-	return join(";\n", grep { $_ } @sql) . ";\n";
+	return join(";\n", grep { $_ } @sql) . ";\n" . ($shape->{columns} ? $Columns::table_sql : '');
 }
 
 # A function that says whether two rows clash.
@@ -299,12 +301,15 @@ my %default_weight = (
 	delete => 12, recreate => 5, key => 7, key_over => 3, many => 4, delete_many => 3,
 	swap => 4, truncate => 3);
 
+# Where columns are merged: changes of one column, and fewer ends of a row.
+my %column_weight = (add => 30, tags => 20, doc => 25, delete => 6, insert => 16, many => 8);
+
 # The transactions of a seed: { name, event, center, statements }.
 sub transactions
 {
 	my ($shape, $pattern, %option) = @_;
 	my $random = random_stream($shape->{seed}, 'transactions');
-	my %weight = (%default_weight, %{ $option{weights} || {} });
+	my %weight = (%default_weight, $shape->{columns} ? %column_weight : (), %{ $option{weights} || {} });
 	my %without = %{ $option{without} || {} };
 	delete $weight{truncate} if $without{truncate};
 	delete @weight{qw(key key_over)} if $without{key} || $without{delete};
@@ -462,7 +467,8 @@ sub update
 	my ($writer, $set, $condition, $key) = @_;
 	my %value = values_of($writer);
 	$key = key($writer) unless defined $key;
-	return add($writer, 'put', "UPDATE {t} SET v = $value{v}, $set WHERE id = $key"
+	my $label = $writer->{shape}{columns} && $writer->{random}->chance(60) ? '' : "v = $value{v}, ";
+	return add($writer, 'put', "UPDATE {t} SET $label$set WHERE id = $key"
 		  . ($condition ? " AND $condition" : ''));
 }
 
@@ -471,6 +477,31 @@ sub add_small
 {
 	my ($writer) = @_;
 	return update($writer, $writer->{shape}{u} eq 'partial' ? 'n = n + 2' : 'n = n + 1');
+}
+
+sub add_add
+{
+	my ($writer) = @_;
+	return update($writer, sprintf('n = %s %d', $writer->{shape}{u} eq 'partial' ? 'n + 2 *' : 'n +', $writer->{random}->below(7) - 3));
+}
+
+sub add_tags
+{
+	my ($writer) = @_;
+	my $element = $writer->{random}->below(9);
+	return update($writer, 'tags = ' . $writer->{random}->weighted(
+			"array_append(tags, $element)" => 10, "array_remove(tags, $element)" => 5, "'{$element}'" => 3, NULL => 1));
+}
+
+sub add_doc
+{
+	my ($writer) = @_;
+	my $random = $writer->{random};
+	my ($name, $number) = ($random->one_of(qw(a b c)), $random->below(100));
+	return update($writer, 'doc = ' . $random->weighted(
+			qq(CASE jsonb_typeof(doc) WHEN 'object' THEN doc || '{"$name": $number}' ELSE '{"$name": $number}' END) => 12,
+			qq(CASE jsonb_typeof(doc) WHEN 'object' THEN doc - '$name' ELSE '{}' END) => 5,
+			"'$number'" => 1, NULL => 1));
 }
 
 sub add_claim
