@@ -470,7 +470,10 @@ purge_changes(TimestampTz frontier)
 		mc_column_purge(frontier);
 		SPI_connect();
 		SPI_execute_with_args("WITH change AS (SELECT n.note_id, n.relation, n.hash,"
-							  "  CASE n.center_id WHEN 0 THEN pg_catalog.pg_xact_commit_timestamp(n.xmin) ELSE n.version END AS version"
+							  "  GREATEST(CASE n.center_id WHEN 0 THEN pg_catalog.pg_xact_commit_timestamp(n.xmin) ELSE n.version END,"
+							  "   '2000-01-01 00:00:00+00'::pg_catalog.timestamptz OPERATOR(pg_catalog.+)"
+							  "   '1 us'::pg_catalog.interval OPERATOR(pg_catalog.*)"
+							  "   pg_catalog.split_part(n.row_values OPERATOR(pg_catalog.->>) 'row', ' ', 1)::pg_catalog.float8) AS version"
 							  "  FROM multicenter.key_note n WHERE n.kind OPERATOR(pg_catalog.=) 'c'),"
 							  " key AS (SELECT relation, hash FROM change GROUP BY relation, hash"
 							  "  HAVING pg_catalog.max(version) OPERATOR(pg_catalog.<=) $1)"

@@ -6,8 +6,9 @@
  *
  * NOTES
  *	  Changes are kept until everybody has seen them.  An INSERT is not: it is
- *	  told by the version of the row, which is that of its last change, and so
- *	  greater than all that are kept only where it was inserted since.
+ *	  told by the version of the row, which is greater than that which each of
+ *	  the changes that are kept has given to it only where it was inserted
+ *	  since.
  *
  *-------------------------------------------------------------------------
  */
@@ -72,38 +73,44 @@ mc_column_saw(const ColumnChange *change, RowVersion other)
 	return false;
 }
 
+bool
+mc_column_is_void(const ColumnState *state, const ColumnChange *change)
+{
+	RowVersion	incarnation = change->causes.incarnation;
+	RowVersion	seen_by_author = {change->causes.all, MC_MAX_CENTER_ID};
+
+	/* One that everybody has seen may have a name here, and none there. */
+	if (mc_version_compare(incarnation, seen_by_author) < 0)
+		incarnation = seen_by_author;
+	return mc_version_compare(incarnation, state->incarnation) < 0;
+}
+
 ColumnState
 mc_column_state(ColumnChange *const *changes, int nchanges,
 				RowVersion truncated, const RowVersion *row, TimestampTz all)
 {
-	ColumnState state = {.fresh = true};
-	RowVersion	last = {0};		/* of what was done to that incarnation */
+	ColumnState state = {.incarnation = truncated};
+	RowVersion	last = {0};		/* that the row was given */
 
 	for (int i = 0; i < nchanges; i++)
 	{
-		const ColumnChange *change = changes[i];
-		int			order = mc_version_compare(change->causes.incarnation,
-											   state.incarnation);
-
-		if (order < 0)
-			continue;
-		if (order > 0)
-		{
-			state.incarnation = change->causes.incarnation;
-			state.deleted = false;
-			memset(&last, 0, sizeof(last));
-		}
-		state.fresh = false;
-		state.deleted |= change->deleted;
-		if (mc_version_compare(change->version, last) > 0)
-			last = change->version;
+		if (mc_version_compare(changes[i]->causes.incarnation, state.incarnation) > 0)
+			state.incarnation = changes[i]->causes.incarnation;
 	}
-	if (mc_version_compare(truncated, state.incarnation) > 0)
+	state.fresh = true;
+	for (int i = 0; i < nchanges; i++)
 	{
-		state.incarnation = truncated;
-		state.fresh = true;
-		state.deleted = true;
+		if (mc_column_is_void(&state, changes[i]))
+			continue;
+		state.fresh = false;
+		state.deleted |= changes[i]->deleted;
+		if (mc_version_compare(changes[i]->row, last) > 0)
+			last = changes[i]->row;
 	}
+
+	/* A change of it says that the row was inserted after the TRUNCATE. */
+	if (state.fresh && truncated.commit_ts != 0)
+		state.deleted = true;
 	state.alive = row != NULL;
 	if (row == NULL ||
 		(!state.fresh && !state.deleted && mc_version_compare(*row, last) <= 0))
@@ -115,15 +122,4 @@ mc_column_state(ColumnChange *const *changes, int nchanges,
 	state.fresh = true;
 	state.deleted = false;
 	return state;
-}
-
-bool
-mc_column_is_void(const ColumnState *state, const ColumnChange *change)
-{
-	RowVersion	incarnation = change->causes.incarnation;
-	RowVersion	seen_by_author = {change->causes.all, MC_MAX_CENTER_ID};
-
-	if (mc_version_compare(incarnation, seen_by_author) < 0)
-		incarnation = seen_by_author;
-	return mc_version_compare(incarnation, state->incarnation) < 0;
 }

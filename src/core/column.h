@@ -44,6 +44,7 @@ typedef struct ColumnCauses
 typedef struct ColumnChange
 {
 	RowVersion	version;
+	RowVersion	row;			/* of the row when it had been applied */
 	bool		deleted;		/* it is the DELETE */
 	ColumnCauses causes;
 } ColumnChange;

@@ -10,6 +10,8 @@
  *
  *	  "causes"		what its author had seen, see mc_column_causes_write()
  *	  "deleted"		if it is the DELETE
+ *	  "row"			the version that the row got, if that is another one:
+ *					commit timestamp and author, in decimal digits
  *	  "=name"		for each column that it changes: the new value where
  *					values are kept (mc_column_keeps_values()), the members
  *					that it changes with jsonb_merge, otherwise ""
@@ -143,6 +145,21 @@ merge_sign(ColumnMerge merge)
 
 /* ---- reading ---- */
 
+/* The version of the row, if a note has it. */
+static RowVersion
+read_row_version(const Jsonb *object, RowVersion version)
+{
+	bool		present;
+	char	   *string = mc_note_text(object, "row", &present);
+	char	   *end;
+
+	if (string == NULL)
+		return version;
+	version.commit_ts = (TimestampTz) strtoll(string, &end, 10);
+	version.center = (CenterId) strtoul(end, NULL, 10);
+	return version;
+}
+
 /* Make a change of a note; NULL if its transaction's version is lost. */
 static LoggedChange *
 read_change(RemoteTransaction *transaction, const KeyNote *note)
@@ -166,6 +183,7 @@ read_change(RemoteTransaction *transaction, const KeyNote *note)
 	(void) mc_note_text(note->row, "deleted", &logged->change.deleted);
 	mc_column_causes_read(mc_note_text(note->row, "causes", &present), *version,
 						  &logged->change.causes);
+	logged->change.row = read_row_version(note->row, *version);
 	return logged;
 }
 
@@ -202,9 +220,7 @@ mc_column_log_read(RemoteTransaction *transaction, TargetTable *table,
 	{
 		LoggedChange *logged = lfirst(cell);
 
-		if (!log->state.fresh &&
-			mc_version_compare(logged->change.causes.incarnation,
-							   log->state.incarnation) == 0)
+		if (!log->state.fresh && !mc_column_is_void(&log->state, &logged->change))
 			log->changes = lappend(log->changes, logged);
 		else
 			log->obsolete = lappend(log->obsolete, logged);
@@ -343,6 +359,9 @@ to_object(const LoggedChange *logged, RowVersion own)
 	push_pair(&state, "causes", causes.data);
 	if (logged->change.deleted)
 		push_pair(&state, "deleted", "");
+	if (mc_version_compare(logged->change.row, logged->change.version) != 0)
+		push_pair(&state, "row", psprintf(INT64_FORMAT " %u", logged->change.row.commit_ts,
+										  logged->change.row.center));
 	if (logged->columns)
 	{
 		JsonbIterator *it = JsonbIteratorInit(&logged->columns->root);

@@ -95,7 +95,7 @@ keep(RemoteTransaction *transaction, TargetTable *table, HeapTuple old_tuple,
 	 HeapTuple new_tuple)
 {
 	const ColumnPolicies *policies = mc_column_policies(table->map->relid);
-	LoggedChange logged = {.change.version = transaction->version};
+	LoggedChange logged = {.change.version = transaction->version,.change.row = transaction->version};
 	RowVersion	version;
 	RowKey		key;
 	List	   *notes;

@@ -14,9 +14,10 @@
  *	  seen; the others stay as they are, because whatever the author had seen
  *	  of them has come before.  Then it is kept.
  *
- *	  The row has the greatest version of the changes of its incarnation, and
- *	  it is written whatever is decided, so that a local write waits for us,
- *	  or we for that, and has seen the change.
+ *	  What is known of a key, its row or its tombstone, has the greatest version
+ *	  of all changes of the key, void ones too.  It is written whatever is
+ *	  decided, so that a local write waits for us, or we for that, and has seen
+ *	  the change.
  *
  *-------------------------------------------------------------------------
  */
@@ -68,6 +69,16 @@ mc_columns_possible(TargetTable *table)
 		mc_column_policies(RelationGetRelid(table->rel)) != NULL;
 }
 
+void
+mc_columns_bury(TargetTable *table, TupleTableSlot *slot, RowVersion version)
+{
+	RemoteRow	row = {.present = true,.values = slot->tts_values,.isnull = slot->tts_isnull};
+	KeyNote		note = {.kind = NOTE_TOMBSTONE,.version = version};
+
+	mc_note_key(table, &row, &note.key);
+	mc_note_add(&note);
+}
+
 RowVersion
 mc_columns_incarnation(RemoteTransaction *transaction, TargetTable *table,
 					   const List *notes, RowVersion row)
@@ -80,13 +91,17 @@ mc_columns_incarnation(RemoteTransaction *transaction, TargetTable *table,
 
 /* ---- what is known ---- */
 
-/* The version of the row that is here; the base version where it is lost. */
+/*
+ * The version of the row that is here, or of its tombstone; the base version
+ * where there is none, or it is lost.
+ */
 static RowVersion
 version_here(const LocalRow *local)
 {
-	static const RowVersion lost = {0};
+	static const RowVersion none = {0};
 
-	return local->state.knowledge == LOCAL_LIVE ? local->state.version : lost;
+	return local->state.knowledge == LOCAL_LIVE ||
+		local->state.knowledge == LOCAL_TOMBSTONE ? local->state.version : none;
 }
 
 /*
@@ -488,64 +503,34 @@ type_of_void(const Merger *merger)
 
 /* ---- writing ---- */
 
-/* The change is void. */
+/* Write what the key comes to: a row, table->new_row, or that it is deleted. */
 static WriteResult
-leave(Merger *merger)
-{
-	note_conflict(merger, type_of_void(merger), VERDICT_KEEP_LOCAL, NULL);
-	return WRITE_DONE;
-}
-
-/* Write a row under a version. */
-static WriteResult
-write_row(Merger *merger, RowVersion version)
+write_key(Merger *merger, bool deleted)
 {
 	RemoteTransaction *transaction = merger->transaction;
 	RowVersion	saved = transaction->version;
 	bool		restates = transaction->restates;
 	WriteResult result;
 
-	if (mc_version_compare(version, saved) != 0)
+	mc_note_forget_restated(merger->local->notes);
+	if (mc_version_compare(merger->incoming.change.row, saved) != 0)
 	{
-		transaction->version = version;
+		transaction->version = merger->incoming.change.row;
 		transaction->restates = true;
 	}
-	result = mc_outcome_put(transaction, merger->table, merger->local);
+	result = deleted ?
+		mc_outcome_delete(transaction, merger->table, merger->local) :
+		mc_outcome_put(transaction, merger->table, merger->local);
 	transaction->version = saved;
 	transaction->restates = restates;
 	return result;
 }
 
-/* A new incarnation of the key, or the first that is known. */
-static WriteResult
-insert_row(Merger *merger)
+/* Keep the change. */
+static void
+keep(Merger *merger)
 {
-	bool		exists = merger->log.state.alive;
-	WriteResult result;
-
-	if (mc_version_compare(merger->transaction->version,
-						   merger->log.state.incarnation) < 0)
-		return leave(merger);
-	result = write_row(merger, merger->transaction->version);
-	if (result != WRITE_DONE)
-		return result;
-	mc_column_log_forget(&merger->log);
-	note_conflict(merger, exists ? CONFLICT_INSERT_EXISTS : CONFLICT_NONE,
-				  VERDICT_PUT, NULL);
-	return WRITE_DONE;
-}
-
-/* A row that should be here: write all that its author had of it. */
-static WriteResult
-restore_row(Merger *merger)
-{
-	WriteResult result = write_row(merger, merger->transaction->version);
-
-	if (result != WRITE_DONE)
-		return result;
 	mc_column_log_add(&merger->row_key, &merger->log, &merger->incoming, false);
-	note_conflict(merger, CONFLICT_UPDATE_MISSING, VERDICT_PUT, NULL);
-	return WRITE_DONE;
 }
 
 /* Copy a row, so that the other one can be changed. */
@@ -564,6 +549,99 @@ copy_row(const TargetTable *table, const RemoteRow *row)
 	return copy;
 }
 
+/* Write a row instead of table->new_row. */
+static WriteResult
+write_other_row(Merger *merger, const RemoteRow *row)
+{
+	RemoteRow	new_row = merger->table->new_row;
+	WriteResult result;
+
+	merger->table->new_row = *row;
+	result = write_key(merger, false);
+	merger->table->new_row = new_row;
+	return result;
+}
+
+/* The row stays, or that there is none, with the version of a newer change. */
+static WriteResult
+raise_version(Merger *merger)
+{
+	RemoteRow	old_row = merger->table->old_row;
+	WriteResult result;
+
+	if (merger->log.state.alive)
+	{
+		merger->row = copy_row(merger->table, &merger->table->new_row);
+		for (int i = 0; i < merger->table->map->natts; i++)
+			keep_here(merger, i);
+		result = write_other_row(merger, &merger->row);
+		merger->incoming.change.causes.incarnation = merger->log.state.incarnation;
+		merger->incoming.columns = NULL;
+		if (result == WRITE_DONE)
+			keep(merger);
+		return result;
+	}
+	merger->table->old_row = *merger->key;
+	result = write_key(merger, true);
+	merger->table->old_row = old_row;
+	return result;
+}
+
+/* The change is void. */
+static WriteResult
+leave(Merger *merger)
+{
+	if (mc_version_compare(merger->incoming.change.version,
+						   version_here(merger->local)) > 0)
+	{
+		WriteResult result = raise_version(merger);
+
+		if (result != WRITE_DONE)
+			return result;
+	}
+	note_conflict(merger, type_of_void(merger), VERDICT_KEEP_LOCAL, NULL);
+	return WRITE_DONE;
+}
+
+/* A new incarnation of the key, or the first that is known. */
+static WriteResult
+insert_row(Merger *merger)
+{
+	RowVersion	version = merger->incoming.change.version;
+	bool		exists = merger->log.state.alive;
+	WriteResult result;
+
+	if (mc_version_compare(version, merger->log.state.incarnation) < 0)
+		return leave(merger);
+	result = write_key(merger, false);
+	if (result != WRITE_DONE)
+		return result;
+	mc_column_log_forget(&merger->log);
+
+	/* Where the version of the row does not tell of the INSERT. */
+	if (mc_version_compare(merger->incoming.change.row, version) != 0)
+	{
+		merger->incoming.change.causes.incarnation = version;
+		keep(merger);
+	}
+	note_conflict(merger, exists ? CONFLICT_INSERT_EXISTS : CONFLICT_NONE,
+				  VERDICT_PUT, NULL);
+	return WRITE_DONE;
+}
+
+/* A row that should be here: write all that its author had of it. */
+static WriteResult
+restore_row(Merger *merger)
+{
+	WriteResult result = write_key(merger, false);
+
+	if (result != WRITE_DONE)
+		return result;
+	keep(merger);
+	note_conflict(merger, CONFLICT_UPDATE_MISSING, VERDICT_PUT, NULL);
+	return WRITE_DONE;
+}
+
 /* What was done, in the words of the history. */
 static const char *
 resolution_of(const Merger *merger)
@@ -577,22 +655,15 @@ resolution_of(const Merger *merger)
 static WriteResult
 update_row(Merger *merger)
 {
-	TargetTable *table = merger->table;
-	RowVersion	version = version_here(merger->local);
-	RemoteRow	new_row = table->new_row;
 	WriteResult result;
 
-	merger->row = copy_row(table, &table->new_row);
+	merger->row = copy_row(merger->table, &merger->table->new_row);
 	merger->here = read_here(merger);
 	merge_row(merger);
-	if (mc_version_compare(merger->transaction->version, version) > 0)
-		version = merger->transaction->version;
-	table->new_row = merger->row;
-	result = write_row(merger, version);
-	table->new_row = new_row;
+	result = write_other_row(merger, &merger->row);
 	if (result != WRITE_DONE)
 		return result;
-	mc_column_log_add(&merger->row_key, &merger->log, &merger->incoming, false);
+	keep(merger);
 	if (merger->competes)
 		note_conflict(merger, CONFLICT_UPDATE_ORIGIN_DIFFERS, VERDICT_PUT,
 					  resolution_of(merger));
@@ -608,7 +679,7 @@ delete_row(Merger *merger)
 	ListCell   *cell;
 
 	if (merger->log.state.deleted)
-		return WRITE_DONE;
+		return leave(merger);
 	if (!merger->log.state.alive)
 		type = CONFLICT_DELETE_MISSING;
 	foreach(cell, merger->log.changes)
@@ -616,11 +687,11 @@ delete_row(Merger *merger)
 		if (!has_seen(merger, lfirst(cell)))
 			type = CONFLICT_DELETE_ORIGIN_DIFFERS;
 	}
-	result = mc_outcome_delete(merger->transaction, merger->table, merger->local);
+	result = write_key(merger, true);
 	if (result != WRITE_DONE)
 		return result;
 	merger->incoming.change.deleted = true;
-	mc_column_log_add(&merger->row_key, &merger->log, &merger->incoming, false);
+	keep(merger);
 	note_conflict(merger, type, VERDICT_DELETE, NULL);
 	return WRITE_DONE;
 }
@@ -652,7 +723,9 @@ mc_columns_write(RemoteTransaction *transaction, TargetTable *table,
 	mc_note_key(table, key, &merger.row_key);
 	mc_column_log_read(transaction, table, local->notes, exists ? &version : NULL,
 					   &merger.log);
-	merger.incoming.change.version = transaction->version;
+	merger.incoming.change.version = merger.incoming.change.row = transaction->version;
+	if (mc_version_compare(version, transaction->version) > 0)
+		merger.incoming.change.row = version;
 	if (op == MERGE_OP_INSERT)
 		return insert_row(&merger);
 

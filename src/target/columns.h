@@ -31,4 +31,11 @@ extern RowVersion mc_columns_incarnation(RemoteTransaction *transaction,
 										 TargetTable *table,
 										 const List *notes, RowVersion row);
 
+/*
+ * Remember that the key of a row is deleted at a version, that of the row, which
+ * is newer than the TRUNCATE that has deleted it.  As the table's owner.
+ */
+extern void mc_columns_bury(TargetTable *table, TupleTableSlot *slot,
+							RowVersion version);
+
 #endif							/* MC_COLUMNS_H */

@@ -606,6 +606,22 @@ mc_note_restate(TargetTable *table, const RemoteRow *row, RowVersion version)
 }
 
 void
+mc_note_forget_restated(const List *notes)
+{
+	TransactionId xid = GetCurrentTransactionId();
+	const ListCell *cell;
+
+	foreach(cell, notes)
+	{
+		const KeyNote *note = lfirst(cell);
+
+		if ((note->kind == NOTE_VERSION || note->kind == NOTE_REMOVED) &&
+			note->xid == xid)
+			mc_note_remove(note->id);
+	}
+}
+
+void
 mc_note_remove(int64 id)
 {
 	static SPIPlanPtr plan = NULL;

@@ -132,6 +132,9 @@ extern bool mc_note_claim(RemoteTransaction *transaction, Oid relid, int64 hash)
 extern void mc_note_restate(TargetTable *table, const RemoteRow *row,
 							RowVersion version);
 
+/* Forget what this transaction has restated before, of the key of some notes. */
+extern void mc_note_forget_restated(const List *notes);
+
 /* Are two keys, as jsonb, equal by the operators of the identity index? */
 extern bool mc_note_same_key(TargetTable *table, const Jsonb *a, const Jsonb *b);
 

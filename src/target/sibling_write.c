@@ -38,43 +38,19 @@ mc_siblings_hold(const List *notes, RowVersion version)
 	return newest.commit_ts != 0 && mc_version_compare(newest, version) == 0;
 }
 
-/* Has a transaction restated what it wrote? */
-static bool
-is_restated(const KeyNote *note, TransactionId xid)
-{
-	return (note->kind == NOTE_VERSION || note->kind == NOTE_REMOVED) &&
-		note->xid == xid;
-}
-
 void
 mc_siblings_forget(const List *notes)
 {
-	TransactionId xid = GetCurrentTransactionId();
 	const ListCell *cell;
 
 	foreach(cell, notes)
 	{
 		const KeyNote *note = lfirst(cell);
 
-		if (note->kind == NOTE_SIBLING || is_restated(note, xid))
+		if (note->kind == NOTE_SIBLING)
 			mc_note_remove(note->id);
 	}
-}
-
-/* Forget what this transaction has restated of the key before. */
-static void
-forget_restated(const LocalRow *local)
-{
-	TransactionId xid = GetCurrentTransactionId();
-	ListCell   *cell;
-
-	foreach(cell, local->notes)
-	{
-		const KeyNote *note = lfirst(cell);
-
-		if (is_restated(note, xid))
-			mc_note_remove(note->id);
-	}
+	mc_note_forget_restated(notes);
 }
 
 void
@@ -145,7 +121,7 @@ mc_siblings_write_outcome(RemoteTransaction *transaction, TargetTable *table,
 	bool		restates = transaction->restates;
 	WriteResult result;
 
-	forget_restated(local);
+	mc_note_forget_restated(local->notes);
 	transaction->settles = &version;
 	transaction->version = resolution->version;
 	transaction->restates = true;

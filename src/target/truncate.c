@@ -310,6 +310,7 @@ delete_older(RemoteTransaction *transaction, Relation rel, TargetTable *table)
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{
 		MergeState	state = {0};
+		RowVersion	version;
 		List	   *notes;
 		bool		own;
 
@@ -319,10 +320,14 @@ delete_older(RemoteTransaction *transaction, Relation rel, TargetTable *table)
 		mc_lookup_version(transaction, slot, notes, &state, &own);
 
 		/* What this very transaction has put came before the TRUNCATE. */
-		if (columns)
-			state.version = mc_columns_incarnation(transaction, table, notes, state.version);
-		if (mc_merge_truncates(transaction->version, state.version, true))
+		version = columns ? mc_columns_incarnation(transaction, table, notes, state.version) :
+			state.version;
+		if (mc_merge_truncates(transaction->version, version, true))
+		{
 			delete_locked(rel, slot, snapshot);
+			if (mc_version_compare(state.version, transaction->version) > 0)
+				mc_columns_bury(table, slot, state.version);
+		}
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(row_context);
 	}

@@ -6,6 +6,7 @@
 #     UPDATE or DELETE is about the one that its author saw.  A deleted one is
 #     gone, as is one that is older than a TRUNCATE.
 #   - Each column is merged of the changes of that incarnation.
+#   - The row has the greatest version of all changes of its key.
 # What a statement has changed is known from a trigger, as text of each column.
 package Columns;
 
@@ -162,7 +163,7 @@ sub seen_incarnation
 sub merge
 {
 	my ($columns, @transactions) = @_;
-	my (%incarnations, @truncates, %map);
+	my (%incarnations, %last, @truncates, %map);
 	foreach my $transaction (sort { Model::by_version($a, $b) } @transactions)
 	{
 		my @operations = map { my ($op, $old, $new) = @$_;
@@ -177,13 +178,13 @@ sub merge
 				next;
 			}
 			my $of = $incarnations{ ($old || $new)->{id} } //= [];
+			$last{ ($old || $new)->{id} } = $transaction;
 			if ($op eq 'INSERT')
 			{
 				@$of = ((grep { $_->{version} != $transaction } @$of), { version => $transaction, row => $new, changes => [] });
 				next;
 			}
 			my $incarnation = seen_incarnation($transaction, @$of);
-			$incarnation->{last} = $transaction;
 			if ($op eq 'DELETE') { $incarnation->{deleted} = 1 }
 			else                 { push(@{ $incarnation->{changes} }, [ $transaction, $old, $new ]) }
 		}
@@ -192,7 +193,7 @@ sub merge
 	{
 		my $incarnation = $incarnations{$key}[-1] or next;
 		next if $incarnation->{deleted} || grep { Model::by_version($incarnation->{version}, $_) < 0 } @truncates;
-		$map{$key} = { row => row_of($columns, $incarnation), version => $incarnation->{last} // $incarnation->{version} };
+		$map{$key} = { row => row_of($columns, $incarnation), version => $last{$key} };
 	}
 	return \%map;
 }
