@@ -89,6 +89,40 @@ mc_columns_incarnation(RemoteTransaction *transaction, TargetTable *table,
 	return log.state.incarnation;
 }
 
+/* Does the TRUNCATE of this transaction kill a displaced row?  As the owner. */
+static bool
+is_truncated(RemoteTransaction *transaction, TargetTable *table, const KeyNote *note)
+{
+	RowVersion	incarnation = mc_columns_incarnation(transaction, table,
+													 mc_note_find(table, &note->key),
+													 note->version);
+
+	return mc_merge_truncates(transaction->version, incarnation, true);
+}
+
+void
+mc_columns_truncate(RemoteTransaction *transaction, RelationMap *map)
+{
+	TargetTable *table = mc_table_open(transaction, map);
+	ListCell   *cell;
+	OwnerScope	scope;
+
+	mc_owner_enter(map->owner, &scope);
+	foreach(cell, mc_note_list(map->relid, NOTE_DISPLACED))
+	{
+		KeyNote    *note = lfirst(cell);
+		KeyNote		tombstone = {.kind = NOTE_TOMBSTONE,.key = note->key,.version = note->version};
+
+		if (!is_truncated(transaction, table, note))
+			continue;
+		mc_note_remove(note->id);
+		if (mc_version_compare(note->version, transaction->version) > 0)
+			mc_note_add(&tombstone);
+	}
+	mc_owner_leave(&scope);
+	mc_table_close(transaction, table);
+}
+
 /* ---- what is known ---- */
 
 /*

@@ -32,6 +32,11 @@ extern RowVersion mc_columns_incarnation(RemoteTransaction *transaction,
 										 const List *notes, RowVersion row);
 
 /*
+ * A table was truncated by this transaction: the same for its displaced rows.
+ */
+extern void mc_columns_truncate(RemoteTransaction *transaction, RelationMap *map);
+
+/*
  * Remember that the key of a row is deleted at a version, that of the row, which
  * is newer than the TRUNCATE that has deleted it.  As the table's owner.
  */

@@ -43,10 +43,12 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "origin/routing.h"
+#include "state/column_policy.h"
 #include "state/registry.h"
 #include "storage/lmgr.h"
 #include "target/columns.h"
 #include "target/displace.h"
+#include "target/local_map.h"
 #include "target/lookup.h"
 #include "target/quarantine.h"
 #include "target/siblings.h"
@@ -465,9 +467,14 @@ remember_remote(RemoteTransaction *transaction, List *tables)
 		if (rel->rd_rel->relkind != RELKIND_RELATION ||
 			mc_registry_is_group_catalog(relid))
 			continue;
+
+		/* First, as long as only those before it are known. */
+		if (mc_column_policies(relid))
+			mc_columns_truncate(transaction, mc_local_map(rel));
 		mc_note_add_truncation(relid, transaction->version);
 		remove_notes(transaction, relid, NOTE_TOMBSTONE);
-		remove_notes(transaction, relid, NOTE_DISPLACED);
+		if (!mc_column_policies(relid))
+			remove_notes(transaction, relid, NOTE_DISPLACED);
 		remove_notes(transaction, relid, NOTE_SIBLING);
 
 		/* What is older retry.c finds to be void. */

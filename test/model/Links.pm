@@ -113,7 +113,7 @@ sub deliver
 	my $id = $self->{members}[$from]{id};
 	# With policies what it brings may have causes that another link holds.
 	$self->wait_link($from, $to, "(coalesce((SELECT max(n) FROM model_passed WHERE center = $id), 0) >= $count"
-			. " OR coalesce(stall_reason, '') LIKE 'causes%')",
+			. " OR coalesce(stall_reason, '') ~ '^(causes|waiting for changes)')",
 		"transaction $count in round $round");
 	$self->hold($from, $to);
 	return;
