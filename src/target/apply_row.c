@@ -30,6 +30,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "target/apply_row.h"
+#include "target/column_trigger.h"
 #include "target/causes.h"
 #include "target/columns.h"
 #include "target/conflict.h"
@@ -671,7 +672,7 @@ mc_apply_row(RemoteTransaction *transaction, RelationMap *map,
 	TargetTable *table = begin_row(transaction, map, &scope);
 
 	apply_record(transaction, table, record);
-	transaction->told = NULL;
+	mc_column_told_used(transaction);
 	end_row(transaction, table, &scope);
 }
 

@@ -175,8 +175,7 @@ mc_column_message(RemoteTransaction *transaction, const char *content, uint32 le
 
 	if (transaction->told == NULL)
 		transaction->told = palloc0(sizeof(ToldCauses));
-	else if (transaction->told->causes)
-		pfree(transaction->told->causes);
+	mc_column_told_used(transaction);
 	errno = 0;
 	transaction->told->hash = (int64) strtoull(message, &end, 16);
 	if (end == message || errno != 0 || *end != ' ')
@@ -194,8 +193,23 @@ mc_column_told(RemoteTransaction *transaction, TargetTable *table,
 {
 	if (transaction->retried)
 		return transaction->retried->causes;
-	if (transaction->told == NULL || transaction->told->causes == NULL ||
+	if (mc_column_told_last(transaction) == NULL ||
 		transaction->told->hash != mc_note_hash(table, key))
 		return NULL;
 	return transaction->told->causes;
+}
+
+const char *
+mc_column_told_last(const RemoteTransaction *transaction)
+{
+	return transaction->told ? transaction->told->causes : NULL;
+}
+
+void
+mc_column_told_used(RemoteTransaction *transaction)
+{
+	if (mc_column_told_last(transaction) == NULL)
+		return;
+	pfree(transaction->told->causes);
+	transaction->told->causes = NULL;
 }

@@ -30,4 +30,8 @@ extern void mc_column_message(RemoteTransaction *transaction,
 extern const char *mc_column_told(RemoteTransaction *transaction,
 								  TargetTable *table, const RemoteRow *key);
 
+/* The same, whatever the change is about; and forget it: it was applied. */
+extern const char *mc_column_told_last(const RemoteTransaction *transaction);
+extern void mc_column_told_used(RemoteTransaction *transaction);
+
 #endif							/* MC_COLUMN_TRIGGER_H */

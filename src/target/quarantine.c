@@ -115,10 +115,10 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 	nulls[10] = new_row ? ' ' : 'n';
 	nulls[13] = nulls[14] = nulls[16] = nulls[18] = 'n';
 	nulls[17] = old_row ? ' ' : 'n';
-	if (transaction->told)
+	if (mc_column_told_last(transaction))
 	{
 		nulls[18] = ' ';
-		values[18] = CStringGetTextDatum(transaction->told->causes);
+		values[18] = CStringGetTextDatum(mc_column_told_last(transaction));
 	}
 	if (transaction->aside)
 	{
@@ -180,7 +180,7 @@ mc_quarantine_hold(RemoteTransaction *transaction, TargetTable *table,
 	mc_note_key(table, row, &key);
 	add_entry(transaction, &key, op,
 			  deletes ? NULL : mc_note_change_to_jsonb(table, &table->new_row),
-			  op == MERGE_OP_UPDATE && transaction->told && table->old_row.whole ?
+			  op == MERGE_OP_UPDATE && mc_column_told_last(transaction) && table->old_row.whole ?
 			  mc_note_change_to_jsonb(table, &table->old_row) : NULL,
 			  table->new_row.moved, mc_seen_find(transaction, table, row),
 			  waits_for);
