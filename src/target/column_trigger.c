@@ -73,6 +73,10 @@ version_of(const RemoteTransaction *transaction, HeapTuple tuple, const List *no
 	}
 	if (TransactionIdGetCommitTsData(xmin, &version.commit_ts, &origin))
 		version.center = mc_author_of_origin(origin, transaction->our_id);
+
+	/* A copied row, or one of before the group: the base version. */
+	if (version.center == MC_NO_CENTER)
+		version.commit_ts = 0;
 	return version;
 }
 

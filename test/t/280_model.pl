@@ -4,9 +4,9 @@
 #
 # Method: the model test in test/model, with random schedules from seeds: most
 # on three databases of one server, some on three servers; a part of them with
-# tables for which policies other than the last update are set.  A seed that fails
-# says how to run it alone, and the smallest schedule that fails is printed by
-# that.
+# tables for which policies other than the last update are set, or whose columns
+# are merged.  A seed that fails says how to run it alone, and the smallest
+# schedule that fails is printed by that.
 
 use strict;
 use warnings;
@@ -50,4 +50,6 @@ run_share(1, 0, 159);
 run_share(0, 160, 199);
 run_share(1, 0, 199, policies => 1);
 run_share(0, 200, 239, policies => 1);
+run_share(1, 0, 79, columns => 1);
+run_share(0, 320, 359, columns => 1);
 done_testing();
