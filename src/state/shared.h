@@ -216,6 +216,8 @@ typedef struct SharedLink
 	/* Restart of the receiver, kept by the manager. */
 	int64		start_after_ms; /* backoff: not before */
 	int			failures;		/* in a row */
+	uint32		logged;			/* hash of the error that the log has, 0: none */
+	TimestampTz logged_at;
 
 	/* Last commits, oldest first from ring_next when full. */
 	int			ring_count;

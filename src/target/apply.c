@@ -768,6 +768,8 @@ mc_apply_heartbeat(Applier *applier, const FrameHeader *header, WireCursor *body
 	take_vector(applier, header, body);
 	if (mc_wire_read_pulse(body, pulse, &problem) != WIRE_OK)
 		reject(applier, problem);
+	if (!IS_VALID_TIMESTAMP(pulse->written))
+		reject(applier, "a heartbeat has no time");
 	mc_vector_promised(applier->link, header->commit_ts, at);
 	mc_vector_heard(applier->link, &applier->vector, applier->our_id);
 }

@@ -25,6 +25,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -45,6 +46,7 @@
 #include "target/apply.h"
 #include "target/connection.h"
 #include "target/feedback.h"
+#include "target/peer_clock.h"
 #include "target/handler.h"
 #include "target/receiver.h"
 #include "target/stream.h"
@@ -74,24 +76,12 @@
 /* A heartbeat that was older than this when it was sent: we are behind. */
 #define BEHIND_US				(2 * USECS_PER_SEC)
 
-/* The clocks are compared by the quickest round trip of so many. */
-#define CLOCK_SAMPLES			16
-#define CLOCK_SAMPLE_AGE_US		(60 * USECS_PER_SEC)
-
-/* How fast the peer writes is measured over this time. */
-#define RATE_US					(2 * USECS_PER_SEC)
+/* An error that repeats is logged again after this time. */
+#define LOG_AGAIN_US			(10 * SECS_PER_MINUTE * USECS_PER_SEC)
 
 /* Layout of messages: XLogData and keepalive. */
 #define DATA_HEADER_BYTES		25	/* type, start, end, time */
 #define KEEPALIVE_BYTES			18	/* type, end, time, reply requested */
-
-/* A round trip, and what the peer's clock was ahead by it. */
-typedef struct ClockSample
-{
-	TimestampTz at;				/* 0: none */
-	int64		round_trip_us;
-	int64		offset_us;
-} ClockSample;
 
 typedef struct Receiver
 {
@@ -124,16 +114,10 @@ typedef struct Receiver
 	TimestampTz heard_ts;
 	TimestampTz last_commit_ts;
 
-	/* Times of the peer's clock, see note_clock(). */
+	/* Times of the peer's clock. */
 	TimestampTz sent_ts;		/* of its last message */
 	int64		sent_us;		/* when that came */
-	TimestampTz echo;			/* last one that came back */
-	ClockSample clock[CLOCK_SAMPLES];
-	int			nclock;			/* ever taken */
-	OriginLsn	peer_end;		/* of its WAL, as it has told last */
-	OriginLsn	rate_end;		/* the same when this was its time */
-	TimestampTz rate_ts;
-	double		write_rate;		/* bytes per second between the two */
+	PeerClock	clock;
 
 	uint64		bytes;			/* received and not published yet */
 	int64		stats_ms;		/* when statistics were forced out last */
@@ -380,64 +364,6 @@ note_time(Receiver *receiver, TimestampTz ts, TimestampTz sent_at)
 }
 
 /*
- * A heartbeat brings back the time, by our clock, at which we have sent a
- * message to the peer, and how long the peer has had it: what is left of the
- * time since then is the way there and back.  In the middle of it the peer's
- * clock was what the heartbeat says, give or take half of the way.
- */
-static void
-note_clock(Receiver *receiver, const Pulse *pulse, TimestampTz sent_at)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	int64		round_trip_us = now - pulse->echo - pulse->held_us;
-	ClockSample *sample;
-
-	/* An old one that comes again says nothing new; a clock may have stepped. */
-	if (pulse->echo == 0 || pulse->echo == receiver->echo || round_trip_us < 0)
-		return;
-	receiver->echo = pulse->echo;
-	sample = &receiver->clock[receiver->nclock++ % CLOCK_SAMPLES];
-	sample->at = now;
-	sample->round_trip_us = round_trip_us;
-	sample->offset_us = sent_at - now + round_trip_us / 2;
-}
-
-/*
- * Remember where the peer's WAL ends, and how fast it grows.
- */
-static void
-note_peer_end(Receiver *receiver, XLogRecPtr end, TimestampTz sent_at)
-{
-	receiver->peer_end.value = Max(receiver->peer_end.value, end);
-	if (receiver->rate_ts != 0 && sent_at - receiver->rate_ts < RATE_US)
-		return;
-	if (receiver->rate_ts != 0)
-		receiver->write_rate = (double) (receiver->peer_end.value - receiver->rate_end.value) *
-			USECS_PER_SEC / (double) (sent_at - receiver->rate_ts);
-	receiver->rate_ts = sent_at;
-	receiver->rate_end = receiver->peer_end;
-}
-
-/*
- * The quickest of the last round trips; NULL: none.
- */
-static const ClockSample *
-best_clock(const Receiver *receiver, TimestampTz now)
-{
-	const ClockSample *best = NULL;
-
-	for (int i = 0; i < CLOCK_SAMPLES; i++)
-	{
-		const ClockSample *sample = &receiver->clock[i];
-
-		if (sample->at != 0 && now - sample->at <= CLOCK_SAMPLE_AGE_US &&
-			(best == NULL || sample->round_trip_us < best->round_trip_us))
-			best = sample;
-	}
-	return best;
-}
-
-/*
  * A frame has arrived: apply it.
  */
 static void
@@ -464,8 +390,7 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 		mc_apply_heartbeat(receiver->applier, &header, &body, &pulse);
 		receiver->heard_heartbeat = true;
 		note_time(receiver, pulse.written, sent_at);
-		note_clock(receiver, &pulse, sent_at);
-		note_peer_end(receiver, pulse.wal_end, sent_at);
+		mc_peer_clock_heard(&receiver->clock, &pulse, sent_at);
 		mc_feedback_done(&receiver->feedback, header.end_lsn);
 		return;
 	}
@@ -570,6 +495,7 @@ note_success(Receiver *receiver)
 	receiver->proven = true;
 	SpinLockAcquire(&link->mutex);
 	link->failures = 0;
+	link->logged = 0;
 	SpinLockRelease(&link->mutex);
 	ereport(LOG,
 			(errmsg("replication from center \"%s\" is running",
@@ -640,7 +566,7 @@ publish(Receiver *receiver)
 {
 	SharedLink *link = receiver->link;
 	TimestampTz now = GetCurrentTimestamp();
-	const ClockSample *clock = best_clock(receiver, now);
+	const ClockSample *clock = mc_peer_clock_best(&receiver->clock, now);
 
 	SpinLockAcquire(&link->mutex);
 	link->sent_lsn = receiver->feedback.sent;
@@ -649,9 +575,9 @@ publish(Receiver *receiver)
 	link->flush_lsn = receiver->feedback.durable;
 	if (link->peer_insert_lsn.value < receiver->feedback.sent.value)
 		link->peer_insert_lsn = receiver->feedback.sent;
-	if (link->peer_insert_lsn.value < receiver->peer_end.value)
-		link->peer_insert_lsn = receiver->peer_end;
-	link->write_rate = receiver->write_rate;
+	if (link->peer_insert_lsn.value < receiver->clock.end.value)
+		link->peer_insert_lsn = receiver->clock.end;
+	link->write_rate = receiver->clock.write_rate;
 	if (receiver->bytes > 0)
 		link->last_message_at = now;
 	link->counters.bytes += receiver->bytes;
@@ -803,9 +729,35 @@ stream(Receiver *receiver)
 }
 
 /*
- * Write the error that was caught into the link.
+ * Should the log be told of an error?  Not of one that it has been told of, as
+ * long as that repeats: attempts follow each other quickly, and views show it.
  */
-static void
+static bool
+is_news(SharedLink *link, const ErrorData *error, OriginLsn lsn)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	uint32		hash = hash_combine(hash_bytes((const unsigned char *) error->message,
+											   (int) strlen(error->message)),
+									(uint32) lsn.value ^ (uint32) error->sqlerrcode);
+	bool		news;
+
+	hash = Max(hash, 1);
+	SpinLockAcquire(&link->mutex);
+	news = link->logged != hash || now - link->logged_at > LOG_AGAIN_US;
+	if (news)
+	{
+		link->logged = hash;
+		link->logged_at = now;
+	}
+	SpinLockRelease(&link->mutex);
+	return news;
+}
+
+/*
+ * Write the error that was caught into the link.  Returns whether the log
+ * should have it, too.
+ */
+static bool
 record_failure(Receiver *receiver)
 {
 	SharedLink *link = receiver->link;
@@ -842,6 +794,7 @@ record_failure(Receiver *receiver)
 	if (mc_stream_is_unreachable(error->sqlerrcode))
 		state = connected_once ? LINK_DISCONNECTED : LINK_NEVER_CONNECTED;
 	mc_link_set_state(link, state, message);
+	return error->message == NULL || is_news(link, error, lsn);
 }
 
 /*
@@ -882,8 +835,12 @@ mc_receiver_run(SharedLink *link)
 	}
 	PG_CATCH();
 	{
-		record_failure(receiver);
-		PG_RE_THROW();
+		if (record_failure(receiver))
+			PG_RE_THROW();
+
+		/* As by that, but without a word, of the postmaster either. */
+		HOLD_INTERRUPTS();
+		proc_exit(0);
 	}
 	PG_END_TRY();
 }
