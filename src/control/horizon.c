@@ -465,10 +465,11 @@ purge_changes(TimestampTz frontier)
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (mc_column_policies_any())
+	SPI_connect();
+	SPI_execute("SELECT FROM multicenter.key_note WHERE kind OPERATOR(pg_catalog.=) 'c'", true, 1);
+	if (SPI_processed > 0)
 	{
 		mc_column_purge(frontier);
-		SPI_connect();
 		SPI_execute_with_args("WITH change AS (SELECT n.note_id, n.relation, n.hash,"
 							  "  GREATEST(CASE n.center_id WHEN 0 THEN pg_catalog.pg_xact_commit_timestamp(n.xmin) ELSE n.version END,"
 							  "   '2000-01-01 00:00:00+00'::pg_catalog.timestamptz OPERATOR(pg_catalog.+)"
@@ -483,8 +484,8 @@ purge_changes(TimestampTz frontier)
 							  1, types, values, NULL, false, 0);
 		if (SPI_processed > 0)
 			mc_notes_writing();
-		SPI_finish();
 	}
+	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 }

@@ -40,7 +40,6 @@ typedef struct Wait
 {
 	CenterId	missing;		/* whose link has to advance; MC_NO_CENTER:
 								 * policies are missing */
-	int64		epoch;			/* of these */
 } Wait;
 
 /* Does a transaction have to wait? */
@@ -63,7 +62,6 @@ has_to_wait(RemoteTransaction *transaction, Wait *wait)
 	}
 	wait->missing = MC_NO_CENTER;
 	epoch = mc_policy_epoch_of(transaction->version);
-	wait->epoch = epoch;
 	if (epoch == 0)
 		return false;
 	if (!mc_policy_epoch_known(epoch) || mc_policy_own_epoch(&since) < epoch)
@@ -83,9 +81,7 @@ show_wait(SharedLink *link, const Wait *wait)
 	char		reason[MC_ERROR_MESSAGE_BYTES];
 
 	if (wait->missing == MC_NO_CENTER)
-		snprintf(reason, sizeof(reason),
-				 "policy_epoch: waits for conflict policies of epoch " INT64_FORMAT ", which have not come or are not in effect here yet",
-				 wait->epoch);
+		strlcpy(reason, "policy_epoch", sizeof(reason));
 	else
 	{
 		other = mc_shared_link(MyDatabaseId, wait->missing, false);
