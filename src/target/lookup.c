@@ -392,21 +392,15 @@ look_at_notes(RemoteTransaction *transaction, LocalRow *local)
 	}
 }
 
-/*
- * Take the newest TRUNCATE of the table into account: after all others, as it
- * ends what is older, whatever its epoch.
- */
+/* Take the newest TRUNCATE of the table into account. */
 static void
 look_at_truncation(RemoteTransaction *transaction, TargetTable *table,
 				   LocalRow *local)
 {
-	bool		epochs = local->epochs;
 	TruncationNote note;
 
-	local->epochs = false;
 	if (mc_note_truncation(transaction, table, &note))
 		observe(local, LOCAL_TOMBSTONE, note.version, note.own);
-	local->epochs = epochs;
 }
 
 /*
@@ -439,7 +433,6 @@ look_once(RemoteTransaction *transaction, TargetTable *table,
 		  LocalRow *local)
 {
 	bool		keyed = table->index && !table->map->group_catalog;
-	bool		done = true;
 
 	memset(local, 0, sizeof(LocalRow));
 	local->slot = slot;
@@ -458,10 +451,10 @@ look_once(RemoteTransaction *transaction, TargetTable *table,
 		return true;
 	local->epochs = mc_policy_table(RelationGetRelid(table->rel), 0) != NULL;
 	look_at_notes(transaction, local);
-	if (thorough || !mc_lookup_is_newest(transaction))
-		done = find_dead(transaction, table, row, slot, thorough, local);
 	look_at_truncation(transaction, table, local);
-	return done;
+	if (!thorough && mc_lookup_is_newest(transaction))
+		return true;
+	return find_dead(transaction, table, row, slot, thorough, local);
 }
 
 void

@@ -34,6 +34,7 @@
 #include "miscadmin.h"
 #include "state/claim.h"
 #include "state/own.h"
+#include "state/policy.h"
 #include "state/registry.h"
 #include "target/note.h"
 #include "utils/array.h"
@@ -534,6 +535,50 @@ mc_note_truncation(RemoteTransaction *transaction, TargetTable *table,
 	return found;
 }
 
+/*
+ * Where policies decide, epochs come before versions: make room for a TRUNCATE
+ * of a greater epoch.  Returns false if the one that is known is greater.
+ */
+static bool
+replace_truncation(Oid relid, RowVersion version)
+{
+	static SPIPlanPtr read_plan = NULL;
+	static SPIPlanPtr remove_plan = NULL;
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(relid)};
+	RowVersion	known = {0};
+	OwnScope	scope;
+
+	mc_own_begin(&scope);
+	if (mc_own_execute(&read_plan,
+					   "SELECT coalesce(t.version, pg_catalog.pg_xact_commit_timestamp(t.xmin)),"
+					   " coalesce(t.center_id, (SELECT i.center_id FROM multicenter.identity i), 0)"
+					   " FROM multicenter.truncation t WHERE t.relation OPERATOR(pg_catalog.=) $1",
+					   lengthof(types), types, values, NULL, SPI_OK_SELECT) == 1)
+	{
+		HeapTuple	row = SPI_tuptable->vals[0];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		bool		isnull;
+
+		known.commit_ts = DatumGetTimestampTz(SPI_getbinval(row, desc, 1, &isnull));
+		if (isnull)
+			known.commit_ts = 0;
+		known.center = (CenterId) DatumGetInt32(SPI_getbinval(row, desc, 2, &isnull));
+	}
+	mc_own_end(&scope);
+	if (known.commit_ts == 0)
+		return true;
+	if (mc_policy_compare(relid, known, version) > 0)
+		return false;
+	begin_write(&scope);
+	(void) mc_own_execute(&remove_plan,
+						  "DELETE FROM multicenter.truncation"
+						  " WHERE relation OPERATOR(pg_catalog.=) $1",
+						  lengthof(types), types, values, NULL, SPI_OK_DELETE);
+	mc_own_end(&scope);
+	return true;
+}
+
 void
 mc_note_add_truncation(Oid relid, RowVersion version)
 {
@@ -544,6 +589,9 @@ mc_note_add_truncation(Oid relid, RowVersion version)
 	const char *nulls = version.commit_ts == 0 ? " nn" : "   ";
 	OwnScope	scope;
 
+	if (version.commit_ts != 0 && mc_policy_table(relid, 0) != NULL &&
+		!replace_truncation(relid, version))
+		return;
 	begin_write(&scope);
 	(void) mc_own_execute(&plan,
 						  "INSERT INTO multicenter.truncation AS t (relation, version, center_id)"

@@ -50,6 +50,8 @@ typedef struct Decider
 	RowVersion	truncated;		/* the newest TRUNCATE by somebody else; 0:
 								 * none */
 	bool		truncating;		/* it is being carried out */
+	bool		withdrawn;		/* the change only takes back what was put
+								 * after a TRUNCATE in its own transaction */
 	const TablePolicy *policy;
 	int64		epoch;			/* the greatest of the set */
 	SiblingRow *incoming;
@@ -88,8 +90,12 @@ compare_rows(const ListCell *a, const ListCell *b)
 static bool
 is_truncated(const Decider *decider, RowVersion version)
 {
-	int			order = mc_version_compare(version, decider->truncated);
+	int			order;
 
+	if (decider->truncated.commit_ts == 0)
+		return false;
+	order = mc_policy_compare(RelationGetRelid(decider->table->rel), version,
+							  decider->truncated);
 	return order < 0 || (order == 0 && decider->truncating);
 }
 
@@ -212,7 +218,8 @@ collect(Decider *decider, Jsonb *new_row)
 	}
 	if (decider->rows == NIL)
 		return;
-	decider->rows = lappend(decider->rows, decider->incoming);
+	if (!decider->withdrawn)
+		decider->rows = lappend(decider->rows, decider->incoming);
 	epoch = mc_sibling_epoch(to_array(decider->rows), list_length(decider->rows));
 	decider->epoch = epoch;
 	foreach(cell, decider->rows)
@@ -535,12 +542,25 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 	if (decider.policy == NULL || table->index == NULL ||
 		mc_table_key_has_null(table, key))
 		return;
-	if (mc_note_truncation(transaction, table, &truncation) && !truncation.own)
-		decider.truncated = truncation.version;
-	if (is_truncated(&decider, transaction->version))
-		return;
+	if (mc_note_truncation(transaction, table, &truncation))
+	{
+		if (truncation.own)
+			decider.withdrawn = op == MERGE_OP_DELETE;
+		else
+			decider.truncated = truncation.version;
+	}
 	decider.transaction = transaction;
 	decider.table = table;
+	if (is_truncated(&decider, transaction->version))
+	{
+		/* A TRUNCATE of a greater epoch may have the smaller version. */
+		resolution->decided = mc_version_compare(transaction->version,
+												 decider.truncated) > 0;
+		resolution->resolver = "policy_epoch";
+		resolution->decision.conflict = type_of(op, local, otherwise.conflict);
+		keep_local(resolution);
+		return;
+	}
 	decider.op = op;
 	decider.key = key;
 	decider.local = local;
@@ -576,7 +596,7 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 		return;
 	resolution->decided = true;
 	resolution->epoch = decider.epoch;
-	if (!list_member_ptr(decider.rows, decider.incoming))
+	if (!decider.withdrawn && !list_member_ptr(decider.rows, decider.incoming))
 	{
 		resolution->resolver = "policy_epoch";
 		keep_local(resolution);
@@ -657,7 +677,8 @@ mc_siblings_truncate(RemoteTransaction *transaction, TargetTable *table)
 			again |= before->key.hash == note->key.hash &&
 				mc_note_same_key(table, before->key.values, note->key.values);
 		}
-		if (again || mc_version_compare(note->version, transaction->version) > 0)
+		if (again || mc_policy_compare(RelationGetRelid(table->rel), note->version,
+									   transaction->version) > 0)
 			continue;
 		done = lappend(done, unconstify(KeyNote *, note));
 		decide_again(transaction, table, note);

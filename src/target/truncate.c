@@ -44,6 +44,7 @@
 #include "miscadmin.h"
 #include "origin/routing.h"
 #include "state/column_policy.h"
+#include "state/policy.h"
 #include "state/registry.h"
 #include "storage/lmgr.h"
 #include "target/columns.h"
@@ -184,9 +185,21 @@ truncate_files(List *tables, bool restart_sequences)
 		truncate_together(tables, restart_sequences);
 }
 
+/*
+ * Is a version dead under the TRUNCATE?  What its very transaction has put came
+ * before it.  Where policies decide a greater epoch comes first.
+ */
+static bool
+is_dead(const RemoteTransaction *transaction, Oid relid, RowVersion version)
+{
+	int			order = mc_policy_compare(relid, version, transaction->version);
+
+	return order == 0 ? mc_merge_truncates(transaction->version, version, true) : order < 0;
+}
+
 /* Is what another transaction has done newer than this one? */
 static bool
-is_newer(RemoteTransaction *transaction, TransactionId xid)
+is_newer(RemoteTransaction *transaction, Oid relid, TransactionId xid)
 {
 	RowVersion	version = {0};
 	uint16		origin;
@@ -198,7 +211,7 @@ is_newer(RemoteTransaction *transaction, TransactionId xid)
 	version.center = mc_author_of_origin(origin, transaction->our_id);
 	if (version.center == MC_NO_CENTER)
 		version.commit_ts = 0;
-	return !mc_merge_truncates(transaction->version, version, true);
+	return !is_dead(transaction, relid, version);
 }
 
 /*
@@ -210,8 +223,9 @@ holds_newer(RemoteTransaction *transaction, Relation rel)
 {
 	TableScanDesc scan;
 	TupleTableSlot *slot;
-	List	   *notes;
+	Oid			relid = RelationGetRelid(rel);
 	bool		newer = false;
+	ListCell   *cell;
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
 		return false;
@@ -219,11 +233,11 @@ holds_newer(RemoteTransaction *transaction, Relation rel)
 		return true;
 
 	/* A row that was written at another version than its transaction's? */
-	notes = mc_note_list(RelationGetRelid(rel), NOTE_VERSION);
-	if (notes != NIL &&
-		mc_version_compare(((KeyNote *) linitial(notes))->version,
-						   transaction->version) > 0)
-		return true;
+	foreach(cell, mc_note_list(relid, NOTE_VERSION))
+	{
+		if (!is_dead(transaction, relid, ((KeyNote *) lfirst(cell))->version))
+			return true;
+	}
 	slot = table_slot_create(rel, NULL);
 	scan = table_beginscan_compat(rel, SnapshotAny);
 	while (!newer && table_scan_getnextslot(scan, ForwardScanDirection, slot))
@@ -232,10 +246,10 @@ holds_newer(RemoteTransaction *transaction, Relation rel)
 		HeapTupleHeader header = tuple->t_data;
 
 		CHECK_FOR_INTERRUPTS();
-		newer = is_newer(transaction, HeapTupleHeaderGetRawXmin(header));
+		newer = is_newer(transaction, relid, HeapTupleHeaderGetRawXmin(header));
 		if (!newer && !(header->t_infomask & HEAP_XMAX_INVALID) &&
 			!HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask))
-			newer = is_newer(transaction, HeapTupleHeaderGetUpdateXid(header));
+			newer = is_newer(transaction, relid, HeapTupleHeaderGetUpdateXid(header));
 	}
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
@@ -249,13 +263,16 @@ holds_newer(RemoteTransaction *transaction, Relation rel)
 static bool
 all_is_older(RemoteTransaction *transaction, List *tables)
 {
+	bool		newest = mc_lookup_is_newest(transaction);
 	ListCell   *cell;
 
-	if (mc_lookup_is_newest(transaction))
-		return true;
 	foreach(cell, tables)
 	{
-		if (holds_newer(transaction, ((Truncated *) lfirst(cell))->rel))
+		Relation	rel = ((Truncated *) lfirst(cell))->rel;
+
+		if (newest && mc_policy_table(RelationGetRelid(rel), 0) == NULL)
+			continue;
+		if (holds_newer(transaction, rel))
 			return false;
 	}
 	return true;
@@ -324,10 +341,10 @@ delete_older(RemoteTransaction *transaction, Relation rel, TargetTable *table)
 		/* What this very transaction has put came before the TRUNCATE. */
 		version = columns ? mc_columns_incarnation(transaction, table, notes, state.version) :
 			state.version;
-		if (mc_merge_truncates(transaction->version, version, true))
+		if (is_dead(transaction, RelationGetRelid(rel), version))
 		{
 			delete_locked(rel, slot, snapshot);
-			if (mc_version_compare(state.version, transaction->version) > 0)
+			if (columns && mc_version_compare(state.version, transaction->version) > 0)
 				mc_columns_bury(table, slot, state.version);
 		}
 		MemoryContextSwitchTo(old_context);
@@ -448,7 +465,7 @@ remove_notes(RemoteTransaction *transaction, Oid relid, NoteKind kind)
 	{
 		KeyNote    *note = lfirst(cell);
 
-		if (mc_merge_truncates(transaction->version, note->version, true))
+		if (is_dead(transaction, relid, note->version))
 			mc_note_remove(note->id);
 	}
 }

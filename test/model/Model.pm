@@ -60,16 +60,27 @@ sub saw
 	return ($transaction->{seen}{ $other->{center} } // 0) > $other->{lsn};
 }
 
+# Is a change older than a TRUNCATE by somebody else?  Newer policies count as
+# newer than older ones.
+sub is_truncated
+{
+	my ($change, $truncate) = @_;
+	return $change != $truncate
+	  && ($change->{level} <=> $truncate->{level} || by_version($change, $truncate)) < 0;
+}
+
 # What each transaction leaves of each key that it has changed: a row, or undef.
+# What is deleted after a TRUNCATE has only been put since that.
 sub net_effects
 {
 	my ($transaction) = @_;
-	my %net;
+	my (%net, $truncated);
 	foreach my $operation (@{ $transaction->{operations} })
 	{
 		my ($kind, $key, $row) = @$operation;
-		if ($kind eq 'truncate') { %net = () }
-		else                     { $net{$key} = $kind eq 'put' ? $row : undef }
+		if ($kind eq 'truncate')                  { %net = (); $truncated = 1 }
+		elsif ($truncated && $kind eq 'delete')   { delete $net{$key} }
+		else                                      { $net{$key} = $kind eq 'put' ? $row : undef }
 	}
 	return \%net;
 }
@@ -116,7 +127,7 @@ sub decide
 		my @all = @{ $changes{$key} };
 		my @siblings = grep {
 			my $one = $_;
-			!(grep { $_ != $one->{version} && by_version($one->{version}, $_) < 0 } @truncates)
+			!(grep { is_truncated($one->{version}, $_) } @truncates)
 			  && !(grep { $_ != $one && saw($_->{version}, $one->{version}) } @all)
 		} @all;
 		my ($level) = sort { $b <=> $a } map { $_->{version}{level} } @siblings;
