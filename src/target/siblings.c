@@ -190,6 +190,20 @@ settle_seen(const Decider *decider, const SeenVersions *seen)
 	}
 }
 
+/*
+ * Is a TRUNCATE here that is newer than the change, and of a lower epoch?  The
+ * merge table would let it win.
+ */
+static bool
+outranks(const Decider *decider)
+{
+	RowVersion	version = decider->transaction->version;
+	RowVersion	known = decider->local->state.version;
+
+	return !decider->withdrawn && mc_version_compare(known, version) > 0 &&
+		mc_policy_compare(RelationGetRelid(decider->table->rel), known, version) < 0;
+}
+
 /* Collect the set, without what the change replaces; with the change itself. */
 static void
 collect(Decider *decider, Jsonb *new_row)
@@ -216,7 +230,7 @@ collect(Decider *decider, Jsonb *new_row)
 				 mc_version_compare(row->sibling.version, transaction->version) > 0)
 			decider->outdated = true;
 	}
-	if (decider->rows == NIL)
+	if (decider->rows == NIL && !outranks(decider))
 		return;
 	if (!decider->withdrawn)
 		decider->rows = lappend(decider->rows, decider->incoming);
