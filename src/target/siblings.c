@@ -567,9 +567,9 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 	decider.table = table;
 	if (is_truncated(&decider, transaction->version))
 	{
-		/* A TRUNCATE of a greater epoch may have the smaller version. */
+		/* What is here is of a greater epoch, and may have a smaller version. */
 		resolution->decided = mc_version_compare(transaction->version,
-												 decider.truncated) > 0;
+												 local->state.version) > 0;
 		resolution->resolver = "policy_epoch";
 		resolution->decision.conflict = type_of(op, local, otherwise.conflict);
 		keep_local(resolution);
