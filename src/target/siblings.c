@@ -18,7 +18,8 @@
  *	  only as long as what is known of the key has just that version: a local
  *	  write, which has seen them all, makes them void by itself.
  *
- *	  The set has at most one version of each center.
+ *	  A TRUNCATE is no element of any set: it kills what is older.  In the order
+ *	  of versions epochs come first, for a TRUNCATE, too (mc_policy_compare()).
  *
  *-------------------------------------------------------------------------
  */

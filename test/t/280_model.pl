@@ -48,8 +48,8 @@ sub run_share
 
 run_share(1, 0, 159);
 run_share(0, 160, 199);
-run_share(1, 0, 199, policies => 1);
-run_share(0, 200, 239, policies => 1);
+run_share(1, 0, 79, policies => 1);
+run_share(0, 80, 99, policies => 1);
 run_share(1, 0, 79, columns => 1);
 run_share(0, 320, 359, columns => 1);
 done_testing();
