@@ -70,6 +70,7 @@ PG_FUNCTION_INFO_V1(mc_horizon_status);
 #define SMALL_MOVE		32		/* transactions */
 #define SMALL_MOVE_MS	10000
 #define PURGE_MS		10000
+#define PURGE_NEW_MS	2000	/* where somebody has written notes */
 
 /* Where the horizon may go once the frontier has passed the floor. */
 typedef struct Sample
@@ -406,11 +407,12 @@ slowest_peer(void)
 
 /*
  * Remove notes that nothing older than can come any more, and siblings that
- * everybody has seen: one write will replace them all.  What says that a
- * row has another version than its transaction, or was only displaced, is kept
- * as long as displaced rows of its table may be compared with it; in a table
- * with large values the version is, for as long as the row (see stale.c).
- * Nothing is kept of tables that were dropped.
+ * everybody has seen: one write will replace them all.  What says that a row
+ * has another version than its transaction, or was only displaced, is kept as
+ * long as displaced rows of its table may be compared with it, and the last
+ * such note of a key as long as that has siblings, which hold for that version;
+ * in a table with large values the version is, for as long as the row (see
+ * stale.c).  Nothing is kept of tables that were dropped.
  */
 static void
 purge_notes(TimestampTz frontier)
@@ -436,7 +438,14 @@ purge_notes(TimestampTz frontier)
 						  " AND (n.kind OPERATOR(pg_catalog.=) 'x' OR NOT EXISTS (SELECT FROM pg_catalog.pg_class l"
 						  "  WHERE l.oid OPERATOR(pg_catalog.=) n.relation AND l.reltoastrelid OPERATOR(pg_catalog.<>) 0))"
 						  " AND NOT EXISTS (SELECT FROM multicenter.key_note d"
-						  "  WHERE d.relation OPERATOR(pg_catalog.=) n.relation AND d.kind OPERATOR(pg_catalog.=) ANY ('{d,s}'::pg_catalog.\"char\"[]))"
+						  "  WHERE d.relation OPERATOR(pg_catalog.=) n.relation AND d.kind OPERATOR(pg_catalog.=) 'd')"
+						  " AND (NOT EXISTS (SELECT FROM multicenter.key_note s"
+						  "   WHERE s.relation OPERATOR(pg_catalog.=) n.relation AND s.hash OPERATOR(pg_catalog.=) n.hash"
+						  "   AND s.kind OPERATOR(pg_catalog.=) 's')"
+						  "  OR EXISTS (SELECT FROM multicenter.key_note l"
+						  "   WHERE l.relation OPERATOR(pg_catalog.=) n.relation AND l.hash OPERATOR(pg_catalog.=) n.hash"
+						  "   AND l.key OPERATOR(pg_catalog.=) n.key AND l.kind OPERATOR(pg_catalog.=) n.kind"
+						  "   AND l.note_id OPERATOR(pg_catalog.>) n.note_id))"
 						  " OR NOT EXISTS (SELECT FROM pg_catalog.pg_class c"
 						  "  WHERE c.oid OPERATOR(pg_catalog.=) n.relation)",
 						  1, types, values, NULL, false, 0);
@@ -508,6 +517,20 @@ decided_up_to(TimestampTz *seen)
 	return oldest == 0 ? *seen : Min(*seen, oldest - 1);
 }
 
+/* Rows that are in conflict all the time have very many notes. */
+static bool
+purge_is_due(TimestampTz now)
+{
+	static uint64 generation = 0;
+	uint64		current = generation;
+	bool		unchanged = mc_notes_unchanged(&current) && generation != 0;
+
+	if (!is_due(last_purge, now, unchanged ? PURGE_MS : PURGE_NEW_MS))
+		return false;
+	generation = current;
+	return true;
+}
+
 void
 mc_horizon_work(bool heartbeat, bool alone)
 {
@@ -527,7 +550,7 @@ mc_horizon_work(bool heartbeat, bool alone)
 	pg_atomic_write_u64(&database->frontier, (uint64) frontier);
 	frontier = Min(frontier, displaced_seen);
 	follow(frontier, now);
-	if (frontier > 0 && is_due(last_purge, now, PURGE_MS))
+	if (frontier > 0 && purge_is_due(now))
 	{
 		purge_notes(frontier);
 		purge_changes(frontier);
