@@ -40,6 +40,7 @@
 #include "utils/regproc.h"
 #include "utils/resowner.h"
 #include "utils/syscache.h"
+#include "utils/wait_event.h"
 
 /* Written in front of a function since PostgreSQL 18. */
 #ifndef pg_noreturn
@@ -479,6 +480,23 @@ CreateWaitEventSet_compat(ResourceOwner resowner, int nevents)
 	return CreateWaitEventSet(resowner, nevents);
 #else
 	return CreateWaitEventSet(TopMemoryContext, nevents);
+#endif
+}
+
+/* What extensions wait for has a name of its own since PostgreSQL 17. */
+static inline uint32
+mc_wait_event_extension(void)
+{
+	return PG_WAIT_EXTENSION;
+}
+
+static inline uint32
+mc_wait_event_new(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	return mc_wait_event_extension();
 #endif
 }
 

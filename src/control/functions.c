@@ -179,7 +179,7 @@ wait_ready(int64 timeout_ms)
 			return false;
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 50, PG_WAIT_EXTENSION);
+						 50, mc_wait_event(MC_WAIT_READY));
 		ResetLatch(MyLatch);
 	}
 }

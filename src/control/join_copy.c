@@ -47,6 +47,7 @@
 #include "parser/parse_relation.h"
 #include "pgstat.h"
 #include "replication/origin.h"
+#include "state/wait_event.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -309,7 +310,7 @@ drain_pipe(FILE *pipe, StringInfo message)
 	{
 		check_interrupts(program);
 		(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE |
-								 WL_EXIT_ON_PM_DEATH, fileno(pipe), 0, PG_WAIT_EXTENSION);
+								 WL_EXIT_ON_PM_DEATH, fileno(pipe), 0, mc_wait_event(MC_WAIT_DUMP));
 		ResetLatch(MyLatch);
 		check_interrupts(program);
 		len = read(fileno(pipe), buf, sizeof(buf));

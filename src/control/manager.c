@@ -771,7 +771,7 @@ mc_manager_main(Datum arg)
 	{
 		MemoryContextReset(manager->round_context);
 		pgstat_report_stat(false);
-		mc_worker_wait(next_round_ms(manager));
+		mc_worker_wait(next_round_ms(manager), MC_WAIT_MANAGER);
 	}
 
 	/* The database has left its group. */

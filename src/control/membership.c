@@ -280,7 +280,7 @@ wait_for_writers(void)
 					 errmsg("transactions that have written here are still open"),
 					 errdetail("They are: %s.", writers),
 					 errhint("End them, then try again.")));
-		mc_worker_wait(50);
+		mc_worker_wait(50, MC_WAIT_OPERATION);
 	}
 }
 
@@ -359,7 +359,7 @@ wait_for_peer(const Center *peer, LocalLsn target)
 					 errdetail("It has confirmed %X/%X of %X/%X.",
 							   LSN_FORMAT_ARGS(confirmed.value), LSN_FORMAT_ARGS(target.value)),
 					 errhint("Bring its link up again, see the view lag, or remove that center first. center_part(..., force => true) leaves without waiting and may lose changes.")));
-		mc_worker_wait(50);
+		mc_worker_wait(50, MC_WAIT_OPERATION);
 	}
 }
 
@@ -625,7 +625,7 @@ stop_workers(void)
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("could not end the workers of this center"),
 					 errhint("Call group_remove_local(force => true) again.")));
-		mc_worker_wait(50);
+		mc_worker_wait(50, MC_WAIT_OPERATION);
 	}
 }
 
@@ -649,7 +649,7 @@ drop_slots(void)
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("could not drop the replication slots of this center, they are in use"),
 					 errhint("Call group_remove_local(force => true) again.")));
-		mc_worker_wait(50);
+		mc_worker_wait(50, MC_WAIT_OPERATION);
 	}
 }
 

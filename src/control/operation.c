@@ -274,7 +274,7 @@ wait_for_operation(RunningOperation *running)
 			break;
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 10, PG_WAIT_EXTENSION);
+						 10, mc_wait_event(MC_WAIT_OPERATION_START));
 		ResetLatch(MyLatch);
 	}
 }

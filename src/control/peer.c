@@ -240,7 +240,7 @@ mc_sql_peer_wait_applied(PG_FUNCTION_ARGS)
 			break;
 		CHECK_FOR_INTERRUPTS();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 20, PG_WAIT_EXTENSION);
+						 20, mc_wait_event(MC_WAIT_PEER_APPLY));
 		ResetLatch(MyLatch);
 	}
 	PG_RETURN_LSN(applied);

@@ -409,7 +409,7 @@ wait_for_release(Oid relid)
 		if (GetCurrentTimestamp() > released_until)
 			return false;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 RELEASE_POLL_MS, PG_WAIT_EXTENSION);
+						 RELEASE_POLL_MS, mc_wait_event(MC_WAIT_REWRITE_END));
 		ResetLatch(MyLatch);
 	}
 	released = InvalidOid;
@@ -566,7 +566,7 @@ mc_rewrite_fence(Oid relid)
 					 errdetail("A rewrite needs every center, without transactions that write the table or changes of it in quarantine."),
 					 errhint("SELECT * FROM multicenter.lag tells which center is not reached, multicenter.quarantine what waits at a center.")));
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 MC_FENCE_POLL_MS, PG_WAIT_EXTENSION);
+						 MC_FENCE_POLL_MS, mc_wait_event(MC_WAIT_REWRITE_FENCE));
 		ResetLatch(MyLatch);
 	}
 }

@@ -97,6 +97,10 @@ mc_worker_begin(Oid dboid)
 	if (GetConfigOption("transaction_timeout", true, false) != NULL)
 		SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 
+	/* pg_stat_activity and log lines tell which of them it is. */
+	SetConfigOption("application_name", MyBgworkerEntry->bgw_name,
+					PGC_USERSET, PGC_S_OVERRIDE);
+
 	/* BackgroundWorkerInitializeConnection has put its own handler back. */
 	pqsignal(SIGINT, MC_SIG_IGN);
 }
@@ -121,11 +125,11 @@ mc_worker_start(const char *function, const char *type, const char *label,
 }
 
 void
-mc_worker_wait(long timeout_ms)
+mc_worker_wait(long timeout_ms, McWaitEvent event)
 {
 	CHECK_FOR_INTERRUPTS();
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 timeout_ms, PG_WAIT_EXTENSION);
+					 timeout_ms, mc_wait_event(event));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
@@ -345,6 +349,7 @@ mc_supervisor_main(Datum arg)
 		bool		all_run = supervise();
 
 		pgstat_report_stat(false);
-		mc_worker_wait(all_run ? SUPERVISOR_NAP_MS : MC_RESTART_MIN_MS);
+		mc_worker_wait(all_run ? SUPERVISOR_NAP_MS : MC_RESTART_MIN_MS,
+					   MC_WAIT_SUPERVISOR);
 	}
 }

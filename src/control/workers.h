@@ -10,6 +10,7 @@
 
 #include "datatype/timestamp.h"
 #include "postmaster/bgworker.h"
+#include "state/wait_event.h"
 
 /* Shortest and longest wait before a worker that ended is started again. */
 #define MC_RESTART_MIN_MS		200
@@ -38,9 +39,10 @@ extern bool mc_worker_start(const char *function, const char *type,
 							BackgroundWorkerHandle **handle);
 
 /*
- * Wait for the latch, at most timeout_ms; handles SIGHUP and interrupts.
+ * Wait for the latch, at most timeout_ms; handles SIGHUP and interrupts.  event
+ * is what pg_stat_activity shows meanwhile.
  */
-extern void mc_worker_wait(long timeout_ms);
+extern void mc_worker_wait(long timeout_ms, McWaitEvent event);
 
 /*
  * How long to wait after the given number of failures in a row: jittered and

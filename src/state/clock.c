@@ -246,7 +246,7 @@ announce_commit(TransactionId xid)
 		set_committing(0);
 		ConditionVariablePrepareToSleep(&shared->changed);
 		while (is_held_up())
-			ConditionVariableSleep(&shared->changed, PG_WAIT_EXTENSION);
+			ConditionVariableSleep(&shared->changed, mc_wait_event(MC_WAIT_COMMIT_HELD));
 		ConditionVariableCancelSleep();
 		set_committing(xid);
 	}
@@ -262,7 +262,7 @@ mc_clock_wait_ready(void)
 	}
 	ConditionVariablePrepareToSleep(&shared->changed);
 	while (pg_atomic_read_u32(&shared->ready) == 0)
-		ConditionVariableSleep(&shared->changed, PG_WAIT_EXTENSION);
+		ConditionVariableSleep(&shared->changed, mc_wait_event(MC_WAIT_CLOCK_START));
 	ConditionVariableCancelSleep();
 }
 
@@ -299,7 +299,7 @@ claim_origin(void)
 	ConditionVariablePrepareToSleep(&shared->changed);
 	while (!try_claim())
 		(void) ConditionVariableTimedSleep(&shared->changed, CLAIM_RETRY_MS,
-										   PG_WAIT_EXTENSION);
+										   mc_wait_event(MC_WAIT_STAMP_ORIGIN));
 	ConditionVariableCancelSleep();
 }
 
@@ -536,7 +536,7 @@ mc_clock_hold_commits(void)
 	ConditionVariablePrepareToSleep(&shared->changed);
 	while (!pg_atomic_compare_exchange_u32(&shared->holder, &nobody, (uint32) MyProcPid))
 	{
-		ConditionVariableSleep(&shared->changed, PG_WAIT_EXTENSION);
+		ConditionVariableSleep(&shared->changed, mc_wait_event(MC_WAIT_COMMIT_HELD));
 		nobody = 0;
 	}
 	ConditionVariableCancelSleep();

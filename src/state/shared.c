@@ -93,6 +93,7 @@ shared_lay_out(void)
 	next += (mc_shared->nlinks + mc_shared->noutlinks) * sizeof(LinkHistory);
 	mc_shared->saved_stats = next;
 
+	mc_wait_event_init(mc_shared->wait_events);
 	SpinLockInit(&mc_shared->checks_mutex);
 	pg_atomic_init_u32(&mc_shared->scanned, 0);
 	for (int i = 0; i < mc_shared->ndatabases; i++)

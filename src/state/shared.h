@@ -26,6 +26,7 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "state/fence.h"
+#include "state/wait_event.h"
 #include "storage/spin.h"
 
 /* Commits that a link remembers to find its progress under a snapshot. */
@@ -304,6 +305,7 @@ typedef struct McShared
 	CheckSince	checks[MC_CHECKS];
 	pid_t		supervisor_pid;
 	Latch	   *supervisor_latch;
+	uint32		wait_events[MC_WAIT_EVENTS];	/* numbers of their names */
 	pg_atomic_uint32 scanned;	/* the supervisor has found all centers once */
 	int			ndatabases;		/* sizes of the arrays */
 	int			nlinks;

@@ -339,7 +339,9 @@ wait_for_clock(Applier *applier, TimestampTz commit_ts)
 	while (ahead_us > 0 && ahead_us <= mc_max_apply_wait_ms * INT64CONST(1000))
 	{
 		CHECK_FOR_INTERRUPTS();
+		pgstat_report_wait_start(mc_wait_event(MC_WAIT_APPLY_CLOCK));
 		pg_usleep(ahead_us);
+		pgstat_report_wait_end();
 		ahead_us = commit_ts - GetCurrentTimestamp();
 	}
 }

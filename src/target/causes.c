@@ -146,7 +146,7 @@ mc_causes_wait(RemoteTransaction *transaction, SharedLink *link)
 			shown = true;
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 PAUSE_MS, PG_WAIT_EXTENSION);
+						 PAUSE_MS, mc_wait_event(MC_WAIT_APPLY_CAUSES));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		StartTransactionCommand();

@@ -25,6 +25,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "state/wait_event.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
@@ -341,7 +342,7 @@ wait_for_socket(PeerConnection *peer, int events, int64 deadline_ms)
 		raise_broken(peer);
 
 	occurred = WaitLatchOrSocket(MyLatch, wake, PQsocket(peer->conn),
-								 timeout_ms, PG_WAIT_EXTENSION);
+								 timeout_ms, mc_wait_event(MC_WAIT_PEER_ANSWER));
 	if (occurred & WL_LATCH_SET)
 	{
 		ResetLatch(MyLatch);

@@ -637,7 +637,7 @@ wait_for_input(Receiver *receiver, int64 now_ms)
 						   STATE_IDLEINTRANSACTION : STATE_IDLE, NULL);
 	nevents = WaitEventSetWait(receiver->wait_set,
 							   (long) Max(until_ms - now_ms, 0),
-							   events, lengthof(events), PG_WAIT_EXTENSION);
+							   events, lengthof(events), mc_wait_event(MC_WAIT_RECEIVER));
 	for (int i = 0; i < nevents; i++)
 	{
 		/* A part of a large message is a sign of life too. */
