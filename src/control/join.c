@@ -55,6 +55,7 @@
 #include "core/wire.h"
 #include "replication/slot.h"
 #include "state/clock.h"
+#include "state/join_progress.h"
 #include "state/shared.h"
 #include "storage/lmgr.h"
 #include "catalog/namespace.h"
@@ -652,16 +653,21 @@ mc_join_group(Operation *operation)
 
 	join->operation = operation;
 	join->context = CurrentMemoryContext;
+	mc_join_progress_begin();
 
 	mc_step_begin();
 	mc_setup_require();
 	mc_step_end();
 	mc_check_own_dsn(operation->dsn);
 	meet_sponsor(join);
+	mc_join_progress_phase(JOIN_LOCKING);
 	lock_members(join);
+	mc_join_progress_peer(join->sponsor->name);
+	mc_join_progress_phase(JOIN_CHECKING_TABLES);
 	if (operation->copy_data)
 		check_data(join);
 
+	mc_join_progress_phase(JOIN_REGISTERING);
 	choose_id(join);
 	register_center(join);
 
@@ -669,7 +675,9 @@ mc_join_group(Operation *operation)
 	 * What they write would be in no slot of ours; empty tables are counted
 	 * on.
 	 */
+	mc_join_progress_phase(JOIN_DRAINING);
 	mc_drain_writers();
+	mc_join_progress_phase(JOIN_SLOTS);
 	create_member_slots(join);
 	if (operation->copy_data)
 	{
@@ -683,10 +691,12 @@ mc_join_group(Operation *operation)
 		create_slot(join, join->sponsor, false);
 		mc_join_copy_centers(join);
 	}
+	mc_join_progress_phase(JOIN_GOING_LIVE);
 	set_positions(join);
 	create_own_slots(join);
 	mc_policy_take_over();
 	go_live(join);
+	mc_join_progress_phase(JOIN_CATCHING_UP);
 }
 
 /* ---- undoing ---- */
@@ -758,6 +768,7 @@ mc_join_clean_up(void)
 			pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
 		return true;
 	}
+	mc_join_progress_phase(JOIN_UNDOING);
 	foreach(lc, centers)
 	{
 		Center	   *center = lfirst(lc);
@@ -783,5 +794,6 @@ mc_join_clean_up(void)
 	if (told == 0 && list_length(centers) > 1)
 		return false;
 	mc_remove_traces();
+	mc_join_progress_end(MyDatabaseId);
 	return true;
 }

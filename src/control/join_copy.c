@@ -47,6 +47,7 @@
 #include "parser/parse_relation.h"
 #include "pgstat.h"
 #include "replication/origin.h"
+#include "state/join_progress.h"
 #include "state/wait_event.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
@@ -502,8 +503,12 @@ make_schema(GroupJoin *join, char *text)
 static int
 read_rows(void *buf, int minread, int maxread)
 {
+	int			bytes;
+
 	CHECK_FOR_INTERRUPTS();
-	return mc_peer_copy_read(copy_source, buf, minread, maxread);
+	bytes = mc_peer_copy_read(copy_source, buf, minread, maxread);
+	mc_join_progress_bytes(bytes);
+	return bytes;
 }
 
 /* The columns of a table as COPY wants them: a list of strings. */
@@ -521,8 +526,11 @@ column_names(const JoinTable *table)
 	return strings;
 }
 
-/* Write the rows of the COPY in progress into a table, as its owner. */
-static void
+/*
+ * Write the rows of the COPY in progress into a table, as its owner.  Returns
+ * how many.
+ */
+static uint64
 write_rows(Relation rel, const JoinTable *table)
 {
 	Oid			userid;
@@ -530,6 +538,7 @@ write_rows(Relation rel, const JoinTable *table)
 	int			nest_level;
 	ParseState *pstate;
 	CopyFromState copy;
+	uint64		rows;
 
 	GetUserIdAndSecContext(&userid, &sec_context);
 	SetUserIdAndSecContext(rel->rd_rel->relowner,
@@ -540,12 +549,13 @@ write_rows(Relation rel, const JoinTable *table)
 	(void) addRangeTableEntryForRelation(pstate, rel, RowExclusiveLock, NULL, false, false);
 	copy = BeginCopyFrom(pstate, rel, NULL, NULL, false, read_rows,
 						 column_names(table), NIL);
-	(void) CopyFrom(copy);
+	rows = CopyFrom(copy);
 	EndCopyFrom(copy);
 	free_parsestate(pstate);
 
 	AtEOXact_GUC(false, nest_level);
 	SetUserIdAndSecContext(userid, sec_context);
+	return rows;
 }
 
 /* Copy the rows of one table.  In a step. */
@@ -553,8 +563,11 @@ static void
 copy_table(PeerConnection *peer, const JoinTable *table)
 {
 	RangeVar   *name = makeRangeVar(pstrdup(table->schema), pstrdup(table->name), -1);
-	Relation	rel = table_openrv(name, RowExclusiveLock);
+	Relation	rel;
+	uint64		rows;
 
+	mc_join_progress_table(table->schema, table->name);
+	rel = table_openrv(name, RowExclusiveLock);
 	require_table(rel->rd_rel->relkind, table);
 	if (table->columns[0] == '\0')
 		mc_peer_copy_begin(peer, psprintf("COPY %s TO STDOUT", quoted_name(table)));
@@ -563,9 +576,10 @@ copy_table(PeerConnection *peer, const JoinTable *table)
 										  quoted_name(table), table->columns));
 	copy_source = peer;
 	PushActiveSnapshot(GetTransactionSnapshot());
-	write_rows(rel, table);
+	rows = write_rows(rel, table);
 	PopActiveSnapshot();
 	copy_source = NULL;
+	mc_join_progress_copied(rows);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }
@@ -717,6 +731,29 @@ peek_at_tables(GroupJoin *join)
 }
 
 /*
+ * Say how much is to be copied.  How many rows is known only as far as the
+ * sponsor has analyzed all tables.
+ */
+static void
+announce_total(GroupJoin *join, List *tables)
+{
+	PeerResult *result;
+	int64		rows = -1;
+
+	result = mc_peer_query(join->entrance,
+						   "SELECT pg_catalog.sum(c.reltuples::pg_catalog.float8)::pg_catalog.int8"
+						   " FROM multicenter.peer_tables() AS t"
+						   " JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) t.schema_name"
+						   " JOIN pg_catalog.pg_class AS c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid"
+						   "  AND c.relname OPERATOR(pg_catalog.=) t.table_name"
+						   " HAVING pg_catalog.min(c.reltuples) OPERATOR(pg_catalog.>=) 0::pg_catalog.float4",
+						   0, NULL, ANSWER_MS);
+	if (result->nrows == 1 && result->rows[0][0] != NULL)
+		rows = strtoll(result->rows[0][0], NULL, 10);
+	mc_join_progress_total(list_length(tables), rows);
+}
+
+/*
  * Both sections of the schema are read before our session at the sponsor keeps
  * locks on its tables: pg_dump has a session of its own, and a TRUNCATE there
  * that waits for ours would let pg_dump wait behind it, and us for pg_dump.
@@ -730,6 +767,7 @@ mc_join_copy_data(GroupJoin *join)
 	MemoryContext step_context;
 	ListCell   *lc;
 
+	mc_join_progress_phase(JOIN_READING_SCHEMA);
 	import_snapshot(join);
 	tables = peek_at_tables(join);
 
@@ -742,15 +780,21 @@ mc_join_copy_data(GroupJoin *join)
 	step_context = MemoryContextSwitchTo(join->context);
 	tables = mc_join_tables(join->entrance);
 	MemoryContextSwitchTo(step_context);
+	announce_total(join, tables);
 	take_origin();
+	mc_join_progress_phase(JOIN_CREATING_TABLES);
 	if (pre_data != NULL)
 		make_schema(join, pre_data);
+	mc_join_progress_phase(JOIN_COPYING_ROWS);
 	foreach(lc, tables)
 		copy_table(join->entrance, lfirst(lc));
+	mc_join_progress_phase(JOIN_COPYING_GROUP);
 	copy_centers(join);
 	copy_policies(join);
+	mc_join_progress_phase(JOIN_CREATING_INDEXES);
 	if (post_data != NULL)
 		make_schema(join, post_data);
+	mc_join_progress_phase(JOIN_COPYING_VERSIONS);
 	mc_join_copy_state(join, tables);
 	copy_sequences(join);
 	mc_step_end();

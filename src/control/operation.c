@@ -37,6 +37,7 @@
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "state/join_progress.h"
 #include "state/registry.h"
 #include "state/shared.h"
 #include "storage/dsm.h"
@@ -349,6 +350,7 @@ mc_operation_run(Operation *operation)
 static void
 operation_exit(int code, Datum arg)
 {
+	mc_join_progress_end(DatumGetObjectId(arg));
 	release_database(DatumGetObjectId(arg));
 }
 

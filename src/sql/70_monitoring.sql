@@ -168,3 +168,44 @@ COMMENT ON FUNCTION multicenter.metrics_text() IS
 'Metrics of this center in the exposition format of Prometheus; what is not known is left out.';
 REVOKE ALL ON FUNCTION multicenter.metrics_text() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION multicenter.metrics_text() TO multicenter_monitor;
+
+-- ---- joins ----
+
+CREATE FUNCTION multicenter.internal_join_status(
+	OUT phase text, OUT pid integer, OUT peer name, OUT started_at timestamptz, OUT phase_since timestamptz,
+	OUT relation text, OUT tables_total integer, OUT tables_copied integer,
+	OUT rows_total bigint, OUT rows_copied bigint, OUT bytes_copied bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mc_join_status' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION multicenter.internal_join_status() IS
+'Internal. What shared memory knows of the join of this database, if there is one.';
+REVOKE ALL ON FUNCTION multicenter.internal_join_status() FROM PUBLIC;
+
+CREATE FUNCTION multicenter.join_status(
+	OUT phase text, OUT pid integer, OUT peer name, OUT started_at timestamptz, OUT phase_since timestamptz,
+	OUT relation text, OUT tables_total integer, OUT tables_copied integer,
+	OUT rows_total bigint, OUT rows_copied bigint, OUT bytes_copied bigint, OUT replay_lag_bytes bigint)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE ROWS 1 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
+	SELECT coalesce(s.phase, 'catching up'), s.pid, s.peer, coalesce(s.started_at, c.joined_at), s.phase_since,
+		s.relation, s.tables_total, s.tables_copied, s.rows_total,
+		s.rows_copied + coalesce((SELECT sum(p.tuples_processed)::bigint FROM pg_stat_progress_copy AS p WHERE p.pid = s.pid), 0),
+		s.bytes_copied,
+		CASE WHEN coalesce(s.phase, 'catching up') = 'catching up' THEN
+			(SELECT CASE WHEN bool_and(l.replay_lag_bytes IS NOT NULL) THEN sum(l.replay_lag_bytes)::bigint END
+			 FROM multicenter.link_status() AS l WHERE l.direction = 'in') END
+	FROM (SELECT) AS one
+		LEFT JOIN multicenter.internal_join_status() AS s ON true
+		LEFT JOIN (SELECT o.state, o.joined_at FROM multicenter.identity AS i JOIN multicenter.center AS o ON o.center_id = i.center_id) AS c ON true
+	WHERE s.phase <> 'catching up' OR c.state = 'catching_up';
+$$;
+COMMENT ON FUNCTION multicenter.join_status() IS
+'How far the join of this center has got; the source of the view join_progress.';
+REVOKE ALL ON FUNCTION multicenter.join_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.join_status() TO multicenter_monitor;
+
+CREATE VIEW multicenter.join_progress AS
+SELECT phase, peer, started_at, phase_since, pid, relation, tables_total, tables_copied, rows_total, rows_copied, bytes_copied, replay_lag_bytes
+FROM multicenter.join_status();
+COMMENT ON VIEW multicenter.join_progress IS 'How far the join of this center has got: one row from the call of group_join() until the center is ready.';
+GRANT SELECT ON multicenter.join_progress TO multicenter_monitor;

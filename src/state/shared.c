@@ -196,6 +196,7 @@ mc_shared_database(Oid dboid, bool create)
 		entry->manager_latch = NULL;
 		entry->reload = true;
 		entry->operation = false;
+		entry->join.phase = JOIN_NONE;
 		entry->start_after_ms = 0;
 		pg_atomic_write_u32(&entry->horizon_xid, InvalidTransactionId);
 		pg_atomic_write_u64(&entry->horizon_ts, 0);

@@ -26,6 +26,7 @@
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "state/fence.h"
+#include "state/join_progress.h"
 #include "state/wait_event.h"
 #include "storage/spin.h"
 
@@ -115,6 +116,7 @@ typedef struct SharedDatabase
 	pg_atomic_uint32 gate;		/* WriteGate; read without the mutex */
 	pg_atomic_uint32 sealed;	/* not even a commit may pass the gate */
 	SharedFences fences;
+	SharedJoin	join;
 } SharedDatabase;
 
 typedef enum LinkState
