@@ -11,7 +11,7 @@ REVOKE ALL ON FUNCTION multicenter.internal_check_since(text, text, text) FROM P
 CREATE FUNCTION multicenter.health_checks(
 	OUT check_name text, OUT object text, OUT status text, OUT value text,
 	OUT warn_at text, OUT critical_at text, OUT since timestamptz, OUT message text, OUT hint text,
-	OUT value_number double precision, OUT unit text)
+	OUT value_number double precision, OUT unit text, OUT warn_number double precision, OUT critical_number double precision)
 RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE ROWS 30 SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 #variable_conflict use_column
@@ -97,15 +97,20 @@ BEGIN
 		SELECT 'center_state', NULL, multicenter.internal_threshold_number('state', c.state), format('this center is %s', replace(c.state, '_', ' ')),
 			'A center that joins or parts serves no writes; see multicenter.centers, and the log if it takes long.'
 		FROM multicenter.center c JOIN (SELECT * FROM multicenter.identity LIMIT 1) i ON i.center_id = c.center_id
+	), threshold AS MATERIALIZED (
+		SELECT t.check_name, t.unit, t.warn_at, t.critical_at,
+			multicenter.internal_threshold_number(t.unit, t.warn_at)::double precision AS warn,
+			multicenter.internal_threshold_number(t.unit, t.critical_at)::double precision AS critical
+		FROM multicenter.thresholds t
 	), judged AS (
-		SELECT f.check_name, f.object, f.number, f.message, f.hint, t.unit, t.warn_at, t.critical_at,
+		SELECT f.check_name, f.object, f.number, f.message, f.hint, t.unit, t.warn_at, t.critical_at, t.warn, t.critical,
 			CASE
 				WHEN f.number IS NULL THEN 'unknown'
-				WHEN f.number >= multicenter.internal_threshold_number(t.unit, t.critical_at) THEN 'critical'
-				WHEN f.number >= multicenter.internal_threshold_number(t.unit, t.warn_at) THEN 'warning'
+				WHEN f.number >= t.critical THEN 'critical'
+				WHEN f.number >= t.warn THEN 'warning'
 				ELSE 'ok'
 			END AS status
-		FROM found f JOIN multicenter.thresholds t ON t.check_name = f.check_name
+		FROM found f JOIN threshold t ON t.check_name = f.check_name
 	)
 	SELECT j.check_name,
 		j.object,
@@ -124,7 +129,9 @@ BEGIN
 		j.message,
 		CASE WHEN j.status IN ('warning', 'critical') THEN j.hint END,
 		j.number,
-		j.unit
+		j.unit,
+		j.warn,
+		j.critical
 	FROM judged j
 	ORDER BY array_position(ARRAY['critical', 'warning', 'unknown', 'ok'], j.status), j.check_name, j.object;
 END $$;

@@ -92,7 +92,7 @@ BEGIN
 		SELECT format('center=%s,peer=%s,direction="%s"', here, multicenter.internal_metric_label(peer), direction) AS labels, *
 		FROM multicenter.lag JOIN multicenter.stat_links USING (peer, direction)
 	), sample(number, name, kind, help, labels, value) AS (
-		SELECT 1, 'info', 'gauge', 'Always 1; group, versions.',
+		SELECT 1, 'center_info', 'gauge', 'Always 1; group, versions.',
 			format('center=%s,group=%s,site=%s,extension_version=%s,server_version="%s"', here, multicenter.internal_metric_label(i.group_name),
 				multicenter.internal_metric_label(c.site), multicenter.internal_metric_label(c.extension_version), current_setting('server_version_num')), 1::double precision
 		FROM multicenter.identity i JOIN multicenter.center c ON c.center_id = i.center_id
@@ -109,11 +109,14 @@ BEGIN
 			array_position(ARRAY['unknown', 'ok', 'warning', 'critical'], status) - 2
 		FROM checks
 		UNION ALL
-		SELECT 5, 'check_value', 'gauge', 'Value of a check: seconds, bytes, or a number.',
-			format('center=%s,check="%s",object=%s', here, check_name, multicenter.internal_metric_label(object)), value_number
-		FROM checks
+		SELECT m.number, m.name, 'gauge', m.help, format('center=%s,check="%s",object=%s', here, check_name, multicenter.internal_metric_label(object)), m.value
+		FROM checks, LATERAL (VALUES
+			(5, 'check_value', 'Value of a check: seconds, bytes, a number, or the rank of a state.', value_number),
+			(9, 'check_warn_at', 'From which value on a check warns.', warn_number),
+			(10, 'check_critical_at', 'From which value on a check is critical.', critical_number)
+		) AS m(number, name, help, value)
 		UNION ALL
-		SELECT 6, 'members', 'gauge', 'Members of the group by state.', format('center=%s,state="%s"', here, state), count(*)
+		SELECT 6, 'group_members', 'gauge', 'Members of the group by state.', format('center=%s,state="%s"', here, state), count(*)
 		FROM multicenter.center WHERE state <> 'parted' GROUP BY state
 		UNION ALL
 		SELECT 7, 'clock_ahead_seconds', 'gauge', 'How long local commits will be stamped with a later time than that of the clock.', format('center=%s', here), extract(epoch FROM ahead)
@@ -121,7 +124,7 @@ BEGIN
 		UNION ALL
 		SELECT 8, 'clock_stamped_total', 'counter', 'Local commits that were stamped with a later time.', format('center=%s', here), stamped FROM multicenter.clock
 		UNION ALL
-		SELECT 20, 'link_state', 'gauge', '1 for the state that the link is in.',
+		SELECT 20, 'link_state_current', 'gauge', '1 for the state that the link is in.',
 			format('%s,state="%s"', labels, s), (s = state)::integer
 		FROM link, unnest(ARRAY['streaming', 'catching_up', 'idle', 'stalled', 'disconnected', 'paused', 'never_connected']) s
 		UNION ALL

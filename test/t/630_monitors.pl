@@ -95,7 +95,7 @@ sub metrics
 my $metrics = eval { metrics($riga) } || {};
 is($@, '', 'the text is of the exposition format');
 my ($in, $out) = map { qq{center="riga",peer="lisbon",direction="$_"} } 'in', 'out';
-my @names = qw(info health_status serving check_status check_value members clock_ahead_seconds clock_stamped_total link_state link_up link_lag_seconds
+my @names = qw(center_info health_status serving check_status check_value check_warn_at check_critical_at group_members clock_ahead_seconds clock_stamped_total link_state_current link_up link_lag_seconds
   link_replay_lag_bytes link_sent_lag_bytes link_flush_lag_bytes link_retained_wal_bytes link_round_trip_seconds link_clock_offset_seconds
   link_catchup_seconds link_last_message_timestamp_seconds link_state_since_timestamp_seconds link_transactions_total link_rows_total
   link_conflicts_by_type_total link_truncates_total link_ddl_total link_conflicts_total link_quarantined_total link_errors_total link_connects_total link_bytes_total);
@@ -107,8 +107,9 @@ cmp_ok($metrics->{multicenter_link_lag_seconds}{$_}, '<', 3, 'and small') foreac
 is($metrics->{multicenter_link_rows_total}{qq{$in,operation="insert"}}, $riga->sql(q{SELECT inserts FROM multicenter.stat_links WHERE direction = 'in'}), 'rows are those of the view');
 is($metrics->{multicenter_link_conflicts_by_type_total}{qq{$in,type="insert_exists"}}, 5, 'conflicts by type');
 is($metrics->{multicenter_health_status}{'center="riga"'}, 0, 'healthy');
-like((keys %{ $metrics->{multicenter_info} })[0], qr/site="east \\"1\\""/, 'labels are escaped');
-my %state = map { /state="(\w+)"/; ($1 => $metrics->{multicenter_link_state}{$_}) } grep { /^\Q$in\E/ } keys %{ $metrics->{multicenter_link_state} };
+is($metrics->{"multicenter_check_$_->[0]"}{'center="riga",check="sync_lag",object="lisbon in"'}, $_->[1], "$_->[0]: the threshold as a number") foreach [ 'warn_at', 60 ], [ 'critical_at', 300 ];
+like((keys %{ $metrics->{multicenter_center_info} })[0], qr/site="east \\"1\\""/, 'labels are escaped');
+my %state = map { /state="(\w+)"/; ($1 => $metrics->{multicenter_link_state_current}{$_}) } grep { /^\Q$in\E/ } keys %{ $metrics->{multicenter_link_state_current} };
 is(scalar(keys %state), 7, 'all states');
 is(join(' ', grep { $state{$_} } sort keys %state), $riga->sql(q{SELECT state FROM multicenter.lag WHERE direction = 'in'}), 'one of them is the state');
 
