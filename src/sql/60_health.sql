@@ -157,12 +157,13 @@ RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
 	center name := (SELECT c.center_name FROM multicenter.center c JOIN multicenter.identity i ON i.center_id = c.center_id);
+	group_name name := (SELECT i.group_name FROM multicenter.identity i);
 	checks jsonb;
 	worst text;
 	here boolean;
 BEGIN
 	IF center IS NULL THEN
-		RETURN jsonb_build_object('status', 'unhealthy', 'center', NULL, 'timestamp', clock_timestamp(), 'serving', false,
+		RETURN jsonb_build_object('status', 'unhealthy', 'center', NULL, 'group', NULL, 'timestamp', clock_timestamp(), 'serving', false,
 			'message', 'this database is in no group', 'checks', '{}'::jsonb);
 	END IF;
 	WITH found AS MATERIALIZED (
@@ -178,7 +179,7 @@ BEGIN
 		(SELECT multicenter.serves(array_agg(format('%s %s %s', f.check_name, f.object, f.status))) FROM found f)
 	INTO checks, worst, here
 	FROM one o;
-	RETURN jsonb_build_object('status', worst, 'center', center, 'timestamp', clock_timestamp(), 'serving', here, 'checks', checks);
+	RETURN jsonb_build_object('status', worst, 'center', center, 'group', group_name, 'timestamp', clock_timestamp(), 'serving', here, 'checks', checks);
 END $$;
 COMMENT ON FUNCTION multicenter.health() IS
 'Health of this center as JSON: status (healthy; degraded: a check warns; unhealthy: one is critical), whether the center should serve (it is ready, and not late behind a peer that is there), and of each check the worst object, with value, thresholds, since when, message and hint.';

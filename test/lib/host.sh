@@ -65,6 +65,44 @@ server_packages() {
 		"gcc gcc" "make make"
 }
 
+# Prometheus, its exporter and HAProxy for the tests of monitoring/, as Debian's
+# packages have them.  They are unpacked, not installed: no service starts, no
+# user is made, and the forty packages of Prometheus' web pages are not needed.
+monitoring_tools=/var/cache/multicenter-tools
+
+# unpack_monitoring: make that directory, if it is not there; false if the
+# packages could not be fetched.
+unpack_monitoring() {
+	local packages=(prometheus prometheus-postgres-exporter haproxy
+		liblua5.3-0 libopentracing1 libopentracing-c-wrapper0) new package
+	[ ! -e "$monitoring_tools/.ready" ] || return 0
+	command -v apt-get > /dev/null || return 1
+	say "unpacking ${packages[*]} ..."
+	new=$(mktemp -d "$monitoring_tools.XXXX") || return 1
+	# Under "if" set -e has no effect.
+	if (
+		cd "$new" || exit 1
+		fetch=(apt-get -q -o APT::Sandbox::User=root -o Acquire::Retries=3 download "${packages[@]}")
+		"${fetch[@]}" || { apt-get -q update && "${fetch[@]}"; } || exit 1
+		for package in *.deb; do
+			dpkg-deb --fsys-tarfile "$package" |
+				tar -xf - --wildcards './usr/bin/*' './usr/sbin/*' './usr/lib/*/*' 2> /dev/null
+			[ "${PIPESTATUS[0]}" -eq 0 ] || exit 1
+		done
+		[ -x usr/bin/prometheus ] && [ -x usr/bin/prometheus-postgres-exporter ] && [ -x usr/sbin/haproxy ] || exit 1
+		rm -f ./*.deb
+		chmod 755 . && touch .ready
+	) > "$new.log" 2>&1 < /dev/null; then
+		# Another run may have been quicker.
+		mv -T "$new" "$monitoring_tools" 2> /dev/null || rm -rf "$new"
+		rm -f "$new.log"
+		return 0
+	fi
+	tail -n 5 "$new.log" >&2
+	rm -rf "$new" "$new.log"
+	return 1
+}
+
 # has_parameter POSTGRES NAME: does this server know the parameter?  An unknown
 # one in postgresql.conf keeps a server from starting.
 has_parameter() {
