@@ -31,7 +31,8 @@
  *	  Apply is not kept from writing.  A session that meets the fence gets an
  *	  error and does not wait: it may have locks that the draining needs.  Only
  *	  the session that has rewritten the table waits for the end, which needs
- *	  nothing any more than the manager.
+ *	  nothing any more than the manager; and one that wants a fence of its own
+ *	  waits for it, and for fences that were first, unless it has such a lock.
  *
  *-------------------------------------------------------------------------
  */
@@ -45,6 +46,7 @@
 #include "commands/event_trigger.h"
 #include "control/ddl.h"
 #include "control/rewrite.h"
+#include "control/writers.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "origin/message.h"
@@ -541,6 +543,12 @@ check_request(Oid relid)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("another center is rewriting a table"),
 				 errhint("Try again when that has finished.")));
+	if (request.outcome == FENCE_BLOCKING)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
+				 errmsg("cannot fence table \"%s\" in this transaction", get_rel_name(relid)),
+				 errdetail("Replication waits for a lock that this transaction has taken before."),
+				 errhint("Run the command in a transaction of its own.")));
 	return request.outcome == FENCE_GRANTED;
 }
 
@@ -608,40 +616,19 @@ publish_fences(void)
 	list_free(relids);
 }
 
-/* Who has written to the table, or to a partition of it, and may do so again? */
+/*
+ * Who has written to the table, or to a partition of it, and may do so again?
+ * What the coordinator's session has written goes before its command.
+ */
 static VirtualTransactionId *
 find_writers(Oid relid, CenterId coordinator, CenterId our_id)
 {
 	FenceRequest request;
-	VirtualTransactionId *all = MemoryContextAlloc(TopMemoryContext,
-												   sizeof(VirtualTransactionId));
-	int			nall = 0;
-	ListCell   *lc;
 
 	mc_fence_requested(MyDatabaseId, &request);
-	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
-	{
-		VirtualTransactionId *some;
-		LOCKTAG		tag;
-		int			nsome;
-
-		SET_LOCKTAG_RELATION(tag, MyDatabaseId, lfirst_oid(lc));
-		some = GetLockConflicts(&tag, ShareLock, &nsome);
-		all = repalloc(all, sizeof(VirtualTransactionId) * (nall + nsome + 1));
-		for (int i = 0; i < nsome; i++)
-		{
-			/*
-			 * What the coordinator's session has written goes before its
-			 * command.
-			 */
-			if (coordinator != our_id ||
-				!VirtualTransactionIdEquals(some[i], request.session))
-				all[nall++] = some[i];
-		}
-		pfree(some);			/* has room for all sessions */
-	}
-	SetInvalidVirtualTransactionId(all[nall]);
-	return all;
+	if (coordinator != our_id)
+		SetInvalidVirtualTransactionId(request.session);
+	return mc_writers_find(relid, request.session);
 }
 
 /*
@@ -726,20 +713,6 @@ take_down(List *fences)
 		publish_fences();
 }
 
-/* Have all transactions ended that had written before the fence stood? */
-static bool
-writers_have_ended(StandingFence *entry)
-{
-	VirtualTransactionId *writer = entry->writers;
-
-	for (; VirtualTransactionIdIsValid(*writer); writer++)
-	{
-		if (!VirtualXactLock(*writer, false))
-			return false;
-	}
-	return true;
-}
-
 /* Are all of these centers in a list? */
 static bool
 all_in(List *centers, List *list)
@@ -818,7 +791,7 @@ advance(Fence *fence, List *fences, CenterId our_id, List *centers)
 	}
 	if (!list_member_int(fence->fenced, our_id))
 	{
-		if (entry == NULL || writers_have_ended(entry))
+		if (entry == NULL || !mc_writers_remain(entry->writers, entry->relid))
 			take_step(STEP_FENCED, fence, our_id);
 	}
 	else if (!list_member_int(fence->drained, our_id))
@@ -831,6 +804,22 @@ advance(Fence *fence, List *fences, CenterId our_id, List *centers)
 	}
 	else if (fence->coordinator == our_id && all_in(centers, fence->drained))
 		mc_fence_decide(MyDatabaseId, fence->token, FENCE_GRANTED);
+}
+
+/*
+ * A session that waits for its fence needs every receiver, for the steps of
+ * others or for the end of a fence that was first.  If one waits for a lock of
+ * that session, both would wait for ever, and no deadlock detector sees it.
+ */
+static void
+find_deadlock(void)
+{
+	FenceRequest request;
+
+	mc_fence_requested(MyDatabaseId, &request);
+	if (request.token != 0 && request.outcome == FENCE_PENDING &&
+		mc_writers_block_apply(request.pid))
+		mc_fence_decide(MyDatabaseId, request.token, FENCE_BLOCKING);
 }
 
 /* A session here wants a fence: announce it. */
@@ -874,6 +863,7 @@ mc_rewrite_work(CenterId our_id, List *centers, bool look)
 	put_up(fences, our_id);
 	foreach(lc, fences)
 		advance(lfirst(lc), fences, our_id, centers);
+	find_deadlock();
 	if (fences == NIL)
 		publish_fences();
 	CommitTransactionCommand();

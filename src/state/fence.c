@@ -103,6 +103,7 @@ mc_fence_request(Oid dboid, int64 token, Oid relid)
 		request->token = token;
 		request->relid = relid;
 		request->outcome = FENCE_PENDING;
+		request->pid = MyProcPid;
 		GET_VXID_FROM_PGPROC(request->session, *MyProc);
 	}
 	SpinLockRelease(&database->mutex);

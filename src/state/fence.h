@@ -25,6 +25,7 @@ typedef enum FenceOutcome
 	FENCE_PENDING,
 	FENCE_GRANTED,				/* it stands on all centers */
 	FENCE_DENIED,				/* another one was first */
+	FENCE_BLOCKING,				/* replication waits for the session */
 } FenceOutcome;
 
 /* A session that wants to rewrite a table. */
@@ -32,6 +33,7 @@ typedef struct FenceRequest
 {
 	int64		token;			/* 0: nobody wants to */
 	VirtualTransactionId session;
+	int			pid;			/* its process */
 	Oid			relid;
 	FenceOutcome outcome;
 } FenceRequest;

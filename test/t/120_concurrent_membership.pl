@@ -10,7 +10,6 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
-use IPC::Run;
 use Multicenter::Cluster;
 use Test::More;
 
@@ -24,19 +23,8 @@ my $clear = qr/already (?:in|a member of) (?:the )?group|is running|is (?:joinin
 sub at_once
 {
 	my @calls = @_;
-	my (@runs, @outputs);
-
-	foreach my $i (0 .. $#calls)
-	{
-		my ($center, $sql) = @{ $calls[$i] };
-		$outputs[$i] = '';
-		push @runs,
-		  IPC::Run::start([ 'psql', '-XAtq', '-d', $center->node->connstr($center->dbname), '-c', $sql ],
-			'<', \'', '>&', \$outputs[$i]);
-	}
-	$_->finish foreach @runs;
-	chomp @outputs;
-	return @outputs;
+	my @running = map { start_sql(@$_) } @calls;
+	return map { (finish_sql($_))[1] } @running;
 }
 
 # Is each output the expected one or a clear error?

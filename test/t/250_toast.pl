@@ -19,6 +19,8 @@ use List::Util qw(shuffle);
 use Multicenter::Cluster;
 use Test::More;
 
+test_deadline(600);
+
 my @centers = make_group([qw(lisbon oslo riga)], databases => 1, setup => q{
 	CREATE TABLE doc (id int PRIMARY KEY, small text, big text, u int UNIQUE);
 	ALTER TABLE doc ALTER big SET STORAGE EXTERNAL;

@@ -14,7 +14,10 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib", "$FindBin::RealBin/../model";
 use Harness;
+use Multicenter::Cluster qw(test_deadline);
 use Test::More;
+
+test_deadline(900);
 
 # What the server cannot do yet.
 my @without = ();

@@ -94,15 +94,13 @@ clean('partitions');
 # One is first and the other is told so; or they come one after the other.
 for my $round (1 .. 5)
 {
-	my %output;
-	my @runs = map {
+	my @running = map {
 		my ($center, $type) = @$_;
-		IPC::Run::start([ 'psql', '-X', '-q', '-d', $center->dsn, '-c', ddl("ALTER TABLE item ALTER amount TYPE $type USING amount::$type") ],
-			'<', \'', '>&', \$output{$type});
+		start_sql($center, ddl("ALTER TABLE item ALTER amount TYPE $type USING amount::$type"));
 	} [ $lisbon, 'bigint' ], [ $oslo, 'numeric' ];
-	my $succeeded = grep { $_->finish } @runs;
-	note("round $round: $succeeded of two rewrites at once");
-	unlike(join('', values %output), qr/ERROR(?!:  another center is rewriting|:  another table is being)/, 'who does not, is told to try again');
+	my @ends = map { [ finish_sql($_) ] } @running;
+	note("round $round: " . grep({ $_->[0] } @ends) . ' of two rewrites at once');
+	unlike(join('', map { $_->[1] } @ends), qr/ERROR(?!:  another center is rewriting|:  another table is being)/, 'who does not, is told to try again');
 	wait_all_applied(@centers);
 	my %types = map { column_type($_, 'item') => 1 } @centers;
 	is(scalar(keys %types), 1, 'all centers have the same type: ' . join(', ', keys %types));
@@ -115,15 +113,54 @@ $lisbon->sql(ddl('ALTER TABLE item ALTER amount TYPE bigint') . '; UPDATE item S
 pass('who has rewritten a table can write to it at once');
 clean('three in a session');
 
+# The second one has the lock on the table for a moment, when it tries the
+# command.  If the first one's fence comes just then, neither may wait for the
+# other.  An open transaction of riga keeps the first one from ending; the
+# savepoint stands for the attempt.
+sub meet
+{
+	my ($type, $before, @then) = @_;
+	my $writer = $riga->background_psql;
+	$writer->query_safe(q{BEGIN; UPDATE item SET note = 'open' WHERE id = 2});
+	my $second = $oslo->background_psql(on_error_stop => 0);
+	$second->query_safe($before);
+	my $first = start_sql($lisbon, ddl('ALTER TABLE item ALTER amount TYPE bigint'));
+	$_->wait_for_sql(q{SELECT count(*) = 1 FROM multicenter.table_fence WHERE announced}) foreach @centers;
+	$second->query_until(qr/waits/, "\\set VERBOSITY verbose\n" . join('', map { "$_;\n" } @then) . "\\echo waits\n"
+		  . ddl("ALTER TABLE item ALTER amount TYPE $type") . ";\nCOMMIT;\n");
+	$lisbon->wait_for_sql(q{SELECT fenced @> ARRAY[2] FROM multicenter.table_fence});
+	pass('the first one does not wait for one that waits for it');
+	$oslo->wait_for_sql(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'client backend' AND wait_event_type = 'Extension' AND query ~ 'replicate_ddl'});
+	$writer->query_safe('COMMIT');
+	$writer->quit;
+	my ($succeeded, $output) = finish_sql($first);
+	ok($succeeded, 'the first one succeeds') or diag($output);
+	$second->query('SELECT 1');
+	my $error = $second->{stderr};
+	$second->quit;
+	wait_all_applied(@centers);
+	return $error;
+}
+is(meet('numeric', 'BEGIN; SAVEPOINT attempt; LOCK TABLE item IN ROW EXCLUSIVE MODE', 'ROLLBACK TO attempt'), '', 'the second one too');
+is(column_type($_, 'item'), 'numeric', 'after the first one: ' . $_->name) foreach @centers;
+like(meet('int', 'BEGIN; SELECT FROM item WHERE id = 1'), qr/ERROR:  40P01: cannot fence table "item" in this transaction.*HINT:  Run the command in a transaction of its own/s,
+	'a second one that keeps the table from apply gets an error');
+is(column_type($_, 'item'), 'bigint', 'only the first one has run: ' . $_->name) foreach @centers;
+identical(@centers, 'item');
+clean('a lock before the fence');
+$lisbon->sql(ddl('ALTER TABLE item ALTER amount TYPE int'));
+clean('and back again');
+
 # What a center says of a fence may arrive before the fence: streams of two
 # centers are in no order.
 $riga->sql(q{SELECT multicenter.link_pause('oslo')});
 $riga->wait_for_sql(q{SELECT count(*) FROM multicenter.workers WHERE role = 'receiver' AND peer = 'oslo'}, '0');
-my $early = IPC::Run::start([ 'psql', '-X', '-q', '-d', $oslo->dsn, '-c', "SET lock_timeout = '30s'", '-c', ddl('ALTER TABLE item ALTER amount TYPE bigint') ], '<', \'', '>&', \my $early_output);
+my $early = start_sql($oslo, "SET lock_timeout = '30s'", ddl('ALTER TABLE item ALTER amount TYPE bigint'));
 $riga->wait_for_sql(q{SELECT fenced = '{1}' AND NOT announced FROM multicenter.table_fence});
 $riga->sql(q{UPDATE item SET amount = 6 WHERE id = 6});
 $riga->sql(q{SELECT multicenter.link_resume('oslo')});
-ok($early->finish, 'a rewrite whose fence is announced late') or diag($early_output);
+my ($early_succeeded, $early_output) = finish_sql($early);
+ok($early_succeeded, 'a rewrite whose fence is announced late') or diag($early_output);
 wait_all_applied(@centers);
 identical(@centers, 'item');
 clean('announced late');

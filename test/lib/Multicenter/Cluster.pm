@@ -25,6 +25,7 @@ use Cwd qw(abs_path);
 use Exporter 'import';
 use File::Basename qw(dirname);
 use IPC::Run;
+use Multicenter::Deadline qw(test_deadline);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils ();
 use Test::More;
@@ -34,7 +35,8 @@ our @EXPORT = qw(
   new_center make_group group_create group_join
   links_between hold_links release_links
   poll wait_applied wait_all_applied wait_streaming wait_ready wait_conflicts
-  identical table_state start_load finish_load free_port signal_pid
+  identical table_state start_load finish_load start_sql finish_sql
+  free_port signal_pid test_deadline
 );
 
 # Seconds that a wait lasts at most, and that the recovery of a link may take.
@@ -44,8 +46,9 @@ our $recovery_timeout = 5;
 my $test_conf = abs_path(dirname(__FILE__) . '/../../test.conf');
 my $release_conf;
 
-# Running loads, so that a test that dies leaves none behind.
+# Running loads and statements, so that a test that dies leaves none behind.
 my @loads;
+my @statements;
 
 #
 # Servers
@@ -96,6 +99,7 @@ sub new_center
 	# two servers for one.
 	delete local $ENV{INITDB_TEMPLATE};
 	my $node = PostgreSQL::Test::Cluster->new($name, port => free_port());
+	Multicenter::Deadline::add_server($node);
 	$node->init(allows_streaming => 'logical', %{ $option{init} || {} });
 	$node->append_conf('postgresql.conf',
 		"listen_addresses = '127.0.0.1'\nlog_statement = ddl\n");
@@ -606,8 +610,44 @@ sub identical
 }
 
 #
-# Load
+# Statements and load beside the test
 #
+
+# Wait until a program that was started has ended; kill it if it does not.
+sub wait_run
+{
+	my ($run, $what) = @_;
+	my $ended = eval { poll($what, sub { $run->pump_nb; return (!$run->pumpable, 'it runs') }); 1 };
+	my $error = $@;
+	return if $ended || $error !~ /^waited /;
+	$run->kill_kill;
+	croak $error;
+}
+
+# Start statements in a session of its own, as a list of psql commands; an
+# error ends it.  Returns a handle for finish_sql.
+sub start_sql
+{
+	my ($center, @sql) = @_;
+	my $statement = { center => $center, output => '' };
+	$statement->{run} = IPC::Run::start(
+		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-h', $center->node->host, '-p', $center->port,
+			'-d', $center->dbname, map { ('-c', $_) } @sql ],
+		'<', \'', '>&', \$statement->{output});
+	push(@statements, $statement);
+	return $statement;
+}
+
+# Wait for such a session to end.  Returns its success and its output.
+sub finish_sql
+{
+	my ($statement) = @_;
+	wait_run($statement->{run}, "a statement at $statement->{center}{name}");
+	@statements = grep { $_ != $statement } @statements;
+	my $succeeded = $statement->{run}->finish;
+	chomp $statement->{output};
+	return ($succeeded, $statement->{output});
+}
 
 # Start pgbench with a script at a center.  Options: clients (2), seconds
 # (until finish_load), transactions (per client), define (a hash).  Returns a
@@ -639,6 +679,7 @@ sub finish_load
 	@loads = grep { $_ != $load } @loads;
 	# pgbench tells nothing when it is interrupted; what it has committed stands.
 	$load->{run}->signal('TERM') unless $load->{stops_itself};
+	wait_run($load->{run}, 'pgbench to end');
 	# A server that was killed makes pgbench fail, which is the test's affair.
 	eval { $load->{run}->finish };
 	note("pgbench: $load->{output}");
@@ -648,7 +689,7 @@ sub finish_load
 END
 {
 	my $status = $?;
-	eval { $_->{run}->kill_kill } foreach @loads;
+	eval { $_->{run}->kill_kill } foreach @loads, @statements;
 	$? = $status;
 }
 
