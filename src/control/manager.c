@@ -403,6 +403,7 @@ forget_parted(Manager *manager)
 				outlink->dboid = InvalidOid;
 			link->dboid = InvalidOid;
 			LWLockRelease(mc_shared->lock);
+			mc_table_stat_forget(MyDatabaseId, link->peer);
 		}
 	}
 }

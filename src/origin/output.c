@@ -39,6 +39,7 @@
 #include "state/shared.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -57,6 +58,7 @@ typedef struct OutputState
 	SharedOutLink *link;
 	RowEncoder *encoder;
 	VectorTracker *tracker;
+	TableTally *tally;			/* rows of the current transaction, by table */
 	uint8		version;		/* of the protocol */
 
 	StringInfoData frame;		/* the frame that is being built */
@@ -215,6 +217,7 @@ start_output(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_
 	state->version = peer.version;
 	state->encoder = mc_encoder_create(ctx->context, peer.encoding, peer.images);
 	state->tracker = mc_tracker_create(ctx, peer.position);
+	state->tally = mc_tally_create(peer.target, true);
 	initStringInfo(&state->frame);
 	connect_link(ctx->context, state, peer.target);
 	ctx->output_plugin_private = state;
@@ -337,6 +340,37 @@ begin_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->frame_open = false;
 	state->first_sent = false;
 	state->is_ours = is_own_origin(txn->origin_id);
+	mc_tally_forget(state->tally);
+}
+
+/* Count what is sent of a table. */
+static void
+count_sent(OutputState *state, Relation rel, TallyKind kind)
+{
+	char	   *schema;
+
+	if (mc_tally_count(state->tally, RelationGetRelid(rel), kind) ||
+		mc_registry_is_group_catalog(RelationGetRelid(rel)))
+		return;
+	schema = get_namespace_name(RelationGetNamespace(rel));
+	mc_tally_name(state->tally, RelationGetRelid(rel), schema ? schema : "",
+				  RelationGetRelationName(rel));
+	(void) mc_tally_count(state->tally, RelationGetRelid(rel), kind);
+}
+
+/* What a change is counted as. */
+static TallyKind
+kind_of_change(const ReorderBufferChange *change)
+{
+	switch (change->action)
+	{
+		case REORDER_BUFFER_CHANGE_INSERT:
+			return TALLY_INSERT;
+		case REORDER_BUFFER_CHANGE_UPDATE:
+			return TALLY_UPDATE;
+		default:
+			return TALLY_DELETE;
+	}
 }
 
 /* A row was inserted, updated or deleted. */
@@ -351,6 +385,7 @@ change_row(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel,
 		return;
 	open_frame(state);
 	mc_encode_change(state->encoder, &state->frame, rel, change);
+	count_sent(state, rel, kind_of_change(change));
 	if (state->frame.len > MC_CHUNK_BYTES)
 		send_chunk(ctx, state, false);
 }
@@ -376,6 +411,7 @@ truncate_tables(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			continue;
 		open_frame(state);
 		mc_encode_relation(state->encoder, &state->frame, relations[i]);
+		count_sent(state, relations[i], TALLY_TRUNCATE);
 		relids[nrelids++] = RelationGetRelid(relations[i]);
 	}
 	if (nrelids > PG_UINT16_MAX)
@@ -409,6 +445,7 @@ commit_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	if (empty)
 		return;
 	send_chunk(ctx, state, true);
+	mc_tally_commit(state->tally);
 	state->prev_end_lsn = state->header.end_lsn;
 }
 

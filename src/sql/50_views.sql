@@ -189,7 +189,7 @@ SELECT c.center_name AS peer,
 	s.quarantined,
 	s.retries,
 	s.bytes AS bytes_sent,
-	NULL::bigint AS bytes_raw,
+	s.bytes AS bytes_raw,
 	s.last_error, s.last_error_sqlstate, s.last_error_relation, s.last_error_lsn, s.last_error_at,
 	s.connects,
 	s.stats_reset

@@ -212,3 +212,27 @@ SELECT phase, peer, started_at, phase_since, pid, relation, tables_total, tables
 FROM multicenter.join_status();
 COMMENT ON VIEW multicenter.join_progress IS 'How far the join of this center has got: one row from the call of group_join() until the center is ready.';
 GRANT SELECT ON multicenter.join_progress TO multicenter_monitor;
+
+-- ---- tables ----
+
+CREATE FUNCTION multicenter.table_stats(
+	OUT peer_id integer, OUT direction text, OUT relation oid, OUT schema_name name, OUT table_name name,
+	OUT xacts bigint, OUT inserts bigint, OUT updates bigint, OUT deletes bigint, OUT truncates bigint, OUT last_at timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mc_table_stats' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION multicenter.table_stats() IS
+'What each link has carried of each table; the source of the view stat_tables.';
+REVOKE ALL ON FUNCTION multicenter.table_stats() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.table_stats() TO multicenter_monitor;
+
+CREATE VIEW multicenter.stat_tables AS
+SELECT t.relation::regclass AS relation, t.schema_name, t.table_name,
+	c.center_name AS peer, t.direction,
+	t.xacts, t.inserts, t.updates, t.deletes, t.truncates, t.last_at,
+	s.stats_reset
+FROM multicenter.table_stats() AS t
+	JOIN multicenter.center AS c ON c.center_id = t.peer_id AND c.state <> 'parted'
+	LEFT JOIN multicenter.link_status() AS s ON s.peer_id = t.peer_id AND s.direction = t.direction
+ORDER BY t.schema_name, t.table_name, c.center_name, t.direction;
+COMMENT ON VIEW multicenter.stat_tables IS 'What each link has carried of each table since stats_reset; one row with no name for all tables that found no place in shared memory.';
+GRANT SELECT ON multicenter.stat_tables TO multicenter_monitor;

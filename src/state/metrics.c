@@ -422,6 +422,7 @@ mc_stat_reset(PG_FUNCTION_ARGS)
 	TimestampTz now = GetCurrentTimestamp();
 
 	mc_shared_require();
+	mc_table_stat_reset((CenterId) peer);
 	for (int i = 0; i < mc_shared->nlinks; i++)
 	{
 		SharedLink *link = &mc_shared->links[i];

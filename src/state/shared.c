@@ -58,7 +58,8 @@ shared_size(void)
 	size = add_size(size, MAXALIGN(mul_size(max_replication_slots, sizeof(SharedOutLink))));
 	size = add_size(size, mul_size(add_size(max_worker_processes, max_replication_slots),
 								   sizeof(LinkHistory)));
-	size = add_size(size, mc_stat_file_size());
+	size = add_size(size, MAXALIGN(mc_stat_file_size()));
+	size = add_size(size, mul_size(MC_TABLE_STATS, sizeof(TableStat)));
 	return size;
 }
 
@@ -68,7 +69,7 @@ shared_request(void)
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
 	RequestAddinShmemSpace(shared_size());
-	RequestNamedLWLockTranche("multicenter", 1);
+	RequestNamedLWLockTranche("multicenter", 2);
 }
 
 /* Lay out the arrays behind the control struct and initialize them. */
@@ -92,6 +93,9 @@ shared_lay_out(void)
 	mc_shared->histories = (LinkHistory *) next;
 	next += (mc_shared->nlinks + mc_shared->noutlinks) * sizeof(LinkHistory);
 	mc_shared->saved_stats = next;
+	next += MAXALIGN(mc_stat_file_size());
+	mc_shared->table_stats = (TableStat *) next;
+	mc_shared->stat_lock = &GetNamedLWLockTranche("multicenter")[1].lock;
 
 	mc_wait_event_init(mc_shared->wait_events);
 	SpinLockInit(&mc_shared->checks_mutex);
@@ -331,6 +335,7 @@ mc_shared_forget_database(Oid dboid)
 		if (mc_shared->outlinks[i].dboid == dboid)
 			mc_shared->outlinks[i].dboid = InvalidOid;
 	LWLockRelease(mc_shared->lock);
+	mc_table_stat_forget(dboid, MC_NO_CENTER);
 }
 
 bool

@@ -27,6 +27,7 @@
 #include "storage/lwlock.h"
 #include "state/fence.h"
 #include "state/join_progress.h"
+#include "state/table_stat.h"
 #include "state/wait_event.h"
 #include "storage/spin.h"
 
@@ -317,6 +318,9 @@ typedef struct McShared
 	SharedOutLink *outlinks;
 	LinkHistory *histories;		/* of links, then of outlinks */
 	void	   *saved_stats;	/* see stat_file.h */
+	LWLock	   *stat_lock;		/* for the next two; after all others */
+	int			ntable_stats;	/* that are not free */
+	TableStat  *table_stats;	/* MC_TABLE_STATS of them */
 } McShared;
 
 /* NULL where the library was not in shared_preload_libraries. */

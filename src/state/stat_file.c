@@ -30,7 +30,7 @@
 
 #define STAT_FILE		"pg_stat/multicenter.stat"
 #define STAT_TEMP_FILE	STAT_FILE ".tmp"
-#define STAT_MAGIC		0x4D435332	/* changes with the layout */
+#define STAT_MAGIC		0x4D435333	/* changes with the layout */
 
 typedef struct StatHeader
 {
@@ -38,6 +38,9 @@ typedef struct StatHeader
 	uint32		entry_bytes;
 	uint32		count;
 	pg_crc32c	crc;			/* of the entries */
+	uint32		table_bytes;	/* the same of the entries of tables */
+	uint32		table_count;
+	pg_crc32c	table_crc;
 } StatHeader;
 
 /* In shared memory; as many as there can be links in both directions. */
@@ -58,14 +61,34 @@ mc_stat_file_size(void)
 
 /* The checksum of entries. */
 static pg_crc32c
-entries_crc(const SavedStats *entries, uint32 count)
+entries_crc(const void *entries, size_t bytes)
 {
 	pg_crc32c	crc;
 
 	INIT_CRC32C(crc);
-	COMP_CRC32C(crc, entries, count * sizeof(SavedStats));
+	COMP_CRC32C(crc, entries, bytes);
 	FIN_CRC32C(crc);
 	return crc;
+}
+
+/* Read the entries of tables, and put them where they belong. */
+static bool
+read_tables(FILE *file, const StatHeader *header)
+{
+	SavedTableStat *tables;
+	bool		valid;
+
+	if (header->table_bytes != sizeof(SavedTableStat) || header->table_count > MC_TABLE_STATS)
+		return false;
+	tables = malloc(sizeof(SavedTableStat) * MC_TABLE_STATS);
+	if (tables == NULL)
+		return false;
+	valid = fread(tables, sizeof(SavedTableStat), header->table_count, file) == header->table_count &&
+		entries_crc(tables, header->table_count * sizeof(SavedTableStat)) == header->table_crc;
+	if (valid)
+		mc_table_stat_restore(tables, header->table_count);
+	free(tables);
+	return valid;
 }
 
 /* Read the file; false if there is none, or it is none of ours. */
@@ -82,7 +105,8 @@ read_file(void)
 		header.magic == STAT_MAGIC && header.entry_bytes == sizeof(SavedStats) &&
 		header.count <= (uint32) saved_count() &&
 		fread(saved_stats, sizeof(SavedStats), header.count, file) == header.count &&
-		entries_crc(saved_stats, header.count) == header.crc;
+		entries_crc(saved_stats, header.count * sizeof(SavedStats)) == header.crc &&
+		read_tables(file, &header);
 	FreeFile(file);
 	if (!valid)
 		memset(saved_stats, 0, saved_count() * sizeof(SavedStats));
@@ -146,37 +170,48 @@ is_shut_down(void)
 					  control->state == DB_SHUTDOWNED_IN_RECOVERY);
 }
 
+/* Write the file. */
+static void
+write_entries(SavedStats *entries, SavedTableStat *tables)
+{
+	StatHeader	header = {STAT_MAGIC, sizeof(SavedStats), gather(entries), 0,
+	sizeof(SavedTableStat), mc_table_stat_save(tables), 0};
+	FILE	   *file;
+	bool		written;
+
+	header.crc = entries_crc(entries, header.count * sizeof(SavedStats));
+	header.table_crc = entries_crc(tables, header.table_count * sizeof(SavedTableStat));
+	file = header.count > 0 ? AllocateFile(STAT_TEMP_FILE, PG_BINARY_W) : NULL;
+	if (file == NULL)
+		return;
+	written = fwrite(&header, sizeof(header), 1, file) == 1 &&
+		fwrite(entries, sizeof(SavedStats), header.count, file) == header.count &&
+		fwrite(tables, sizeof(SavedTableStat), header.table_count, file) == header.table_count;
+	written = FreeFile(file) == 0 && written;
+	if (!written || durable_rename(STAT_TEMP_FILE, STAT_FILE, LOG) != 0)
+	{
+		ereport(LOG,
+				(errcode_for_file_access(),
+				 errmsg("could not write file \"%s\": %m", STAT_FILE)));
+		unlink(STAT_TEMP_FILE);
+	}
+}
+
 /* The postmaster ends: write the file, if that is in order. */
 static void
 write_file(int code, Datum arg)
 {
-	StatHeader	header = {STAT_MAGIC, sizeof(SavedStats), 0, 0};
 	SavedStats *entries;
-	FILE	   *file;
-	bool		written;
+	SavedTableStat *tables;
 
 	if (code != 0 || mc_shared == NULL || saved_stats == NULL || !is_shut_down())
 		return;
 	entries = malloc(saved_count() * sizeof(SavedStats));
-	if (entries == NULL)
-		return;
-	header.count = gather(entries);
-	header.crc = entries_crc(entries, header.count);
-	file = header.count > 0 ? AllocateFile(STAT_TEMP_FILE, PG_BINARY_W) : NULL;
-	if (file != NULL)
-	{
-		written = fwrite(&header, sizeof(header), 1, file) == 1 &&
-			fwrite(entries, sizeof(SavedStats), header.count, file) == header.count;
-		written = FreeFile(file) == 0 && written;
-		if (!written || durable_rename(STAT_TEMP_FILE, STAT_FILE, LOG) != 0)
-		{
-			ereport(LOG,
-					(errcode_for_file_access(),
-					 errmsg("could not write file \"%s\": %m", STAT_FILE)));
-			unlink(STAT_TEMP_FILE);
-		}
-	}
+	tables = malloc(sizeof(SavedTableStat) * MC_TABLE_STATS);
+	if (entries != NULL && tables != NULL)
+		write_entries(entries, tables);
 	free(entries);
+	free(tables);
 }
 
 void

@@ -81,6 +81,7 @@ struct Applier
 	MemoryContext transaction_context;
 	MemoryContext change_context;
 	RelationCache *relations;
+	TableTally *tally;			/* rows of the current transaction, by table */
 	ApplyPosition position;
 	const RelationMap *position_map;	/* the one that position.relation
 										 * names */
@@ -197,6 +198,7 @@ mc_apply_create(SharedLink *link, CenterId our_id, const char *peer_name)
 													"multicenter change",
 													ALLOCSET_DEFAULT_SIZES);
 	applier->relations = mc_relation_cache_create();
+	applier->tally = mc_tally_create(link->peer, false);
 
 	applier->origin = find_origin(link->peer);
 	before_shmem_exit(clear_origin, (Datum) 0);
@@ -496,6 +498,7 @@ commit_transaction(Applier *applier)
 	applier->progress = end_lsn;
 	queue_commit(applier, end_lsn, commit_end);
 	update_link(applier);
+	mc_tally_commit(applier->tally);
 	mc_probation_after();
 	mc_shared_applied();
 	if (transaction->catalog_changed)
@@ -555,11 +558,22 @@ check_not_aside(Applier *applier)
 				 errdetail("Before that it failed with: %s", aside->message)));
 }
 
+/* A record about this table was applied: count it. */
+static void
+count_record(Applier *applier, const RelationMap *map, TallyKind kind)
+{
+	if (map->group_catalog || mc_tally_count(applier->tally, map->relid, kind))
+		return;
+	mc_tally_name(applier->tally, map->relid, map->schema, map->name);
+	(void) mc_tally_count(applier->tally, map->relid, kind);
+}
+
 /* Apply a TRUNCATE record. */
 static void
 apply_truncate(Applier *applier, const WireRecord *record)
 {
 	List	   *maps = NIL;
+	ListCell   *lc;
 
 	check_not_aside(applier);
 
@@ -576,6 +590,10 @@ apply_truncate(Applier *applier, const WireRecord *record)
 	mc_truncate_apply(&applier->transaction, maps,
 					  (record->truncate_flags & TRUNCATE_FLAG_RESTART_SEQS) != 0);
 	applier->transaction.counters.truncates++;
+	foreach(lc, maps)
+	{
+		count_record(applier, lfirst(lc), TALLY_TRUNCATE);
+	}
 }
 
 /* Has a message this prefix? */
@@ -631,12 +649,14 @@ apply_message(Applier *applier, const WireRecord *record)
 
 /* Apply a row. */
 static void
-apply_row(Applier *applier, const char *operation, const WireRecord *record)
+apply_row(Applier *applier, const char *operation, TallyKind kind,
+		  const WireRecord *record)
 {
 	RelationMap *map = find_map(applier, record->relid);
 
 	set_position(applier, operation, map);
 	mc_apply_row(&applier->transaction, map, record);
+	count_record(applier, map, kind);
 }
 
 /* Apply one record of the transaction. */
@@ -654,13 +674,13 @@ apply_record(Applier *applier, const WireRecord *record)
 	switch (record->type)
 	{
 		case RECORD_INSERT:
-			apply_row(applier, "INSERT", record);
+			apply_row(applier, "INSERT", TALLY_INSERT, record);
 			break;
 		case RECORD_UPDATE:
-			apply_row(applier, "UPDATE", record);
+			apply_row(applier, "UPDATE", TALLY_UPDATE, record);
 			break;
 		case RECORD_DELETE:
-			apply_row(applier, "DELETE", record);
+			apply_row(applier, "DELETE", TALLY_DELETE, record);
 			break;
 		case RECORD_TRUNCATE:
 			apply_truncate(applier, record);

@@ -31,7 +31,7 @@ wait_all_applied($lisbon, $riga);
 # A role that has nothing else
 #
 $riga->sql('CREATE ROLE watcher LOGIN IN ROLE multicenter_monitor; CREATE ROLE stranger LOGIN');
-my @views = qw(centers lag lag_history stat_links stat_conflicts workers slots tables thresholds routing conflict_summary conflict_policies clock horizon);
+my @views = qw(centers lag lag_history stat_links stat_tables stat_conflicts workers slots tables thresholds routing conflict_summary conflict_policies clock horizon);
 foreach my $view (@views)
 {
 	my $rows = $riga->sql("SET ROLE watcher; SELECT count(*) FROM multicenter.$view");
