@@ -78,6 +78,8 @@ unpack_monitoring() {
 	[ ! -e "$monitoring_tools/.ready" ] || return 0
 	command -v apt-get > /dev/null || return 1
 	say "unpacking ${packages[*]} ..."
+	# What a run that was killed has left.
+	find "${monitoring_tools%/*}" -maxdepth 1 -name "${monitoring_tools##*/}.*" -mmin +60 -exec rm -rf {} +
 	new=$(mktemp -d "$monitoring_tools.XXXX") || return 1
 	# Under "if" set -e has no effect.
 	if (

@@ -38,12 +38,28 @@ sub tool
 	return $path;
 }
 
-# Skip the whole test, saying why, unless all of these programs are there.
+# What a program needs to run: one processor does, and the libraries that came
+# with it.
+sub surroundings
+{
+	return (GOMAXPROCS => 1, LD_LIBRARY_PATH => join(':', glob("$unpacked/usr/lib/*-linux-gnu*"), $ENV{LD_LIBRARY_PATH} || ()));
+}
+
+# Skip the whole test, saying why, unless all of these programs are there and
+# run.  In a root of another release, libraries may be missing.
 sub need_tools
 {
 	my (@names) = @_;
-	my @missing = grep { !tool($_) } @names;
-	plan(skip_all => "no @missing on this machine: ./check of PostgreSQL 15 fetches them where Debian's mirror can be reached") if @missing;
+	my %surroundings = surroundings();
+	local @ENV{ keys %surroundings } = values %surroundings;
+	foreach my $name (@names)
+	{
+		my $path = tool($name);
+		plan(skip_all => "there is no $name: ./check fetches it where Debian's mirror can be reached") unless $path;
+		my $output = '';
+		plan(skip_all => "$name does not run: $output")
+		  unless IPC::Run::run([ $path, $name eq 'haproxy' ? '-v' : '--version' ], '<', \'', '>&', \$output);
+	}
 	return;
 }
 
@@ -53,10 +69,8 @@ sub run_tool
 {
 	my ($name, $arguments, %environment) = @_;
 	my $log = sprintf('%s/%s_%d.log', $PostgreSQL::Test::Utils::log_path, $name, scalar(@running) + 1);
+	%environment = (surroundings(), %environment);
 	local @ENV{ keys %environment } = values %environment;
-	# One processor does, and libraries that came with it.
-	local $ENV{GOMAXPROCS} = 1;
-	local $ENV{LD_LIBRARY_PATH} = join(':', glob("$unpacked/usr/lib/*-linux-gnu*"), $ENV{LD_LIBRARY_PATH} || ());
 	my $self = bless { name => $name, log => $log }, __PACKAGE__;
 	$self->{run} = IPC::Run::start([ tool($name), @$arguments ], '<', \'', '>&', $log);
 	push(@running, $self);
