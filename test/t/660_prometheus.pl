@@ -141,7 +141,9 @@ poll('no alert of lag yet', sub { my $a = alerts('MulticenterSyncLag'); return (
 my $session = $lisbon->background_psql();
 $session->query_safe('BEGIN; LOCK TABLE item IN SHARE MODE');
 $riga->sql(q{INSERT INTO item VALUES (11, 'eleven')});
-poll('the alert of lag', sub { my $a = alerts('MulticenterSyncLag'); return ($a eq 'firing warning lisbon riga in docs/monitoring.md#sync_lag' ? 1 : 0, $a) }, 60);
+# The other direction may be late by as much: what lisbon knows of it comes in
+# through the link that waits.
+poll('the alert of lag', sub { my $a = alerts('MulticenterSyncLag'); return ($a =~ m{firing warning lisbon riga in docs/monitoring\.md#sync_lag} ? 1 : 0, $a) }, 60);
 pass('lag over its threshold alerts');
 becomes('multicenter:link_lag_seconds:max{origin="riga",target="lisbon"} >= 3', qr/\d/, 'the recorded lag says the same');
 becomes('multicenter:link_lag_seconds:max{origin="lisbon",target="riga"}', qr/\d/, 'the other direction is recorded by itself');
