@@ -1,0 +1,31 @@
+# Bench::System: what replicates between two servers.
+#
+# A class of a system has:
+#   conf      lines for postgresql.conf of both servers
+#   version   its version, by a server
+#   connect   replicate all tables from one server to another; returns when
+#             the other has them and changes stream
+#   hold      nothing is sent any more
+#   release   go on
+#   appliers  pattern: processes that apply, by pg_stat_activity.backend_type
+package Bench::System;
+
+use strict;
+use warnings;
+
+my %class = (
+	multicenter => 'Bench::System::Multicenter',
+	native      => 'Bench::System::Native',
+	pglogical   => 'Bench::System::Pglogical',
+);
+
+# The class of a system by its name.
+sub named
+{
+	my ($name) = @_;
+	my $class = $class{$name} or die "there is no system $name; there are " . join(', ', sort keys %class) . "\n";
+	eval "require $class; 1" or die $@;
+	return $class;
+}
+
+1;

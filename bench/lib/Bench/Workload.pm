@@ -1,0 +1,81 @@
+# Bench::Workload: what is done, from a file of bench/workloads.
+#
+# Such a file is SQL with a head of "-- key: value" lines:
+#   title     in a few words
+#   kind      how it is run, a module below Bench::Kind (drain)
+#   changes   number of changed rows, by which costs are divided
+#   NAME      another number, that the SQL has as {NAME}
+# Numbers are those of size 1; those that end in "!" do not depend on the size.
+# The sections begin with "-- section NAME"; their statements are separated by
+# lines with a ";" at the end, and run one by one.
+package Bench::Workload;
+
+use strict;
+use warnings;
+
+use File::Basename;
+
+my $dir = dirname(__FILE__) . '/../../workloads';
+
+# Names of all workloads.
+sub all { return map { basename($_, '.sql') } sort glob("$dir/*.sql") }
+
+# Read one, for a size.
+sub load
+{
+	my ($class, $name, $size) = @_;
+	open(my $in, '<', "$dir/$name.sql") or die "there is no workload $name; there are " . join(', ', all()) . "\n";
+	my $self = bless { name => $name, size => $size, kind => 'drain', number => {}, section => {} }, $class;
+	my $section;
+	while (my $line = <$in>)
+	{
+		if ($line =~ /^-- section (\w+)/) { $section = $1 }
+		elsif (defined $section) { $self->{section}{$section} .= $line }
+		elsif ($line =~ /^-- (\w+): (\d+)(!?)$/) { $self->{number}{$1} = $3 ? $2 : int($2 * $size + 0.5) || 1 }
+		elsif ($line =~ /^-- (\w+): (.*)/) { $self->{$1} = $2 }
+	}
+	close($in);
+	return $self;
+}
+
+sub name    { return $_[0]->{name} }
+sub title   { return $_[0]->{title} }
+sub kind    { return $_[0]->{kind} }
+sub size    { return $_[0]->{size} }
+sub changes { return $_[0]->{number}{changes} }
+sub number  { my ($self, $name) = @_; return $self->{number}{$name} }
+
+# Statements of a section, with the numbers filled in.
+sub statements
+{
+	my ($self, $name) = @_;
+	my $text = $self->{section}{$name};
+	return unless defined $text;
+	$text =~ s/\{(\w+)\}/exists $self->{number}{$1} ? $self->{number}{$1} : die "$self->{name}: no number $1\n"/ge;
+	return grep { /\S/ } split(/;\n(?=(?!END)\S|\z)/, $text);
+}
+
+# Its kind's module.
+sub runner
+{
+	my ($self) = @_;
+	my $class = 'Bench::Kind::' . ucfirst($self->{kind});
+	eval "require $class; 1" or die $@;
+	return $class;
+}
+
+# Does it make sense for a system?
+sub can_use
+{
+	my ($self, $system) = @_;
+	return !$self->{systems} || grep { $_ eq $system } split(/[ ,]+/, $self->{systems});
+}
+
+# One run on fresh servers; returns figures.
+sub run
+{
+	my ($self, $system, %option) = @_;
+	return $self->runner->run($self, $system, %option);
+}
+
+1;

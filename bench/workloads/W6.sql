@@ -1,0 +1,7 @@
+-- title: one transaction of 500,000 DELETEs
+-- changes: 500000
+-- section seed
+CREATE TABLE item (id int PRIMARY KEY, k int, v int, note text);
+INSERT INTO item SELECT i, i % 10000, i, repeat('x', 80) FROM generate_series(1, 2 * {changes}) i;
+-- section load
+DELETE FROM item WHERE id % 2 = 0;
