@@ -34,12 +34,8 @@ sub add
 {
 	my ($self, $workload, $runs) = @_;
 	my %versions = map { $_ => $runs->{$_}[0]{version} } keys %$runs;
-	foreach my $run (map { @$_ } values %$runs)
-	{
-		delete $run->{version};
-	}
 	$self->{all}{workloads}{ $workload->name } = {
-		name => $workload->name, title => $workload->title, kind => $workload->kind,
+		name => $workload->name, title => $workload->title, kind => $workload->kind, base => $workload->base,
 		date => strftime('%Y-%m-%d %H:%M', gmtime), size => $workload->size + 0, changes => $workload->changes,
 		versions => \%versions, runs => $runs,
 	};

@@ -5,6 +5,7 @@
 #   version   its version, by a server
 #   connect   replicate all tables from one server to another; returns when
 #             the other has them and changes stream
+#   connect_back  the same in the other direction, where a system can
 #   hold      nothing is sent any more
 #   release   go on
 #   appliers  pattern: processes that apply, by pg_stat_activity.backend_type
@@ -14,6 +15,7 @@ use strict;
 use warnings;
 
 my %class = (
+	loaded      => 'Bench::System::Loaded',
 	multicenter => 'Bench::System::Multicenter',
 	native      => 'Bench::System::Native',
 	pglogical   => 'Bench::System::Pglogical',

@@ -3,6 +3,9 @@
 # Such a file is SQL with a head of "-- key: value" lines:
 #   title     in a few words
 #   kind      how it is run, a module below Bench::Kind (drain)
+#   compares  systems or variants of its own, instead of those that are asked for
+#   only      those of the systems that can do it
+#   base      what the others are compared with (native)
 #   changes   number of changed rows, by which costs are divided
 #   NAME      another number, that the SQL has as {NAME}
 # Numbers are those of size 1; those that end in "!" do not depend on the size.
@@ -40,6 +43,7 @@ sub load
 
 sub name    { return $_[0]->{name} }
 sub title   { return $_[0]->{title} }
+sub base    { return $_[0]->{base} }
 sub kind    { return $_[0]->{kind} }
 sub size    { return $_[0]->{size} }
 sub changes { return $_[0]->{number}{changes} }
@@ -64,11 +68,12 @@ sub runner
 	return $class;
 }
 
-# Does it make sense for a system?
-sub can_use
+# What is compared: its own list, or those of these systems that can do it.
+sub systems
 {
-	my ($self, $system) = @_;
-	return !$self->{systems} || grep { $_ eq $system } split(/[ ,]+/, $self->{systems});
+	my ($self, @systems) = @_;
+	return split(/,\s*/, $self->{compares}) if $self->{compares};
+	return grep { my $system = $_; !$self->{only} || grep { $_ eq $system } split(/,\s*/, $self->{only}) } @systems;
 }
 
 # One run on fresh servers; returns figures.

@@ -2,40 +2,28 @@
 # sent and applied, as fast as that goes.
 #
 # Sections of the workload: seed (before replication is set up) and load (the
-# backlog).  What is old by then is out of the way of decoding before the
-# backlog is written, or it would be decoded again and counted.
+# backlog).
 package Bench::Kind::Drain;
 
 use strict;
 use warnings;
 
+use Bench::Group;
 use Bench::Processes;
 use Bench::Server;
-use Bench::System;
-use JSON::PP ();
-use Time::HiRes qw(time usleep);
 
 sub run
 {
 	my ($class, $workload, $name, %option) = @_;
-	my $system = Bench::System::named($name);
-	my @servers = map { Bench::Server->new($_, %option, conf => $system->conf) } qw(lisbon oslo);
-	my $figures = eval { measure($workload, $system, @servers) };
-	my $error = $@;
-	$_->remove foreach @servers;
-	die "$name: $error" unless $figures;
-	return $figures;
+	return Bench::Group::with($workload, $name, 2, sub { return measure($workload, @_) }, %option);
 }
 
 sub measure
 {
 	my ($workload, $system, $origin, $target) = @_;
-	$origin->sql('CREATE TABLE bench_marker (id int PRIMARY KEY)');
-	my @tables = prepare($workload, $system, $origin, $target);
-	$system->connect($origin, $target);
-	my $slot = settle($origin, $target);
-	$system->hold($origin, $target);
-	$origin->wait_for("SELECT active_pid IS NULL FROM pg_replication_slots WHERE slot_name = '$slot'");
+	Bench::Group::settle($origin, $target);
+	my $slot = Bench::Group::slot($origin);
+	Bench::Group::hold($system, $origin, $target);
 
 	my $wal = $origin->sql('SELECT pg_current_wal_insert_lsn()');
 	$origin->sql('SET synchronous_commit = off', $workload->statements('load'), 'INSERT INTO bench_marker VALUES (0)');
@@ -43,45 +31,9 @@ sub measure
 		origin_wal_mb => $origin->sql("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal') / 1e6"));
 	$_->sql('CHECKPOINT') foreach $origin, $target;
 	drain($system, $origin, $target, $slot, \%figures);
-	$figures{identical} = identical($origin, $target, @tables);
+	$figures{identical} = Bench::Group::identical($origin, $target);
 	$figures{cpu_s} = $figures{sender_cpu_s} + $figures{apply_cpu_s};
 	return \%figures;
-}
-
-# Make the tables with their rows; pglogical and native logical replication
-# need them at the target too.  Returns their names.
-sub prepare
-{
-	my ($workload, $system, $origin, $target) = @_;
-	$origin->sql($workload->statements('seed'));
-	my $schema = Bench::Server::command('pg_dump', '-s', '-n', 'public', $origin->dsn);
-	if ($system ne 'Bench::System::Multicenter')
-	{
-		my $file = "/tmp/bench-schema.$$";
-		open(my $out, '>', $file) or die "could not write $file: $!\n";
-		print $out $schema =~ s/^CREATE SCHEMA public;$//mr =~ s/^\\(?:un)?restrict .*\n//mgr;
-		close($out);
-		Bench::Server::command($target->psql, '-f', $file);
-		unlink($file);
-	}
-	$origin->sql('VACUUM ANALYZE');
-	return split(/\n/, $origin->sql(q{SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace}));
-}
-
-# Wait until the slot starts behind all that is old.  Returns its name.
-sub settle
-{
-	my ($origin, $target) = @_;
-	my $slot = $origin->sql(q{SELECT slot_name FROM pg_replication_slots WHERE active_pid IS NOT NULL});
-	my $old = $origin->sql('SELECT pg_current_wal_insert_lsn()');
-	foreach my $i (1 .. 100)
-	{
-		$origin->sql('CHECKPOINT', "INSERT INTO bench_marker VALUES ($i)");
-		$target->sql(Bench::Server::marker_wait($i));
-		return $slot if $origin->sql("SELECT restart_lsn > '$old' FROM pg_replication_slots WHERE slot_name = '$slot'") eq 't';
-		usleep(100_000);
-	}
-	die "the slot does not get over old WAL\n";
 }
 
 # Let go, and measure until the last change is visible.
@@ -90,6 +42,8 @@ sub drain
 	my ($system, $origin, $target, $slot, $figures) = @_;
 	my $waiter = $target->start_sql(Bench::Server::marker_wait(0));
 	my $wal = $target->sql('SELECT pg_current_wal_insert_lsn()');
+	my ($reverse) = Bench::Group::senders($target);
+	my $reverse_before = $reverse ? Bench::Processes::cpu($reverse) : 0;
 	my @before = ($origin->cpu, $target->cpu, Bench::Processes::machine_cpu());
 	$system->release($origin, $target);
 
@@ -112,7 +66,7 @@ sub drain
 	$figures->{sender_cpu_s} = Bench::Processes::cpu($pids{sender});
 	$figures->{apply_cpu_s} = 0;
 	$figures->{apply_cpu_s} += Bench::Processes::cpu($_) foreach @{ $pids{apply} };
-	$figures->{reverse_cpu_s} = $pids{reverse} ? Bench::Processes::cpu($pids{reverse}) - $pids{reverse_before} : 0;
+	$figures->{reverse_cpu_s} = $reverse ? Bench::Processes::cpu($reverse) - $reverse_before : 0;
 	$figures->{origin_cpu_s} = $after[0] - $before[0];
 	$figures->{target_cpu_s} = $after[1] - $before[1];
 	$figures->{foreign_cpu_s} = $after[2] - $before[2] - $figures->{origin_cpu_s} - $figures->{target_cpu_s};
@@ -124,14 +78,13 @@ sub drain
 	return;
 }
 
-# Who sends, who applies, and who sends back.
+# Who sends, and who applies.
 sub find_processes
 {
 	my ($system, $origin, $target, $slot) = @_;
 	my $sender = $origin->sql("SELECT active_pid FROM pg_replication_slots WHERE slot_name = '$slot'");
-	my @apply = split(/\n/, $target->sql("SELECT pid FROM pg_stat_activity WHERE backend_type ~ '^(" . $system->appliers . ")'"));
-	my $reverse = $target->sql('SELECT max(active_pid) FROM pg_replication_slots');
-	return (sender => $sender, apply => \@apply, reverse => $reverse, reverse_before => 0);
+	my @apply = Bench::Group::appliers($system, $target);
+	return (sender => $sender, apply => \@apply);
 }
 
 # Keep the largest memory that was seen.
@@ -153,14 +106,6 @@ sub wire_mb
 	my ($server_port, $client_port) = @_;
 	my $text = qx{ss -tinH "( sport = :$server_port and dport = :$client_port )" 2> /dev/null};
 	return $text =~ /bytes_sent:(\d+)/ ? $1 / 1e6 : undef;
-}
-
-# Are the tables the same on both sides?
-sub identical
-{
-	my ($origin, $target, @tables) = @_;
-	my $sql = join(' UNION ALL ', map { "SELECT '$_', count(*), sum(hashtextextended(t::text, 0)::numeric) FROM $_ AS t" } sort @tables);
-	return $origin->sql($sql) eq $target->sql($sql) ? JSON::PP::true : JSON::PP::false;
 }
 
 1;

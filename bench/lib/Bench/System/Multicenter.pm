@@ -30,6 +30,9 @@ sub connect
 	return;
 }
 
+# Links work both ways.
+sub connect_back { return }
+
 sub hold
 {
 	my ($class, $origin, $target) = @_;

@@ -24,10 +24,23 @@ sub connect
 	$origin->sql(q{SELECT pglogical.replication_set_add_all_tables('default', ARRAY['public'])});
 	foreach my $target (@targets)
 	{
-		$target->sql(sprintf(q{SELECT pglogical.create_subscription('bench_%s', '%s')}, $target->name, $origin->dsn));
+		$target->sql(sprintf(q{SELECT pglogical.create_subscription('bench_%s', '%s', forward_origins := '{}')}, $target->name, $origin->dsn));
 		$target->wait_for(q{SELECT count(*) > 0 AND bool_and(sync_status IN ('r', 'y')) FROM pglogical.local_sync_status
 			WHERE EXISTS (SELECT FROM pglogical.local_sync_status WHERE sync_relname IS NULL AND sync_status = 'r')});
 	}
+	return;
+}
+
+# The other direction too, of a pair that has the same rows; without what came
+# from there.  The last update wins, as in the other system that can do this.
+sub connect_back
+{
+	my ($class, $origin, $target) = @_;
+	$_->sql(q{ALTER DATABASE postgres SET pglogical.conflict_resolution = 'last_update_wins'}) foreach $origin, $target;
+	$target->sql(q{SELECT pglogical.replication_set_add_all_tables('default', ARRAY['public'])});
+	$origin->sql(sprintf(q{SELECT pglogical.create_subscription('bench_%s', '%s', synchronize_structure := false,
+		synchronize_data := false, forward_origins := '{}')}, $origin->name, $target->dsn));
+	$origin->wait_for(q{SELECT bool_and(status = 'replicating') FROM pglogical.show_subscription_status()});
 	return;
 }
 

@@ -1,0 +1,49 @@
+# Bench::Kind::Local: what a session pays for its own writes: without the
+# extension, with the library loaded, and in a group with no, one, two peers.
+#
+# The section load is run by one session, which reads its own CPU time.
+package Bench::Kind::Local;
+
+use strict;
+use warnings;
+
+use Bench::Group;
+use Bench::Processes;
+
+# Variant: [system, number of servers].
+my %variant = (
+	plain  => [ native => 1 ], loaded => [ loaded => 1 ],
+	alone  => [ multicenter => 1 ], 'one peer' => [ multicenter => 2 ], 'two peers' => [ multicenter => 3 ],
+);
+
+sub run
+{
+	my ($class, $workload, $name, %option) = @_;
+	my ($system, $servers) = @{ $variant{$name} };
+	return Bench::Group::with($workload, $system, $servers, sub { return measure($workload, @_) }, %option);
+}
+
+sub measure
+{
+	my ($workload, $system, $origin, @peers) = @_;
+	Bench::Group::settle($origin, @peers) if @peers;
+	my $cpu = q{SELECT 'cpu ' || split_part(pg_read_file('/proc/self/schedstat'), ' ', 1), extract(epoch FROM clock_timestamp())};
+	my $wal = $origin->sql('CHECKPOINT', 'SELECT pg_current_wal_insert_lsn()');
+	my @all = map { $_->cpu } $origin, @peers;
+	my $machine = Bench::Processes::machine_cpu();
+	my @load = $workload->statements('load');
+	my @looks = map { [ $1, $2 ] if /^cpu (\d+)\|(.*)/ }
+	  split(/\n/, $origin->sql('SET synchronous_commit = off', @load[ 0 .. $#load - 1 ], $cpu, $load[-1], $cpu));
+	$machine = Bench::Processes::machine_cpu() - $machine;
+	$machine -= $_->cpu - shift(@all) foreach $origin, @peers;
+	my $transactions = $workload->number('transactions');
+	return {
+		version => $system->version($origin),
+		cpu_us  => ($looks[-1][0] - $looks[0][0]) / 1e3 / $transactions,
+		rate    => $transactions / ($looks[-1][1] - $looks[0][1]),
+		wal_mb  => $origin->sql("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal') / 1e6"),
+		foreign_cpu_s => $machine,
+	};
+}
+
+1;
