@@ -87,7 +87,7 @@ sub table
 	my $kind = $workload->{kind};
 	my @columns = @{ $columns{$kind} };
 	my $key = $measure{$kind};
-	my $text = "**$workload->{name}: $workload->{title}**\n\n| system | ratio | " . join(' | ', map { $_->[1] } @columns) . " |\n"
+	my $text = "**$workload->{name}: $workload->{title}** (size $workload->{size})\n\n| system | ratio | " . join(' | ', map { $_->[1] } @columns) . " |\n"
 	  . '|---' x (@columns + 2) . "|\n";
 	foreach my $system (systems($workload))
 	{
@@ -114,7 +114,7 @@ sub drain_row
 	my $runs = $workload->{runs}{multicenter};
 	my $of = sub { my ($key) = @_; return spread(2, median(ratios($workload, 'multicenter', 'native', $key))) };
 	my $cost = sub { my ($key) = @_; return sprintf('%.1f', 1e6 * median(map { $_->{$key} } @$runs) / $workload->{changes}) };
-	return join(' | ', "| $workload->{name} $workload->{title}", '**' . spread(2, main_ratios($workload, 'multicenter')) . '**', @other ? @other : '-',
+	return join(' | ', "| $workload->{name}: $workload->{title}", $workload->{size}, '**' . spread(2, main_ratios($workload, 'multicenter')) . '**', @other ? @other : '-',
 		$of->('sender_cpu_s'), $of->('apply_cpu_s'), $of->('wall_s'), $of->('wire_mb'),
 		$cost->('sender_cpu_s'), $cost->('apply_cpu_s'), $cost->('reverse_cpu_s'),
 		spread(0, map { $_->{sender_rss_mb} } @$runs), spread(0, map { $_->{apply_rss_mb} } @$runs)) . " |\n";
@@ -128,10 +128,10 @@ sub summary
 	my ($first, $last) = (sort map { $_->{date} } @workloads)[ 0, -1 ];
 	my $text = "Measured from $first to $last UTC, by the machine's clock: $machine->{processor}, $machine->{cpus} processors, $machine->{memory_gb} GB, "
 	  . "$machine->{system}, Linux $machine->{kernel}, files in $machine->{storage}. "
-	  . join(', ', map { $versions{$_} } grep { $versions{$_} } @order) . ". Medians; ranges in brackets.\n\n";
+	  . join(', ', map { $versions{$_} } grep { $versions{$_} } @order) . ". Medians; ranges in brackets. Size 1 is what the title says.\n\n";
 	my @drains = grep { $_->{kind} eq 'drain' && $_->{runs}{multicenter} && $_->{runs}{native} } @workloads;
-	$text .= "| workload | **CPU** | pglogical's CPU | sender CPU | apply CPU | time | bytes sent | sender us per change | apply us | sender back us | sender MB | apply MB |\n"
-	  . '|---' x 12 . "|\n" . join('', map { drain_row($_) } @drains) . "\n" if @drains;
+	$text .= "| workload | size | **CPU** | pglogical's CPU | sender CPU | apply CPU | time | bytes sent | sender us per change | apply us | sender back us | sender MB | apply MB |\n"
+	  . '|---' x 13 . "|\n" . join('', map { drain_row($_) } @drains) . "\n" if @drains;
 	$text .= table($_) . "\n" foreach grep { $_->{kind} ne 'drain' } @workloads;
 	return $text;
 }
