@@ -20,10 +20,11 @@ sub find
 
 sub describe
 {
-	my $cpus = () = glob('/sys/devices/system/cpu/cpu[0-9]*');
+	open(my $processors, '<', '/proc/cpuinfo') or die "could not read /proc/cpuinfo: $!\n";
+	my $cpus = grep { /^processor\s*:/ } <$processors>;
 	return {
 		processor => find('/proc/cpuinfo', qr/^model name\s*: (.*)/),
-		cpus      => $cpus + 0,
+		cpus      => $cpus,
 		memory_gb => int(find('/proc/meminfo', qr/^MemTotal:\s+(\d+)/) / 1024 / 1024 + 0.5),
 		kernel    => (POSIX::uname())[2],
 		system    => find('/etc/os-release', qr/^PRETTY_NAME="(.*)"/),
