@@ -25,16 +25,16 @@
  */
 #include "postgres.h"
 
-#include "access/detoast.h"
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "target/apply_row.h"
-#include "target/column_trigger.h"
 #include "target/causes.h"
+#include "target/column_trigger.h"
 #include "target/columns.h"
 #include "target/conflict.h"
 #include "target/lookup.h"
+#include "target/marker.h"
 #include "target/outcome.h"
 #include "target/quarantine.h"
 #include "target/rebuild.h"
@@ -42,7 +42,6 @@
 #include "target/siblings.h"
 #include "target/tuple.h"
 #include "target/write.h"
-#include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -98,134 +97,6 @@ decide(RemoteTransaction *transaction, MergeOp op, const LocalRow *local)
 	return mc_merge_decide(&input);
 }
 
-/*
- * Take values that were not sent from the old row of the record: with REPLICA
- * IDENTITY FULL it has them all.
- */
-static void
-complete_from_old_row(TargetTable *table)
-{
-	RemoteRow  *row = &table->new_row;
-
-	for (int i = 0; i < table->map->natts; i++)
-	{
-		if (!row->unchanged[i] || table->old_row.unchanged[i])
-			continue;
-		row->values[i] = table->old_row.values[i];
-		row->isnull[i] = table->old_row.isnull[i];
-		row->unchanged[i] = false;
-	}
-	row->any_unchanged = false;
-}
-
-/* Take values that were not sent from a local row that was deleted. */
-static void
-complete_from_local_row(TargetTable *table, TupleTableSlot *slot)
-{
-	TupleDesc	desc = RelationGetDescr(table->rel);
-	RemoteRow  *row = &table->new_row;
-
-	slot_getallattrs(slot);
-	for (int i = 0; i < table->map->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i);
-		Datum		value = slot->tts_values[i];
-
-		if (!row->unchanged[i])
-			continue;
-		row->unchanged[i] = false;
-		row->isnull[i] = slot->tts_isnull[i];
-		if (row->isnull[i])
-			continue;
-
-		/* Copies must not point to a row that is dead. */
-		row->values[i] = attribute->attlen == -1 ?
-			PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) :
-			datumCopy(value, attribute->attbyval, attribute->attlen);
-	}
-	row->any_unchanged = false;
-}
-
-/* May values that were not sent be taken from what is known of a key? */
-static MarkerVerdict
-judge_marker(RemoteTransaction *transaction, TargetTable *table,
-			 const RemoteRow *key, const LocalRow *local, bool key_changed)
-{
-	MarkerInput input = {0};
-
-	input.causes_applied = !transaction->overtook;
-	input.local_live = local->found || local->displaced;
-	input.local_seen = mc_vector_saw(transaction->vector, transaction->peer,
-									 transaction->our_id, local->state.version);
-	input.key_changed = key_changed;
-	input.older_pending = mc_quarantine_older(transaction, table, key);
-	return mc_merge_marker(&input);
-}
-
-/*
- * Is the row complete, or will be when it is written?  If not the change waits,
- * and its author is asked for the row where nothing else can complete it any
- * more.
- */
-static bool
-complete_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
-			 const LocalRow *local)
-{
-	MarkerVerdict verdict;
-
-	if (!table->new_row.any_unchanged)
-		return true;
-	verdict = judge_marker(transaction, table, &table->new_row, local,
-						   table->new_row.moved);
-	if (verdict == MARKER_FILL)
-		return true;
-	if (mc_quarantine_hold(transaction, table, op, verdict == MARKER_WAIT ?
-						   WAITS_FOR_CAUSE : WAITS_FOR_REFRESH) &&
-		verdict == MARKER_REQUEST)
-		mc_refresh_request(transaction, table);
-	return false;
-}
-
-/*
- * A row that gets another key is that of its old one, if that is the one which
- * its author has moved.  What the author had not completed itself by then it
- * tells later: see resend_moved().
- */
-static bool
-may_complete_moved(RemoteTransaction *transaction, TargetTable *table,
-				   const LocalRow *local)
-{
-	return !table->new_row.any_unchanged ||
-		judge_marker(transaction, table, &table->old_row, local, false) == MARKER_FILL;
-}
-
-/*
- * A change that waited here was made void by a tombstone of ours.  That may
- * have been a change of the key, and others may have moved the row that was
- * complete there: tell them what we have moved.
- */
-static void
-resend_moved(RemoteTransaction *transaction, TargetTable *table,
-			 const LocalRow *local)
-{
-	LocalRow	moved;
-
-	if (transaction->retried == NULL ||
-		local->state.knowledge != LOCAL_TOMBSTONE ||
-		local->state.version.center != transaction->our_id ||
-		!mc_lookup_moved(table, &table->new_row, table->other_row))
-		return;
-	slot_getallattrs(table->other_row);
-	for (int i = 0; i < table->map->natts; i++)
-	{
-		table->old_row.values[i] = table->other_row->tts_values[i];
-		table->old_row.isnull[i] = table->other_row->tts_isnull[i];
-	}
-	mc_lookup(transaction, table, &table->old_row, table->local_row, true, &moved);
-	if (mc_merge_answers_request(&moved.state, transaction->our_id))
-		mc_refresh_send(transaction, table, &moved);
-}
-
 /* Write the new row, if the verdict says so and it is complete. */
 static WriteResult
 write_put(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
@@ -241,11 +112,11 @@ write_put(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 			if (table->new_row.any_unchanged)
 			{
 				mc_refresh_owed(transaction, table, local);
-				resend_moved(transaction, table, local);
+				mc_marker_resend_moved(transaction, table, local);
 			}
 			return WRITE_DONE;
 		default:
-			if (!complete_row(transaction, table, op, local))
+			if (!mc_marker_complete(transaction, table, op, local))
 				return WRITE_SUPPRESSED;
 			return mc_outcome_put(transaction, table, local);
 	}
@@ -432,7 +303,7 @@ delete_old_key(RemoteTransaction *transaction, TargetTable *table,
 
 	/* The row is still in its page, and its large values are in theirs. */
 	if (result != WRITE_RETRY && complete && local->found)
-		complete_from_local_row(table, local->slot);
+		mc_marker_from_local_row(table, local->slot);
 	CommandCounterIncrement();
 	return result;
 }
@@ -491,7 +362,7 @@ apply_key_change(RemoteTransaction *transaction, TargetTable *table)
 				  &other);
 		decision = decide(transaction, MERGE_OP_UPDATE, &local);
 		complete = decision.verdict == VERDICT_PUT &&
-			may_complete_moved(transaction, table, &local);
+			mc_marker_fits_moved(transaction, table, &local);
 
 		if (local.found && !other.found && !other.displaced && complete &&
 			decide(transaction, MERGE_OP_INSERT, &other).verdict == VERDICT_PUT)
@@ -515,7 +386,7 @@ apply_update(RemoteTransaction *transaction, TargetTable *table,
 			 const WireRecord *record)
 {
 	if (table->old_row.whole && table->new_row.any_unchanged)
-		complete_from_old_row(table);
+		mc_marker_from_old_row(table);
 
 	if (table->index == NULL)
 		put_row(transaction, table, MERGE_OP_UPDATE, &table->old_row,
@@ -586,7 +457,7 @@ set_aside(RemoteTransaction *transaction, TargetTable *table,
 	if (moves)
 	{
 		if (table->old_row.whole && table->new_row.any_unchanged)
-			complete_from_old_row(table);
+			mc_marker_from_old_row(table);
 		moves = !mc_table_same_key(table, &table->old_row, &table->new_row);
 	}
 	table->new_row.moved = moves;
