@@ -37,6 +37,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "control/horizon.h"
 #include "control/kept.h"
@@ -54,10 +55,12 @@
 #include "state/settings.h"
 #include "state/shared.h"
 #include "state/vector.h"
+#include "storage/lmgr.h"
 #include "storage/lwlock.h"
 #include "storage/procarray.h"
 #include "target/quarantine.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
@@ -463,8 +466,9 @@ purge_notes(TimestampTz frontier)
 }
 
 /*
- * Remove changes of columns of keys where everybody has seen them all.  What a
- * session says to have seen includes them before they go.
+ * Remove changes of columns of keys where everybody has seen them all, and
+ * nobody is about to remove any.  What a session says to have seen includes
+ * them before they go.
  */
 static void
 purge_changes(TimestampTz frontier)
@@ -485,11 +489,18 @@ purge_changes(TimestampTz frontier)
 							  "   ('1 us'::pg_catalog.interval OPERATOR(pg_catalog.*)"
 							  "    pg_catalog.split_part(n.row_values OPERATOR(pg_catalog.->>) 'row', ' ', 1)::pg_catalog.float8)) AS version"
 							  "  FROM multicenter.key_note n WHERE n.kind OPERATOR(pg_catalog.=) 'c'),"
-							  " key AS (SELECT relation, hash FROM change GROUP BY relation, hash"
-							  "  HAVING pg_catalog.max(version) OPERATOR(pg_catalog.<=) $1)"
-							  " DELETE FROM multicenter.key_note n USING change c, key k"
-							  " WHERE c.note_id OPERATOR(pg_catalog.=) n.note_id"
-							  " AND c.relation OPERATOR(pg_catalog.=) k.relation AND c.hash OPERATOR(pg_catalog.=) k.hash",
+							  " key AS MATERIALIZED (SELECT relation, hash, pg_catalog.count(*) AS notes"
+							  "  FROM change GROUP BY relation, hash"
+							  "  HAVING pg_catalog.max(version) OPERATOR(pg_catalog.<=) $1),"
+							  " free AS MATERIALIZED (SELECT n.note_id, n.relation, n.hash, k.notes"
+							  "  FROM multicenter.key_note n, key k WHERE n.kind OPERATOR(pg_catalog.=) 'c'"
+							  "  AND n.relation OPERATOR(pg_catalog.=) k.relation AND n.hash OPERATOR(pg_catalog.=) k.hash"
+							  "  FOR UPDATE OF n SKIP LOCKED),"
+							  " whole AS (SELECT relation, hash FROM free GROUP BY relation, hash, notes"
+							  "  HAVING pg_catalog.count(*) OPERATOR(pg_catalog.=) notes)"
+							  " DELETE FROM multicenter.key_note n USING free f, whole w"
+							  " WHERE f.note_id OPERATOR(pg_catalog.=) n.note_id"
+							  " AND f.relation OPERATOR(pg_catalog.=) w.relation AND f.hash OPERATOR(pg_catalog.=) w.hash",
 							  1, types, values, NULL, false, 0);
 		if (SPI_processed > 0)
 			mc_notes_writing();
@@ -500,21 +511,40 @@ purge_changes(TimestampTz frontier)
 }
 
 /*
- * What waits in quarantine is still to be decided: all before it is.  Where
- * policies decide, a delete matters, too, to a newer change that had not seen
- * it: *seen is what has been seen by all.
+ * Up to when nothing that waits in quarantine can decide anything: all before
+ * it is decided, and its authors had seen that.  Tells peers, if nobody is
+ * writing there: what is not committed yet is not found, and is not to be
+ * forgotten.  Never waits.
+ */
+static TimestampTz
+look_into_quarantine(void)
+{
+	Oid			relid = get_relname_relid("quarantine_entry",
+										  get_namespace_oid(MC_SCHEMA, false));
+	bool		alone = ConditionalLockRelationOid(relid, ShareLock);
+	TimestampTz seen_until;
+	TimestampTz oldest = mc_quarantine_oldest(&seen_until);
+
+	if (alone)
+		mc_vector_set_quarantined(oldest);
+	return oldest == 0 ? DT_NOEND : Min(oldest - 1, seen_until);
+}
+
+/*
+ * Where policies decide, a delete matters, too, to a newer change that had not
+ * seen it: *seen is what has been seen by all.
  */
 static TimestampTz
 decided_up_to(TimestampTz *seen)
 {
-	TimestampTz oldest;
+	TimestampTz decided;
 
 	StartTransactionCommand();
-	oldest = mc_quarantine_oldest();
+	decided = look_into_quarantine();
 	*seen = mc_policies_any() || mc_column_policies_any() ?
 		mc_vector_seen_by_all(MyDatabaseId) : DT_NOEND;
 	CommitTransactionCommand();
-	return oldest == 0 ? *seen : Min(*seen, oldest - 1);
+	return Min(*seen, decided);
 }
 
 /* Rows that are in conflict all the time have very many notes. */

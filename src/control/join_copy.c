@@ -47,6 +47,7 @@
 #include "parser/parse_relation.h"
 #include "pgstat.h"
 #include "replication/origin.h"
+#include "state/column_policy.h"
 #include "state/join_progress.h"
 #include "state/wait_event.h"
 #include "storage/fd.h"
@@ -60,6 +61,7 @@
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
@@ -810,6 +812,9 @@ mc_join_copy_centers(GroupJoin *join)
 	take_origin();
 	copy_centers(join);
 	copy_policies(join);
+
+	/* Rows that are said to be the same everywhere are known to everybody. */
+	mc_column_purge(GetCurrentTimestamp());
 	mc_step_end();
 	mc_join_release_origin();
 }

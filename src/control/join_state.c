@@ -150,6 +150,20 @@ check_quarantine(GroupJoin *join)
 				 errhint("Join again when its view multicenter.quarantine is empty, or copy from another center.")));
 }
 
+/* Changes of columns that are not kept there will not be here either. */
+static void
+copy_purged(GroupJoin *join)
+{
+	PeerResult *result = mc_peer_query(join->entrance,
+									   "SELECT multicenter.peer_columns_purged()",
+									   0, NULL, STATE_MS);
+	TimestampTz ts = parse_timestamp(result->rows[0][0]);
+
+	if (join->frontier)
+		ts = Max(ts, parse_timestamp(join->frontier));
+	mc_column_purge(ts);
+}
+
 void
 mc_join_copy_state(GroupJoin *join, List *tables)
 {
@@ -162,6 +176,5 @@ mc_join_copy_state(GroupJoin *join, List *tables)
 	check_quarantine(join);
 	foreach(lc, tables)
 		copy_table_state(join, &transaction, lfirst(lc));
-	if (join->frontier)
-		mc_column_purge(parse_timestamp(join->frontier));
+	copy_purged(join);
 }

@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "state/own.h"
 #include "state/policy.h"
+#include "target/handler.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/syscache.h"
@@ -155,6 +156,8 @@ mc_sql_column_policy_set(PG_FUNCTION_ARGS)
 	static Oid	types[] = {REGCLASSOID, NAMEOID, TEXTOID, REGPROCEDUREOID, TEXTOID};
 
 	check_relation(fcinfo);
+	if (!PG_ARGISNULL(3))
+		mc_handler_check_rights(PG_GETARG_OID(0), PG_GETARG_OID(3));
 	return set_policy(fcinfo, &plan,
 					  "SELECT multicenter.internal_column_set($1, $2, $3, $4, $5)",
 					  lengthof(types), types);

@@ -8,7 +8,8 @@
  *	  REPLICA IDENTITY FULL.  conflict_policy_set() gives both to the tables
  *	  that are there; an event trigger gives them to those that are made, get
  *	  a key or become partitions later.  It does so on each center by itself,
- *	  because such a command is replicated or run on each by hand.  Triggers
+ *	  because such a command is replicated or run on each by hand.  The same
+ *	  goes for tables whose columns are merged, which need old rows.  Triggers
  *	  of partitioned tables would do for partitions that are made, but not for
  *	  tables that are attached and have one of the name already.
  *
@@ -22,6 +23,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "state/column_policy.h"
 #include "state/own.h"
 #include "state/policy.h"
 #include "state/registry.h"
@@ -38,22 +40,20 @@ mc_policy_named(void)
 	static SPIPlanPtr plan = NULL;
 	MemoryContext caller_context = CurrentMemoryContext;
 	OwnScope	scope;
+	MemoryContext old_context;
 	Datum		named;
 	bool		isnull;
 
 	mc_own_begin(&scope);
-	(void) mc_own_execute(&plan, "SELECT multicenter.internal_policy_named()",
+	(void) mc_own_execute(&plan, "SELECT pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object("
+						  "'policies', multicenter.internal_policy_named(),"
+						  " 'columns', multicenter.internal_column_named()))",
 						  0, NULL, NULL, NULL, SPI_OK_SELECT);
 	named = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	if (isnull)
-		named = (Datum) 0;
-	else
-	{
-		MemoryContext old_context = MemoryContextSwitchTo(caller_context);
-
-		named = datumCopy(named, false, -1);
-		MemoryContextSwitchTo(old_context);
-	}
+	Assert(!isnull);
+	old_context = MemoryContextSwitchTo(caller_context);
+	named = datumCopy(named, false, -1);
+	MemoryContextSwitchTo(old_context);
 	mc_own_end(&scope);
 	return named;
 }
@@ -65,10 +65,9 @@ mc_policy_follow(Datum named)
 	static Oid	types[] = {JSONBOID};
 	OwnScope	scope;
 
-	if (named == (Datum) 0)
-		return;
 	mc_own_begin(&scope);
-	(void) mc_own_execute(&plan, "SELECT multicenter.internal_policy_follow($1)",
+	(void) mc_own_execute(&plan, "SELECT multicenter.internal_policy_follow($1 OPERATOR(pg_catalog.->) 'policies'),"
+						  " multicenter.internal_column_follow($1 OPERATOR(pg_catalog.->) 'columns')",
 						  1, types, &named, NULL, SPI_OK_SELECT);
 	mc_own_end(&scope);
 }
@@ -88,7 +87,7 @@ mc_complete_policies(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_EVENT_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("complete_policies() can only be called as an event trigger")));
 	if (!mc_database_is_center(MyDatabaseId) || mc_gate() == GATE_JOINING ||
-		!mc_policies_any())
+		!(mc_policies_any() || mc_column_policies_any()))
 		PG_RETURN_NULL();
 	mc_own_begin(&scope);
 	(void) mc_own_execute(&plan, "SELECT multicenter.internal_policy_complete(pg_catalog.array_agg(c.objid))"

@@ -61,7 +61,7 @@
 #define HEADER_BYTES			56
 
 /* What follows the vector of a heartbeat's frame. */
-#define PULSE_BYTES				32
+#define PULSE_BYTES				40
 
 #define VECTOR_DELTA_BYTES		18
 
@@ -304,15 +304,18 @@ WireStatus
 mc_wire_read_pulse(WireCursor *body, Pulse *pulse, const char **problem)
 {
 	uint64		written;
+	uint64		decided;
 	uint64		echo;
 	uint64		held_us;
 
 	if (!take_uint64(body, &written) ||
+		!take_uint64(body, &decided) ||
 		!take_uint64(body, &echo) ||
 		!take_uint64(body, &held_us) ||
 		!take_uint64(body, &pulse->wal_end))
 		return malformed(problem, "heartbeat is too short");
 	pulse->written = (TimestampTz) written;
+	pulse->decided = (TimestampTz) decided;
 	pulse->echo = (TimestampTz) echo;
 	pulse->held_us = (int64) held_us;
 	return WIRE_OK;
@@ -326,11 +329,13 @@ mc_wire_read_heartbeat(WireBytes content, Heartbeat *heartbeat,
 	uint64		promise;
 	uint64		floor;
 	uint64		written;
+	uint64		decided;
 	uint64		since;
 
 	if (!take_uint64(&cursor, &promise) ||
 		!take_uint64(&cursor, &floor) ||
 		!take_uint64(&cursor, &written) ||
+		!take_uint64(&cursor, &decided) ||
 		!take_uint64(&cursor, &since) ||
 		!take_uint16(&cursor, &heartbeat->nvector))
 		return malformed(problem, "heartbeat is too short");
@@ -340,6 +345,7 @@ mc_wire_read_heartbeat(WireBytes content, Heartbeat *heartbeat,
 	heartbeat->promise = (TimestampTz) promise;
 	heartbeat->floor = (TimestampTz) floor;
 	heartbeat->written = (TimestampTz) written;
+	heartbeat->decided = (TimestampTz) decided;
 	heartbeat->since = since;
 	heartbeat->vector = cursor;
 	return WIRE_OK;
@@ -731,6 +737,7 @@ void
 mc_wire_put_pulse(StringInfo buf, const Pulse *pulse)
 {
 	put_uint64(buf, (uint64) pulse->written);
+	put_uint64(buf, (uint64) pulse->decided);
 	put_uint64(buf, (uint64) pulse->echo);
 	put_uint64(buf, (uint64) pulse->held_us);
 	put_uint64(buf, pulse->wal_end);
@@ -743,6 +750,7 @@ mc_wire_put_heartbeat(StringInfo buf, const Heartbeat *heartbeat,
 	put_uint64(buf, (uint64) heartbeat->promise);
 	put_uint64(buf, (uint64) heartbeat->floor);
 	put_uint64(buf, (uint64) heartbeat->written);
+	put_uint64(buf, (uint64) heartbeat->decided);
 	put_uint64(buf, heartbeat->since);
 	put_uint16(buf, heartbeat->nvector);
 	put_vector(buf, heartbeat->nvector, vector);

@@ -94,18 +94,21 @@ typedef struct Heartbeat
 	TimestampTz promise;		/* it commits nothing <= this any more */
 	TimestampTz floor;			/* greatest commit timestamp it knows */
 	TimestampTz written;		/* by its clock */
+	TimestampTz decided;		/* of what is in the vector all up to here is
+								 * applied, and not in quarantine */
 	XLogRecPtr	since;			/* commits before it are in the vector */
 	uint16		nvector;		/* what it has applied of others */
 	WireCursor	vector;			/* for mc_wire_next_vector() */
 } Heartbeat;
 
 /*
- * What the frame of a heartbeat says besides its header: times of the two
- * clocks, from which lag, round trip and offset of the clocks are known.
+ * What the frame of a heartbeat says besides its header and vector: times of
+ * the two clocks, from which lag, round trip and offset of the clocks are known.
  */
 typedef struct Pulse
 {
 	TimestampTz written;		/* the heartbeat was, by the sender's clock */
+	TimestampTz decided;		/* as there */
 	TimestampTz echo;			/* by the reader's clock: when it has sent the
 								 * message that the sender got last; 0: none */
 	int64		held_us;		/* and how long ago that message came */

@@ -45,6 +45,7 @@ mc_heartbeat_write(TimestampTz *promise)
 	heartbeat.since = since.value;
 	heartbeat.written = GetCurrentTimestamp();
 	mc_vector_applied(applied);
+	heartbeat.decided = mc_vector_decided();
 	heartbeat.nvector = (uint16) applied->nentries;
 
 	initStringInfo(&content);

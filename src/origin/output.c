@@ -506,6 +506,7 @@ send_heartbeat(LogicalDecodingContext *ctx, OutputState *state, XLogRecPtr lsn,
 	header->prev_end_lsn = state->prev_end_lsn;
 	open_frame(state);
 	pulse.written = heartbeat.written;
+	pulse.decided = heartbeat.decided;
 	take_pulse(state, &pulse);
 	mc_wire_put_pulse(&state->frame, &pulse);
 	send_frame(ctx, state, FRAME_FIRST | FRAME_LAST);

@@ -504,6 +504,13 @@ $$;
 COMMENT ON FUNCTION multicenter.peer_quarantined() IS
 'For other centers: how many changes are in quarantine here, as of the snapshot.';
 
+CREATE FUNCTION multicenter.peer_columns_purged() RETURNS timestamptz
+LANGUAGE sql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT coalesce((SELECT ts FROM multicenter.column_purge), '-infinity')
+$$;
+COMMENT ON FUNCTION multicenter.peer_columns_purged() IS
+'For other centers: up to when changes of merged columns are kept no more here, as of the snapshot.';
+
 CREATE FUNCTION multicenter.peer_frontier() RETURNS timestamptz
 AS 'MODULE_PATHNAME', 'mc_sql_peer_frontier' LANGUAGE C VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION multicenter.peer_frontier() IS

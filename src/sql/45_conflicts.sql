@@ -325,6 +325,16 @@ $$;
 COMMENT ON FUNCTION multicenter.internal_policy_needs(regclass) IS
 'Internal. The commands that give a table and its partitions, or all tables, what they lack for a policy.';
 
+CREATE FUNCTION multicenter.internal_column_merged(relation regclass)
+RETURNS boolean LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT EXISTS (SELECT FROM multicenter.column_policy AS p
+		JOIN pg_namespace AS n ON n.nspname = p.schema_name
+		JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = p.table_name
+	WHERE c.oid = relation OR c.oid IN (SELECT a.relid FROM pg_partition_ancestors(relation) AS a));
+$$;
+COMMENT ON FUNCTION multicenter.internal_column_merged(regclass) IS
+'Internal. Are columns of a table, or of a partitioned table that it belongs to, merged?';
+
 CREATE FUNCTION multicenter.internal_policy_is_special(relation regclass)
 RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	SELECT coalesce(bool_or(multicenter.internal_policy_resolver(relation, multicenter.internal_policy_newest(), f) <> 'last_update_wins'), false)
@@ -348,6 +358,12 @@ BEGIN
 		FOR command IN SELECT c FROM multicenter.internal_policy_needs(tab) AS c LOOP
 			EXECUTE command;
 		END LOOP;
+	END LOOP;
+	FOR tab IN
+		SELECT DISTINCT t FROM unnest(relations) AS r, multicenter.internal_policy_tables(r, false) AS t
+		WHERE multicenter.table_route(t) <> 'full' AND multicenter.internal_column_merged(t)
+	LOOP
+		EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', tab);
 	END LOOP;
 END $$;
 COMMENT ON FUNCTION multicenter.internal_policy_complete(oid[]) IS
@@ -380,6 +396,41 @@ RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION multicenter.internal_policy_named() IS
 'Internal. The tables that policies are set for, by name, and their handlers.';
+
+-- What is kept of changes has the names of their columns in it.
+CREATE FUNCTION multicenter.internal_column_named()
+RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+	SELECT jsonb_agg(jsonb_build_object('relation', c.oid::bigint, 'attnum', a.attnum,
+		'schema_name', p.schema_name, 'table_name', p.table_name, 'column_name', p.column_name))
+	FROM multicenter.column_policy AS p
+		JOIN pg_namespace AS n ON n.nspname = p.schema_name
+		JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = p.table_name
+		JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = p.column_name AND NOT a.attisdropped;
+$$;
+COMMENT ON FUNCTION multicenter.internal_column_named() IS
+'Internal. The columns that are merged, by name.';
+
+CREATE FUNCTION multicenter.internal_column_follow(before jsonb)
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+	renamed record;
+BEGIN
+	SELECT b.* INTO renamed
+	FROM jsonb_to_recordset(before) AS b(relation bigint, attnum integer, schema_name text, table_name text, column_name text)
+		JOIN pg_class AS c ON c.oid = b.relation::oid
+		JOIN pg_namespace AS n ON n.oid = c.relnamespace
+		JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = b.attnum AND NOT a.attisdropped
+	WHERE (n.nspname, c.relname, a.attname) <> (b.schema_name::name, b.table_name::name, b.column_name::name)
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'cannot rename table %.% or its column %, which is merged',
+			quote_ident(renamed.schema_name), quote_ident(renamed.table_name), quote_ident(renamed.column_name)
+			USING ERRCODE = 'object_not_in_prerequisite_state',
+			HINT = 'Call multicenter.column_policy_reset() before and multicenter.column_policy_set() after it.';
+	END IF;
+END $$;
+COMMENT ON FUNCTION multicenter.internal_column_follow(jsonb) IS
+'Internal. Refuses that a column which is merged has another name now, or its table. before: what internal_column_named() returned. Errors: 55000 it has.';
 
 CREATE FUNCTION multicenter.internal_policy_follow(before jsonb)
 RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$

@@ -191,6 +191,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 			WHEN p.handler IS NOT NULL AND to_regprocedure(p.handler) IS NULL THEN 'there is no such function'
 			WHEN g.oid IS NULL THEN 'the trigger that keeps changes is missing'
 			WHEN g.tgenabled <> 'O' THEN 'the trigger that keeps changes is not enabled for local writes only'
+			ELSE coalesce(
+				(SELECT format('table %s has not REPLICA IDENTITY FULL', t)
+				 FROM multicenter.internal_policy_tables(c.oid, false) AS t WHERE multicenter.table_route(t) <> 'full' LIMIT 1),
+				(SELECT format('trigger %I comes after the one that keeps changes, and may change what they are', l.tgname)
+				 FROM pg_trigger AS l WHERE l.tgrelid = c.oid AND l.tgname > g.tgname AND NOT l.tgisinternal
+					AND l.tgenabled <> 'D' AND l.tgtype & 3 = 3 AND l.tgtype & 24 <> 0 LIMIT 1))
 		END
 	FROM multicenter.column_policy AS p
 		LEFT JOIN pg_namespace AS n ON n.nspname = p.schema_name

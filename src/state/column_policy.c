@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "access/commit_ts.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -60,6 +61,7 @@ typedef struct PolicyRow
 	char	   *column;
 	ColumnMerge merge;
 	char	   *handler;		/* signature, NULL: none */
+	TimestampTz since;			/* when it was set; 0: not known */
 } PolicyRow;
 
 /* What was answered for a table. */
@@ -106,6 +108,24 @@ column_text(HeapTuple tuple, TupleDesc desc, int column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
+/*
+ * When a row was written by its author, which all centers agree about; 0 if
+ * that is not known: it was copied, or it is of this transaction.
+ */
+static TimestampTz
+time_of(HeapTuple tuple, CenterId our_id)
+{
+	TransactionId xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
+	TimestampTz ts;
+	uint16		origin;
+
+	if (TransactionIdIsCurrentTransactionId(xmin) || HeapTupleHeaderXminFrozen(tuple->t_data) ||
+		!TransactionIdGetCommitTsData(xmin, &ts, &origin) ||
+		mc_author_of_origin(origin, our_id) == MC_NO_CENTER)
+		return 0;
+	return ts;
+}
+
 /* Read all rows, as they are committed now. */
 static List *
 read_rows(void)
@@ -114,6 +134,7 @@ read_rows(void)
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	TupleDesc	desc = RelationGetDescr(rel);
+	CenterId	our_id = mc_registry_own_id();
 	List	   *rows = NIL;
 	HeapTuple	tuple;
 
@@ -126,6 +147,7 @@ read_rows(void)
 		row->table = column_text(tuple, desc, POLICY_TABLE);
 		row->column = column_text(tuple, desc, POLICY_COLUMN);
 		row->handler = column_text(tuple, desc, POLICY_HANDLER);
+		row->since = time_of(tuple, our_id);
 		if (!mc_column_merge_from_name(merge, &row->merge))
 			elog(ERROR, "unknown column merge \"%s\"", merge);
 		rows = lappend(rows, row);
@@ -196,6 +218,7 @@ add_policies(ColumnPolicies *policies, Oid relid, Oid named, bool *any)
 		if (strcmp(row->schema, schema) != 0 || strcmp(row->table, table) != 0)
 			continue;
 		*any = true;
+		policies->since = Max(policies->since, row->since);
 		attnum = get_attnum(relid, row->column);
 		if (attnum <= 0 || attnum > policies->natts)
 			continue;

@@ -21,6 +21,8 @@ typedef struct ColumnPolicies
 	int			natts;
 	ColumnMerge *merge;			/* by column */
 	Oid		   *handler;		/* InvalidOid: none, or it is not here */
+	TimestampTz since;			/* everybody had seen all that is older; 0:
+								 * not known */
 } ColumnPolicies;
 
 /*

@@ -116,6 +116,7 @@ shared_lay_out(void)
 		pg_atomic_init_u32(&mc_shared->databases[i].gate, GATE_NO_GROUP);
 		pg_atomic_init_u32(&mc_shared->databases[i].sealed, 0);
 		pg_atomic_init_u32(&mc_shared->databases[i].waiting, WAITING_NONE);
+		pg_atomic_init_u64(&mc_shared->databases[i].decided, 0);
 		pg_atomic_init_u32(&mc_shared->databases[i].conflicts, 0);
 		mc_fence_init(&mc_shared->databases[i].fences);
 	}
@@ -206,6 +207,7 @@ mc_shared_database(Oid dboid, bool create)
 		pg_atomic_write_u64(&entry->horizon_ts, 0);
 		pg_atomic_write_u64(&entry->forgotten, 0);
 		pg_atomic_write_u64(&entry->columns_purged, 0);
+		pg_atomic_write_u64(&entry->decided, 0);
 		pg_atomic_write_u64(&entry->kept_floor, 0);
 		pg_atomic_write_u64(&entry->horizon_at, 0);
 		pg_atomic_write_u64(&entry->frontier, 0);

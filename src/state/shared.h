@@ -111,6 +111,8 @@ typedef struct SharedDatabase
 										 * be kept no more; 0: not known yet */
 	pg_atomic_uint32 members_known; /* all links of the group are there */
 	pg_atomic_uint32 waiting;	/* WaitingState of the quarantine */
+	pg_atomic_uint64 decided;	/* nothing in quarantine is older, or as old;
+								 * 0: not known yet */
 	pg_atomic_uint32 conflicts; /* some were committed; the manager clears */
 	SharedPromises promises;	/* what this center has promised */
 	HeartbeatLog heartbeats;	/* that this center has written */

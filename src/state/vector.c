@@ -166,10 +166,11 @@ mc_vector_promised_here(TimestampTz promise, LocalLsn at)
 }
 
 void
-mc_vector_heard(SharedLink *link, const DependencyVector *vector, CenterId our_id)
+mc_vector_heard(SharedLink *link, const DependencyVector *vector,
+				TimestampTz decided, CenterId our_id)
 {
 	const VectorDelta *entry = mc_vector_entry(vector, our_id);
-	TimestampTz seen = entry ? entry->promise : 0;
+	TimestampTz seen = entry ? Min(entry->promise, decided) : 0;
 
 	for (int i = 0; i < mc_shared->nlinks; i++)
 	{
@@ -183,6 +184,42 @@ mc_vector_heard(SharedLink *link, const DependencyVector *vector, CenterId our_i
 	SpinLockAcquire(&link->mutex);
 	link->seen_ts = seen;
 	SpinLockRelease(&link->mutex);
+}
+
+void
+mc_vector_quarantined(TimestampTz commit_ts)
+{
+	SharedDatabase *database = mc_shared_database(MyDatabaseId, true);
+	uint64		decided = pg_atomic_read_u64(&database->decided);
+
+	while ((TimestampTz) decided >= commit_ts &&
+		   !pg_atomic_compare_exchange_u64(&database->decided, &decided,
+										   (uint64) commit_ts - 1))
+		;
+}
+
+TimestampTz
+mc_vector_forgettable(void)
+{
+	SharedDatabase *database = mc_shared_database(MyDatabaseId, true);
+
+	return (TimestampTz) Max(pg_atomic_read_u64(&database->frontier),
+							 pg_atomic_read_u64(&database->horizon_ts));
+}
+
+TimestampTz
+mc_vector_decided(void)
+{
+	SharedDatabase *database = mc_shared_database(MyDatabaseId, false);
+
+	return database ? (TimestampTz) pg_atomic_read_u64(&database->decided) : 0;
+}
+
+void
+mc_vector_set_quarantined(TimestampTz oldest)
+{
+	pg_atomic_write_u64(&mc_shared_database(MyDatabaseId, true)->decided,
+						(uint64) (oldest == 0 ? DT_NOEND : oldest - 1));
 }
 
 void

@@ -60,15 +60,40 @@ extern void mc_vector_promised(SharedLink *link, TimestampTz promise,
 /* Same, of this center itself: its heartbeat ends there. */
 extern void mc_vector_promised_here(TimestampTz promise, LocalLsn at);
 
-/* A heartbeat of a peer has brought its whole vector. */
+/*
+ * A heartbeat of a peer has brought its whole vector; all of it up to a time is
+ * decided there.
+ */
 extern void mc_vector_heard(SharedLink *link, const DependencyVector *vector,
-							CenterId our_id);
+							TimestampTz decided, CenterId our_id);
 
 /*
  * What is applied here at this moment.  Commits that are being written may be
- * missing; see mc_clock_promise().
+ * missing; see mc_clock_promise().  What waits in quarantine
+ * counts as applied.
  */
 extern void mc_vector_applied(DependencyVector *vector);
+
+/*
+ * A change with this commit timestamp goes into quarantine.  After it was
+ * written, and before that is committed.
+ */
+extern void mc_vector_quarantined(TimestampTz commit_ts);
+
+/*
+ * Whoever sends what arrives here now had seen all up to this time, so it may be
+ * forgotten.
+ */
+extern TimestampTz mc_vector_forgettable(void);
+
+/*
+ * Nothing up to this time is in quarantine; ask after mc_vector_applied().  0:
+ * not known.
+ */
+extern TimestampTz mc_vector_decided(void);
+
+/* The manager: the oldest change in quarantine; 0: none.  Nobody adds any. */
+extern void mc_vector_set_quarantined(TimestampTz oldest);
 
 /*
  * Is everything that the vector of a transaction of author names applied here?

@@ -793,7 +793,7 @@ mc_apply_heartbeat(Applier *applier, const FrameHeader *header, WireCursor *body
 	if (!IS_VALID_TIMESTAMP(pulse->written))
 		reject(applier, "a heartbeat has no time");
 	mc_vector_promised(applier->link, header->commit_ts, at);
-	mc_vector_heard(applier->link, &applier->vector, applier->our_id);
+	mc_vector_heard(applier->link, &applier->vector, pulse->decided, applier->our_id);
 }
 
 OriginLsn

@@ -192,6 +192,7 @@ mc_column_log_read(RemoteTransaction *transaction, TargetTable *table,
 				   const List *notes, const RowVersion *row, ColumnLog *log)
 {
 	ColumnChange **changes = palloc(sizeof(ColumnChange *) * (list_length(notes) + 1));
+	const ColumnPolicies *policies = mc_column_policies(RelationGetRelid(table->rel));
 	TruncationNote truncation;
 	List	   *all = NIL;
 	int			n = 0;
@@ -200,7 +201,7 @@ mc_column_log_read(RemoteTransaction *transaction, TargetTable *table,
 	memset(log, 0, sizeof(ColumnLog));
 
 	/* After the notes: what is gone meanwhile everybody has seen. */
-	log->all = mc_column_purged();
+	log->all = Max(mc_column_purged(), policies ? policies->since : 0);
 	(void) mc_note_truncation(transaction, table, &truncation);
 	foreach(cell, notes)
 	{
@@ -320,6 +321,8 @@ is_covered(const Jsonb *columns, const Jsonb *later)
 		sign = item.val.string.val[0];
 		if (sign != '=' && sign != '~')
 			continue;
+		if (later == NULL)
+			return false;
 		later_value = getKeyJsonValueFromContainer((JsonbContainer *) &later->root,
 												   item.val.string.val,
 												   item.val.string.len, &buffer);

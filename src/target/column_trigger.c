@@ -8,19 +8,19 @@
  *	  apply writes the row with each change of it: so what is kept of the key
  *	  at that moment is what the change has seen.
  *
- *	  A message is text: the hash of the key, then the causes as column_log.c
- *	  writes them.  The change follows it immediately, so one is remembered.
+ *	  A message is text, the causes as column_log.c writes them.  The change
+ *	  follows it immediately: so it says nothing of the key, and one is
+ *	  remembered.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <inttypes.h>
-
 #include "access/commit_ts.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -30,14 +30,14 @@
 #include "target/column_log.h"
 #include "target/column_trigger.h"
 #include "target/local_map.h"
+#include "target/lookup.h"
 #include "target/quarantine.h"
 #include "target/seen.h"
 #include "utils/guc.h"
+#include "utils/numeric.h"
 #include "utils/rel.h"
 
 #include "compat.h"
-
-#define UINT64_HEX		"%" PRIx64
 
 PG_FUNCTION_INFO_V1(mc_keep_change);
 
@@ -71,7 +71,8 @@ version_of(const RemoteTransaction *transaction, HeapTuple tuple, const List *no
 		if (note->kind == NOTE_VERSION && note->xid == xmin)
 			return note->version;
 	}
-	if (TransactionIdGetCommitTsData(xmin, &version.commit_ts, &origin))
+	if (!mc_lookup_may_be_alias(tuple) &&
+		TransactionIdGetCommitTsData(xmin, &version.commit_ts, &origin))
 		version.center = mc_author_of_origin(origin, transaction->our_id);
 
 	/* A copied row, or one of before the group: the base version. */
@@ -80,17 +81,68 @@ version_of(const RemoteTransaction *transaction, HeapTuple tuple, const List *no
 	return version;
 }
 
+/* Raise an error where what is to be added up is no finite number. */
+static void
+check_numbers(TargetTable *table, const ColumnPolicies *policies, const RemoteRow *row)
+{
+	for (int i = 0; i < policies->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table->rel), i);
+
+		if (policies->merge[i] != COLUMN_DELTA || row->isnull[i] ||
+			attribute->atttypid != NUMERICOID)
+			continue;
+		if (numeric_is_nan(DatumGetNumeric(row->values[i])) ||
+			numeric_is_inf(DatumGetNumeric(row->values[i])))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("column \"%s\" of table \"%s\" cannot become NaN or infinite",
+							NameStr(attribute->attname), RelationGetRelationName(table->rel)),
+					 errdetail("Concurrent changes of it are added up.")));
+	}
+}
+
 /* Write the message. */
 static void
-tell(int64 hash, const LoggedChange *logged)
+tell(const LoggedChange *logged)
 {
 	StringInfoData message;
 
 	initStringInfo(&message);
-	appendStringInfo(&message, UINT64_HEX, (uint64) hash);
 	mc_column_causes_write(&message, &logged->change.causes, logged->change.version);
 	(void) mc_message_emit(MC_COLUMNS_PREFIX, true, message.data, (uint32) message.len);
 	pfree(message.data);
+}
+
+/* A change of a row that is made here, and what is kept of its key. */
+typedef struct OwnChange
+{
+	RowKey		key;
+	ColumnLog	log;
+	LoggedChange logged;
+} OwnChange;
+
+/* Find out what a change of a row with this version has seen. */
+static void
+begin_change(RemoteTransaction *transaction, TargetTable *table, const RowKey *key,
+			 const List *notes, RowVersion version, OwnChange *change)
+{
+	/* Greater than any until it is known. */
+	RowVersion	own = {DT_NOEND, transaction->our_id};
+
+	memset(change, 0, sizeof(OwnChange));
+	change->key = *key;
+	mc_column_log_read(transaction, table, notes, &version, &change->log);
+	change->logged.change.version = change->logged.change.row = own;
+	change->logged.change.causes = mc_column_log_causes(&change->log, transaction->our_id);
+}
+
+/* Keep it, and tell the peers what it has seen. */
+static void
+end_change(OwnChange *change)
+{
+	tell(&change->logged);
+	mc_column_log_add(&change->key, &change->log, &change->logged, true);
 }
 
 /* Keep a change, and tell what it has seen.  new_tuple: NULL for a DELETE. */
@@ -99,29 +151,37 @@ keep(RemoteTransaction *transaction, TargetTable *table, HeapTuple old_tuple,
 	 HeapTuple new_tuple)
 {
 	const ColumnPolicies *policies = mc_column_policies(table->map->relid);
-	LoggedChange logged = {.change.version = transaction->version,.change.row = transaction->version};
-	RowVersion	version;
+	OwnChange	change;
 	RowKey		key;
 	List	   *notes;
-	ColumnLog	log;
 
 	read_row(table, old_tuple, &table->old_row);
 	mc_note_key(table, &table->old_row, &key);
 	notes = mc_note_find(table, &key);
-	version = version_of(transaction, old_tuple, notes);
-	mc_column_log_read(transaction, table, notes, &version, &log);
-	logged.change.causes = mc_column_log_causes(&log, transaction->our_id);
-	logged.change.deleted = new_tuple == NULL;
+	begin_change(transaction, table, &key, notes,
+				 version_of(transaction, old_tuple, notes), &change);
+	change.logged.change.deleted = new_tuple == NULL;
 	if (new_tuple)
 	{
 		read_row(table, new_tuple, &table->new_row);
-		logged.change.deleted = !mc_table_same_key(table, &table->old_row, &table->new_row);
+		check_numbers(table, policies, &table->new_row);
+		change.logged.change.deleted = !mc_table_same_key(table, &table->old_row, &table->new_row);
 	}
-	if (!logged.change.deleted)
-		logged.columns = mc_column_log_compare(table, policies, &table->old_row,
-											   &table->new_row);
-	tell(key.hash, &logged);
-	mc_column_log_add(&key, &log, &logged, true);
+	if (!change.logged.change.deleted)
+		change.logged.columns = mc_column_log_compare(table, policies, &table->old_row,
+													  &table->new_row);
+	end_change(&change);
+}
+
+void
+mc_column_keep_delete(RemoteTransaction *transaction, TargetTable *table,
+					  const RowKey *key, const List *notes, RowVersion version)
+{
+	OwnChange	change;
+
+	begin_change(transaction, table, key, notes, version, &change);
+	change.logged.change.deleted = true;
+	end_change(&change);
 }
 
 /* The trigger function multicenter.keep_change(). */
@@ -148,8 +208,7 @@ mc_keep_change(PG_FUNCTION_ARGS)
 	map = transaction.our_id == MC_NO_CENTER ? NULL : mc_local_map(trigger->tg_relation);
 	if (map != NULL && mc_column_policies(RelationGetRelid(trigger->tg_relation)) != NULL)
 	{
-		/* Greater than any until it is known. */
-		transaction.version.commit_ts = DT_NOEND;
+		transaction.version.commit_ts = DT_NOEND;	/* see begin_change() */
 		transaction.version.center = transaction.our_id;
 		transaction.context = transaction.change_context = CurrentMemoryContext;
 		table = mc_table_open(&transaction, map);
@@ -174,45 +233,26 @@ void
 mc_column_message(RemoteTransaction *transaction, const char *content, uint32 len)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(transaction->context);
-	char	   *message = pnstrdup(content, len);
-	char	   *end;
 
+	mc_column_told_used(transaction);
 	if (transaction->told == NULL)
 		transaction->told = palloc0(sizeof(ToldCauses));
-	mc_column_told_used(transaction);
-	errno = 0;
-	transaction->told->hash = (int64) strtoull(message, &end, 16);
-	if (end == message || errno != 0 || *end != ' ')
-		ereport(ERROR,
-				(errcode(ERRCODE_PROTOCOL_VIOLATION),
-				 errmsg("invalid message about what a change had seen")));
-	transaction->told->causes = pstrdup(end);
-	pfree(message);
+	transaction->told->causes = pnstrdup(content, len);
 	MemoryContextSwitchTo(old_context);
 }
 
 const char *
-mc_column_told(RemoteTransaction *transaction, TargetTable *table,
-			   const RemoteRow *key)
+mc_column_told(const RemoteTransaction *transaction)
 {
 	if (transaction->retried)
 		return transaction->retried->causes;
-	if (mc_column_told_last(transaction) == NULL ||
-		transaction->told->hash != mc_note_hash(table, key))
-		return NULL;
-	return transaction->told->causes;
-}
-
-const char *
-mc_column_told_last(const RemoteTransaction *transaction)
-{
 	return transaction->told ? transaction->told->causes : NULL;
 }
 
 void
 mc_column_told_used(RemoteTransaction *transaction)
 {
-	if (mc_column_told_last(transaction) == NULL)
+	if (transaction->told == NULL || transaction->told->causes == NULL)
 		return;
 	pfree(transaction->told->causes);
 	transaction->told->causes = NULL;

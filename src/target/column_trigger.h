@@ -13,25 +13,31 @@
 #ifndef MC_COLUMN_TRIGGER_H
 #define MC_COLUMN_TRIGGER_H
 
-#include "target/table.h"
+#include "target/note.h"
 
 /* What the author of the change that follows had seen of its key. */
 typedef struct ToldCauses
 {
-	int64		hash;			/* of the key */
-	char	   *causes;			/* see mc_column_causes_read() */
+	char	   *causes;			/* see mc_column_causes_read(); NULL: nothing */
 } ToldCauses;
 
-/* Take a message of the trigger; raises an error if it is malformed. */
+/*
+ * Keep a DELETE of a row that is in no table, only displaced, and tell what it
+ * has seen; nothing else may be sent before it.  notes, of its key, and version:
+ * what is known of the row.
+ */
+extern void mc_column_keep_delete(RemoteTransaction *transaction,
+								  TargetTable *table, const RowKey *key,
+								  const List *notes, RowVersion version);
+
+/* Take a message of the trigger. */
 extern void mc_column_message(RemoteTransaction *transaction,
 							  const char *content, uint32 len);
 
-/* What was told about the change of a key, NULL if nothing.  As the owner. */
-extern const char *mc_column_told(RemoteTransaction *transaction,
-								  TargetTable *table, const RemoteRow *key);
+/* What was told about the change that is applied now, NULL if nothing. */
+extern const char *mc_column_told(const RemoteTransaction *transaction);
 
-/* The same, whatever the change is about; and forget it: it was applied. */
-extern const char *mc_column_told_last(const RemoteTransaction *transaction);
+/* Forget it: the change was applied. */
 extern void mc_column_told_used(RemoteTransaction *transaction);
 
 #endif							/* MC_COLUMN_TRIGGER_H */

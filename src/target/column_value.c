@@ -51,6 +51,9 @@ mc_column_add_delta(Form_pg_attribute attribute, Datum value, Datum old_value,
 	PGFunction	to = NULL;
 	Datum		sum;
 
+	/* Without competitors it is what was written, to the last digit. */
+	if (datum_image_eq(value, old_value, attribute->attbyval, attribute->attlen))
+		return new_value;
 	switch (attribute->atttypid)
 	{
 		case INT2OID:
@@ -200,10 +203,11 @@ run_value_handler(void *arg)
 {
 	ValueHandler *handler = arg;
 	MemoryContext old_context;
-	Datum		result = OidFunctionCall2Coll(handler->function,
-											  handler->attribute->attcollation,
-											  handler->older, handler->newer);
+	Datum		result;
 
+	mc_handler_check_rights(handler->attribute->attrelid, handler->function);
+	result = OidFunctionCall2Coll(handler->function, handler->attribute->attcollation,
+								  handler->older, handler->newer);
 	old_context = MemoryContextSwitchTo(handler->caller);
 	handler->result = handler->attribute->attlen == -1 ?
 		PointerGetDatum(PG_DETOAST_DATUM_COPY(result)) :

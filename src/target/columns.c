@@ -143,10 +143,9 @@ version_here(const LocalRow *local)
  * trigger did not fire, vectors know it of what is here.
  */
 static ColumnCauses
-find_causes(const Merger *merger)
+find_causes(const Merger *merger, const char *told)
 {
 	RemoteTransaction *transaction = merger->transaction;
-	const char *told = mc_column_told(transaction, merger->table, merger->key);
 	ColumnCauses causes = {merger->log.state.incarnation};
 	ListCell   *cell;
 
@@ -425,6 +424,12 @@ merge_json(Merger *merger, const Column *column)
 	ListCell   *cell;
 	ListCell   *text_cell;
 
+	/* Without competitors it is what was written, to the last digit. */
+	if (!mc_column_changed(column->attribute, merger->old_row, &merger->here))
+	{
+		merger->taken++;
+		return;
+	}
 	forboth(cell, column->changes, text_cell, column->values)
 	{
 		const LoggedChange *logged = lfirst(cell);
@@ -750,6 +755,7 @@ mc_columns_write(RemoteTransaction *transaction, TargetTable *table,
 	Merger		merger = {transaction, table, op, key, local};
 	RowVersion	version = version_here(local);
 	bool		exists = local->found || local->displaced;
+	const char *told;
 
 	merger.policies = mc_column_policies(RelationGetRelid(table->rel));
 	merger.old_row = &table->old_row;
@@ -760,12 +766,20 @@ mc_columns_write(RemoteTransaction *transaction, TargetTable *table,
 	merger.incoming.change.version = merger.incoming.change.row = transaction->version;
 	if (mc_version_compare(version, transaction->version) > 0)
 		merger.incoming.change.row = version;
-	if (op == MERGE_OP_INSERT)
+
+	/* Of an UPDATE that nobody tells of its author thinks as of an INSERT. */
+	told = op == MERGE_OP_INSERT ? NULL : mc_column_told(transaction);
+	if (op == MERGE_OP_INSERT || (op == MERGE_OP_UPDATE && told == NULL))
 		return insert_row(&merger);
 
-	merger.incoming.change.causes = find_causes(&merger);
+	merger.incoming.change.causes = find_causes(&merger, told);
 	if (mc_column_is_void(&merger.log.state, &merger.incoming.change))
 		return leave(&merger);
+
+	/* From here on by one name: others may know it by none. */
+	if (mc_version_compare(merger.incoming.change.causes.incarnation,
+						   merger.log.state.incarnation) < 0)
+		merger.incoming.change.causes.incarnation = merger.log.state.incarnation;
 	if (op == MERGE_OP_DELETE)
 		return delete_row(&merger);
 	if (merger.log.state.deleted)

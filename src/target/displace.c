@@ -64,6 +64,8 @@
 #include "storage/lmgr.h"
 #include "target/attempt.h"
 #include "target/clash.h"
+#include "target/column_trigger.h"
+#include "target/columns.h"
 #include "target/conflict.h"
 #include "target/displace.h"
 #include "target/local_map.h"
@@ -462,6 +464,22 @@ is_ours_to_retire(List *centers, CenterId our_id, CenterId author)
 	return first == our_id;
 }
 
+/* What the other centers need to know of the delete beforehand. */
+static void
+tell_delete(Settlement *settlement, const ClashRow *row)
+{
+	TimestampTz timestamp;
+	uint16		origin;
+
+	if (!mc_columns_possible(settlement->table))
+		return;
+	origin = mc_session_origin(&timestamp);
+	mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
+	mc_column_keep_delete(settlement->transaction, settlement->table, &row->key,
+						  mc_note_find(settlement->table, &row->key), row->version);
+	mc_session_origin_set(origin, InvalidXLogRecPtr, timestamp);
+}
+
 /*
  * Delete a displaced row for good.  Returns false if it is left alone: it is
  * about to come back, or a change of it waits in quarantine.  The transaction
@@ -486,6 +504,7 @@ retire_row(Settlement *settlement, ClashRow *row)
 	if (mc_note_quarantine_possible(table) &&
 		mc_quarantine_find(table, &table->new_row) != NIL)
 		return false;
+	tell_delete(settlement, row);
 	if (!mc_write_tombstone(table, true))
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),

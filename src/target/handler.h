@@ -113,4 +113,10 @@ extern const char *mc_handler_action_name(HandlerAction action);
  */
 extern HandlerForm mc_handler_check(Oid relid, Oid function);
 
+/*
+ * May a function decide something for a table, whatever its arguments?  It runs
+ * as the owner of the table.  Raises an error if not.
+ */
+extern void mc_handler_check_rights(Oid relid, Oid function);
+
 #endif							/* MC_HANDLER_H */

@@ -231,8 +231,9 @@ check_rights(const Candidate *candidate)
 			   "Grant EXECUTE on the function to that role.");
 }
 
-void
-mc_handler_signature(Oid relid, Oid function, HandlerSignature *signature)
+/* Find the function; whoever does so releases the tuple. */
+static Candidate
+find_candidate(Oid relid, Oid function)
 {
 	Candidate	candidate = {.function = function,.relid = relid};
 
@@ -242,6 +243,23 @@ mc_handler_signature(Oid relid, Oid function, HandlerSignature *signature)
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("function with OID %u does not exist", function)));
 	candidate.form = (Form_pg_proc) GETSTRUCT(candidate.tuple);
+	return candidate;
+}
+
+void
+mc_handler_check_rights(Oid relid, Oid function)
+{
+	Candidate	candidate = find_candidate(relid, function);
+
+	check_rights(&candidate);
+	ReleaseSysCache(candidate.tuple);
+}
+
+void
+mc_handler_signature(Oid relid, Oid function, HandlerSignature *signature)
+{
+	Candidate	candidate = find_candidate(relid, function);
+
 	check_properties(&candidate);
 	read_arguments(&candidate);
 	check_types(&candidate, signature);

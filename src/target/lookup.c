@@ -178,20 +178,20 @@ bound_lost_version(TransactionId xmin, bool frozen, MergeState *state)
 	state->version.commit_ts = Max(horizon_ts, commit_ts);
 }
 
-/*
- * May the xmin of a row be that of another transaction, 2^32 later?  Freezing
- * keeps it, and nothing tells how long ago that was.
- */
+bool
+mc_lookup_may_be_alias(HeapTuple tuple)
+{
+	return HeapTupleHeaderXminFrozen(tuple->t_data) &&
+		EpochFromFullTransactionId(ReadNextFullTransactionId()) > 0;
+}
+
+/* The same of the row in a slot. */
 static bool
 xmin_may_be_alias(TupleTableSlot *slot)
 {
-	HeapTuple	tuple;
-
 	if (!TTS_IS_BUFFERTUPLE(slot) && !TTS_IS_HEAPTUPLE(slot))
 		return false;
-	tuple = ExecFetchSlotHeapTuple(slot, false, NULL);
-	return HeapTupleHeaderXminFrozen(tuple->t_data) &&
-		EpochFromFullTransactionId(ReadNextFullTransactionId()) > 0;
+	return mc_lookup_may_be_alias(ExecFetchSlotHeapTuple(slot, false, NULL));
 }
 
 void

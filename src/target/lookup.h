@@ -58,6 +58,12 @@ extern void mc_lookup_version(RemoteTransaction *transaction,
 							  MergeState *state, bool *later);
 
 /*
+ * May the xmin of a row be that of another transaction, 2^32 later?  Freezing
+ * keeps it, and nothing tells how long ago that was.
+ */
+extern bool mc_lookup_may_be_alias(HeapTuple tuple);
+
+/*
  * The key is deleted at the transaction's version, and no dead row says so:
  * write a note, in the place of older ones.
  */

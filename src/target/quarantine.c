@@ -90,7 +90,7 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {INT4OID, INT8OID, LSNOID, LSNOID, TIMESTAMPTZOID,
-	BYTEAOID, OIDOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID};
+	BYTEAOID, OIDOID, INT8OID, TEXTOID, JSONBOID, JSONBOID, BOOLOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
 	Datum		values[] = {
 		Int32GetDatum(transaction->peer),
 		Int64GetDatum(transaction->remote_xid),
@@ -106,7 +106,8 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 		BoolGetDatum(key_changed),
 		CStringGetTextDatum(waits_for),
 		(Datum) 0, (Datum) 0, Int32GetDatum(0), (Datum) 0,
-		JsonbPGetDatum(old_row), (Datum) 0, TimestampTzGetDatum(mc_clock_floor())
+		JsonbPGetDatum(old_row), (Datum) 0, TimestampTzGetDatum(mc_clock_floor()),
+		TimestampTzGetDatum(mc_vector_forgettable())
 	};
 	char		nulls[lengthof(types)];
 	OwnScope	scope;
@@ -115,10 +116,10 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 	nulls[10] = new_row ? ' ' : 'n';
 	nulls[13] = nulls[14] = nulls[16] = nulls[18] = 'n';
 	nulls[17] = old_row ? ' ' : 'n';
-	if (mc_column_told_last(transaction))
+	if (mc_column_told(transaction))
 	{
 		nulls[18] = ' ';
-		values[18] = CStringGetTextDatum(mc_column_told_last(transaction));
+		values[18] = CStringGetTextDatum(mc_column_told(transaction));
 	}
 	if (transaction->aside)
 	{
@@ -136,10 +137,11 @@ add_entry(RemoteTransaction *transaction, const RowKey *key, MergeOp op,
 	(void) mc_own_execute(&plan,
 						  "INSERT INTO multicenter.quarantine_entry"
 						  " (peer_id, remote_xid, remote_lsn, end_lsn, version, vector, relation,"
-						  " hash, operation, key, new_row, key_changed, waits_for, error_message, error_sqlstate, attempts, seen, old_row, causes, held_at)"
-						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+						  " hash, operation, key, new_row, key_changed, waits_for, error_message, error_sqlstate, attempts, seen, old_row, causes, held_at, seen_until)"
+						  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
 						  lengthof(types), types, values, nulls, SPI_OK_INSERT);
 	mc_own_end(&scope);
+	mc_vector_quarantined(transaction->version.commit_ts);
 }
 
 /* An entry waits for something else now. */
@@ -180,7 +182,7 @@ mc_quarantine_hold(RemoteTransaction *transaction, TargetTable *table,
 	mc_note_key(table, row, &key);
 	add_entry(transaction, &key, op,
 			  deletes ? NULL : mc_note_change_to_jsonb(table, &table->new_row),
-			  op == MERGE_OP_UPDATE && mc_column_told_last(transaction) && table->old_row.whole ?
+			  op == MERGE_OP_UPDATE && mc_column_told(transaction) && table->old_row.whole ?
 			  mc_note_change_to_jsonb(table, &table->old_row) : NULL,
 			  table->new_row.moved, mc_seen_find(transaction, table, row),
 			  waits_for);
@@ -555,25 +557,31 @@ mc_quarantine_has(Oid relid)
 	return has;
 }
 
+/* A time in the row that a query has returned; 0 for a null. */
+static TimestampTz
+result_time(int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
+									  column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(value);
+}
+
 TimestampTz
-mc_quarantine_oldest(void)
+mc_quarantine_oldest(TimestampTz *seen_until)
 {
 	static SPIPlanPtr plan = NULL;
-	TimestampTz oldest = 0;
+	TimestampTz oldest;
 	OwnScope	scope;
 
 	mc_own_begin(&scope);
-	if (mc_own_execute(&plan,
-					   "SELECT version FROM multicenter.quarantine_entry"
-					   " ORDER BY version LIMIT 1",
-					   0, NULL, NULL, NULL, SPI_OK_SELECT) == 1)
-	{
-		bool		isnull;
-
-		oldest = DatumGetTimestampTz(SPI_getbinval(SPI_tuptable->vals[0],
-												   SPI_tuptable->tupdesc, 1,
-												   &isnull));
-	}
+	(void) mc_own_execute(&plan,
+						  "SELECT pg_catalog.min(version), pg_catalog.min(seen_until)"
+						  " FROM multicenter.quarantine_entry",
+						  0, NULL, NULL, NULL, SPI_OK_SELECT);
+	oldest = result_time(1);
+	*seen_until = result_time(2);
 	mc_own_end(&scope);
 	return oldest;
 }

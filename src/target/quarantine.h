@@ -107,7 +107,10 @@ extern void mc_quarantine_failed(int64 id, const ErrorData *error);
 /* Does any change of a table wait? */
 extern bool mc_quarantine_has(Oid relid);
 
-/* The version of the oldest entry; 0 if there is none. */
-extern TimestampTz mc_quarantine_oldest(void);
+/*
+ * The version of the oldest entry, and up to which time the authors of all had
+ * seen everything; 0 if there is none.
+ */
+extern TimestampTz mc_quarantine_oldest(TimestampTz *seen_until);
 
 #endif							/* MC_QUARANTINE_H */

@@ -125,9 +125,10 @@ is_empty(void)
 {
 	MemoryContext context = CurrentMemoryContext;
 	TimestampTz oldest;
+	TimestampTz unused;
 
 	StartTransactionCommand();
-	oldest = mc_quarantine_oldest();
+	oldest = mc_quarantine_oldest(&unused);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
 	return oldest == 0;

@@ -120,7 +120,7 @@ sample_heartbeat(StringInfo buf)
 	FrameHeader header = {.type = FRAME_HEARTBEAT,.version = 1,.commit_lsn = 0x2000,
 	.end_lsn = 0x2000,.commit_ts = 42,.prev_end_lsn = 0x1000};
 
-	Pulse		pulse = {800000000123456LL, 800000000123455LL, 1500, 0x1A2B3C8};
+	Pulse		pulse = {800000000123456LL, 800000000123000LL, 800000000123455LL, 1500, 0x1A2B3C8};
 	int			frame = mc_wire_begin_frame(buf, &header, NULL);
 
 	mc_wire_put_pulse(buf, &pulse);

@@ -51,7 +51,7 @@ test_heartbeat(void)
 		{3, 0x100000002ULL, 700000000000000LL},
 		{MC_MAX_CENTER_ID, 1, 0},
 	};
-	Heartbeat	heartbeat = {800000000123456LL, 800000000123455LL, 800000000123000LL, 0x1A2B3C8, 2};
+	Heartbeat	heartbeat = {800000000123456LL, 800000000123455LL, 800000000123000LL, 800000000122000LL, 0x1A2B3C8, 2};
 	Heartbeat	back;
 	StringInfoData content;
 	WireBytes	bytes;
@@ -65,7 +65,7 @@ test_heartbeat(void)
 	bytes.len = (uint32) content.len;
 	ok(mc_wire_read_heartbeat(bytes, &back, &problem) == WIRE_OK &&
 	   back.promise == heartbeat.promise && back.floor == heartbeat.floor &&
-	   back.written == heartbeat.written && back.since == heartbeat.since && back.nvector == 2, "a heartbeat comes back");
+	   back.written == heartbeat.written && back.decided == heartbeat.decided && back.since == heartbeat.since && back.nvector == 2, "a heartbeat comes back");
 	ok(mc_wire_next_vector(&back.vector, &delta, &problem) == WIRE_OK && delta.center == 3 &&
 	   delta.lsn == vector[0].lsn && delta.promise == vector[0].promise &&
 	   mc_wire_next_vector(&back.vector, &delta, &problem) == WIRE_OK &&

@@ -52,7 +52,7 @@ sub handler
 	return $name;
 }
 
-my $local = q{{"id": "1", "v": "a", "n": "1.50", "j": "{\"x\": 1}", "a": "{1,2}"}};
+my $local = q{{"id": "1", "v": "a", "n": "1.50", "j": {"x": 1}, "a": "{1,2}"}};
 my $remote = q{{"id": "1", "v": "b", "n": "2", "j": null, "a": null}};
 
 # The call of a handler, as SQL.
