@@ -235,7 +235,7 @@ CREATE TABLE multicenter.quarantine_entry (
 	key_changed boolean NOT NULL,
 	seen text,
 	held_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-	seen_until timestamptz NOT NULL,
+	seen_until timestamptz NOT NULL DEFAULT '2000-01-01 00:00:00+00', -- the zero of timestamps: not known
 	waits_for text NOT NULL CHECK (waits_for IN ('cause', 'refresh', 'retry', 'predecessor', 'decision')),
 	error_message text,
 	error_sqlstate text,

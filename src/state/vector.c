@@ -203,8 +203,8 @@ mc_vector_forgettable(void)
 {
 	SharedDatabase *database = mc_shared_database(MyDatabaseId, true);
 
-	return (TimestampTz) Max(pg_atomic_read_u64(&database->frontier),
-							 pg_atomic_read_u64(&database->horizon_ts));
+	return Max((TimestampTz) pg_atomic_read_u64(&database->frontier),
+			   (TimestampTz) pg_atomic_read_u64(&database->horizon_ts));
 }
 
 TimestampTz
