@@ -49,6 +49,8 @@
 #include "replication/origin.h"
 #include "state/column_policy.h"
 #include "state/join_progress.h"
+#include "state/settings.h"
+#include "state/shared.h"
 #include "state/wait_event.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
@@ -562,7 +564,7 @@ write_rows(Relation rel, const JoinTable *table)
 
 /* Copy the rows of one table.  In a step. */
 static void
-copy_table(PeerConnection *peer, const JoinTable *table)
+copy_table(PeerConnection *peer, CenterId sponsor, const JoinTable *table)
 {
 	RangeVar   *name = makeRangeVar(pstrdup(table->schema), pstrdup(table->name), -1);
 	Relation	rel;
@@ -582,6 +584,8 @@ copy_table(PeerConnection *peer, const JoinTable *table)
 	PopActiveSnapshot();
 	copy_source = NULL;
 	mc_join_progress_copied(rows);
+	if (mc_audit != AUDIT_OFF)
+		mc_audit_copied(sponsor, table->schema, table->name, rows);
 	table_close(rel, NoLock);
 	CommandCounterIncrement();
 }
@@ -789,7 +793,7 @@ mc_join_copy_data(GroupJoin *join)
 		make_schema(join, pre_data);
 	mc_join_progress_phase(JOIN_COPYING_ROWS);
 	foreach(lc, tables)
-		copy_table(join->entrance, lfirst(lc));
+		copy_table(join->entrance, join->sponsor->id, lfirst(lc));
 	mc_join_progress_phase(JOIN_COPYING_GROUP);
 	copy_centers(join);
 	copy_policies(join);

@@ -19,7 +19,8 @@
  *	  - lets go of dead rows that nothing can need any more;
  *	  - keeps the last known times of the links, and takes samples of them;
  *	  - looks at the health of the center;
- *	  - announces new conflicts, and purges their history.
+ *	  - announces new conflicts, and purges their history;
+ *	  - writes the audit.
  *
  *	  Anyone wakes it through its latch, see mc_shared_reload().
  *
@@ -33,6 +34,7 @@
 #include "access/xlog.h"
 #include "commands/extension.h"
 #include "control/announce.h"
+#include "control/audit_work.h"
 #include "control/departed.h"
 #include "control/guard.h"
 #include "control/health.h"
@@ -666,6 +668,7 @@ do_timed_work(Manager *manager, TimestampTz now)
 	}
 	mc_announce_work(manager->identity.center_id);
 	mc_health_work(manager->identity.center_id);
+	mc_audit_work(manager->identity.center_id);
 }
 
 /* See to the fences around tables.  look: the registry has changed. */

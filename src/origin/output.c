@@ -36,6 +36,7 @@
 #include "state/clock.h"
 #include "state/monitor.h"
 #include "state/registry.h"
+#include "state/settings.h"
 #include "state/shared.h"
 #include "storage/ipc.h"
 #include "utils/guc.h"
@@ -91,6 +92,8 @@ link_connected(SharedOutLink *link)
 	link->state_since = now;
 	SpinLockRelease(&link->mutex);
 	connected_link = link;
+	if (mc_audit != AUDIT_OFF)
+		mc_audit_client(link->peer, true, "connect", NULL);
 }
 
 /* Show that it does so no more. */
@@ -112,6 +115,8 @@ link_disconnected(void)
 		link->state_since = now;
 	}
 	SpinLockRelease(&link->mutex);
+	if (mc_audit != AUDIT_OFF)
+		mc_audit_client(link->peer, true, "disconnect", NULL);
 }
 
 /* Same, at the end of the process. */

@@ -10,7 +10,7 @@ DECLARE
 	role_name text;
 BEGIN
 	FOREACH role_name IN ARRAY ARRAY['multicenter_admin', 'multicenter_monitor',
-									 'multicenter_conflicts', 'multicenter_peer'] LOOP
+									 'multicenter_conflicts', 'multicenter_auditor', 'multicenter_peer'] LOOP
 		IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) role_name) THEN
 			EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
 		END IF;

@@ -404,6 +404,13 @@ END $$;
 COMMENT ON FUNCTION multicenter.peer_center_add(jsonb) IS
 'For other centers: adds a center to the list, unless it is there. Errors: 23505 its id is used by another.';
 
+CREATE FUNCTION multicenter.internal_audit_client(peer_id integer, event text, detail text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'mc_sql_audit_client' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION multicenter.internal_audit_client(integer, text, text) IS
+'Internal. Notes in the audit what the client of this session does as a center.';
+REVOKE ALL ON FUNCTION multicenter.internal_audit_client(integer, text, text) FROM PUBLIC;
+
 CREATE FUNCTION multicenter.peer_center_state(center_id integer, state text)
 RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 	UPDATE multicenter.center AS c
@@ -411,6 +418,7 @@ RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog
 	WHERE c.center_id = $1 AND c.state NOT IN ($2, 'parted')
 		-- A center that is told late must not take back what the stream has brought.
 		AND NOT ($2 = 'catching_up' AND c.state IN ('ready', 'parting'));
+	SELECT multicenter.internal_audit_client($1, 'copy', 'reads all tables of the group, to join it') WHERE $2 = 'copying';
 	SELECT multicenter.internal_links_changed();
 $$;
 COMMENT ON FUNCTION multicenter.peer_center_state(integer, text) IS

@@ -9,14 +9,7 @@
  *	  transaction and written many at a time, as COPY would, without the
  *	  executor.
  *
- *	  The table has a fixed number of partitions, the segments, which are made
- *	  with the extension.  All write to one of them, and the manager moves on
- *	  from time to time; one whose last row is too old is truncated, however
- *	  many rows it has.  So a row stays for up to 1/14 longer than it must.
- *	  Were there a partition for each day, making and dropping them would need
- *	  a lock on all of them, and wait for every transaction that is being
- *	  applied.  If the manager is away for long, nothing is lost: the segment
- *	  that is written to grows.
+ *	  It is written to one segment after the other, see segment.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,6 +26,7 @@
 #include "state/history.h"
 #include "state/own.h"
 #include "state/registry.h"
+#include "state/segment.h"
 #include "state/settings.h"
 #include "state/shared.h"
 #include "utils/builtins.h"
@@ -81,15 +75,9 @@ typedef enum HistoryColumn
 
 #define SEGMENTS			16	/* as in 10_tables.sql */
 
-/* One is being filled, and one is being emptied. */
-#define SEGMENTS_OF_RETENTION	(SEGMENTS - 2)
-
 /* Rows are written when there are so many, or so many bytes, of them. */
 #define BATCH_ROWS			256
 #define BATCH_BYTES			(1024 * 1024)
-
-/* A process asks that often which segment is to be written to. */
-#define SEGMENT_CHECK_US	INT64CONST(1000000)
 
 typedef struct HistoryRow
 {
@@ -104,6 +92,9 @@ struct HistoryBatch
 	Size		bytes;			/* of the texts in it, about */
 	HistoryRow	rows[BATCH_ROWS];
 };
+
+/* Where it is kept. */
+static SegmentedTable segments = {"conflict_history", "conflict_segment", SEGMENTS};
 
 /* Has this transaction written to the history? */
 static bool wrote = false;
@@ -141,54 +132,12 @@ note_writing(void)
 	wrote = true;
 }
 
-/* Ask which segment is to be written to. */
-static int16
-read_segment(void)
-{
-	static SPIPlanPtr plan = NULL;
-	int16		segment = 0;
-	OwnScope	scope;
-
-	mc_own_begin(&scope);
-	if (mc_own_execute(&plan,
-					   "SELECT segment FROM multicenter.conflict_segment"
-					   " WHERE since IS NOT NULL AND until IS NULL",
-					   0, NULL, NULL, NULL, SPI_OK_SELECT) > 0)
-	{
-		bool		isnull;
-
-		segment = DatumGetInt16(SPI_getbinval(SPI_tuptable->vals[0],
-											  SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	mc_own_end(&scope);
-	return segment;
-}
-
-/*
- * The segment to write to.  A second late does not matter: what is written to
- * the one before is as old as if it had been written a second ago.
- */
-static int16
-current_segment(void)
-{
-	static int16 segment;
-	static TimestampTz read_at = 0;
-	TimestampTz now = GetCurrentTimestamp();
-
-	if (read_at == 0 || now < read_at || now - read_at > SEGMENT_CHECK_US)
-	{
-		segment = read_segment();
-		read_at = now;
-	}
-	return segment;
-}
-
 /* internal_conflict_segment(): for rows that are written by SQL. */
 Datum
 mc_conflict_segment(PG_FUNCTION_ARGS)
 {
 	note_writing();
-	PG_RETURN_INT16(current_segment());
+	PG_RETURN_INT16(mc_segment_current(&segments));
 }
 
 /* Set a column. */
@@ -258,24 +207,13 @@ fill_row(HistoryBatch *batch, HistoryRow *row, const ConflictRecord *conflict)
 	set_text(batch, row, HISTORY_ERROR_MESSAGE, conflict->error_message);
 }
 
-/* A relation of ours. */
-static Oid
-own_relation(const char *name)
-{
-	Oid			relid = get_relname_relid(name, get_namespace_oid(MC_SCHEMA, false));
-
-	if (!OidIsValid(relid))
-		elog(ERROR, "relation \"%s.%s\" does not exist", MC_SCHEMA, name);
-	return relid;
-}
-
 /* Give the rows what they lack, and put them into slots of the table. */
 static TupleTableSlot **
 make_slots(HistoryBatch *batch, Relation rel, int16 segment, int64 *last_id)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	TupleTableSlot **slots = palloc(sizeof(TupleTableSlot *) * batch->nrows);
-	Oid			sequence = own_relation("conflict_history_conflict_id_seq");
+	Oid			sequence = mc_own_relation("conflict_history_conflict_id_seq");
 	FullTransactionId xid = GetTopFullTransactionId();
 
 	for (int i = 0; i < batch->nrows; i++)
@@ -301,30 +239,16 @@ make_slots(HistoryBatch *batch, Relation rel, int16 segment, int64 *last_id)
 static int64
 write_rows(HistoryBatch *batch)
 {
-	int16		segment = current_segment();
+	int16		segment = mc_segment_current(&segments);
 	int64		last_id = 0;
-	EState	   *estate = CreateExecutorState();
-	ResultRelInfo *relinfo = makeNode(ResultRelInfo);
 	TupleTableSlot **slots;
 	Relation	rel;
 
 	note_writing();
-	rel = table_open(own_relation(psprintf("conflict_history_%d", segment)),
+	rel = table_open(mc_own_relation(psprintf("conflict_history_%d", segment)),
 					 RowExclusiveLock);
 	slots = make_slots(batch, rel, segment, &last_id);
-	InitResultRelInfo(relinfo, rel, 1, NULL, 0);
-	ExecOpenIndices(relinfo, false);
-	table_multi_insert(rel, slots, batch->nrows, GetCurrentCommandId(true), 0,
-					   NULL);
-	for (int i = 0; i < batch->nrows; i++)
-	{
-		(void) ExecInsertIndexTuples_compat(relinfo, estate, false, false,
-											slots[i], false, NIL, NULL);
-		ExecDropSingleTupleTableSlot(slots[i]);
-		ResetPerTupleExprContext(estate);
-	}
-	ExecCloseIndices(relinfo);
-	FreeExecutorState(estate);
+	mc_own_insert(rel, slots, batch->nrows);
 
 	/* The lock stays, so that nobody empties the segment before the commit. */
 	table_close(rel, NoLock);
@@ -374,79 +298,9 @@ mc_history_flush(HistoryBatch **batch)
 	return last_id;
 }
 
-/* Empty the segments that were left before a time. */
-static void
-empty_segments(TimestampTz before)
-{
-	static SPIPlanPtr plan = NULL;
-	static SPIPlanPtr mark_plan = NULL;
-	Oid			types[] = {TIMESTAMPTZOID};
-	Datum		values[] = {TimestampTzGetDatum(before)};
-	Oid			mark_types[] = {INT2OID};
-	uint64		n = mc_own_execute(&plan,
-								   "SELECT segment FROM multicenter.conflict_segment"
-								   " WHERE until OPERATOR(pg_catalog.<) $1",
-								   lengthof(types), types, values, NULL,
-								   SPI_OK_SELECT);
-	SPITupleTable *expired = SPI_tuptable;
-
-	for (uint64 i = 0; i < n; i++)
-	{
-		bool		isnull;
-		Datum		segment = SPI_getbinval(expired->vals[i], expired->tupdesc,
-											1, &isnull);
-		char	   *command = psprintf("TRUNCATE multicenter.conflict_history_%d",
-									   DatumGetInt16(segment));
-
-		if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
-			elog(ERROR, "could not execute \"%s\"", command);
-		(void) mc_own_execute(&mark_plan,
-							  "UPDATE multicenter.conflict_segment"
-							  " SET since = NULL, until = NULL"
-							  " WHERE segment OPERATOR(pg_catalog.=) $1",
-							  lengthof(mark_types), mark_types, &segment, NULL,
-							  SPI_OK_UPDATE);
-	}
-}
-
-/*
- * Leave the segment that is written to, if that was begun before a time and
- * the next one is empty.
- */
-static void
-begin_segment(TimestampTz before)
-{
-	static SPIPlanPtr plan = NULL;
-	Oid			types[] = {TIMESTAMPTZOID, INT4OID};
-	Datum		values[] = {TimestampTzGetDatum(before), Int32GetDatum(SEGMENTS)};
-
-	(void) mc_own_execute(&plan,
-						  "WITH next AS (SELECT c.segment AS old, n.segment AS new"
-						  " FROM multicenter.conflict_segment AS c"
-						  " JOIN multicenter.conflict_segment AS n ON n.segment OPERATOR(pg_catalog.=)"
-						  " ((c.segment OPERATOR(pg_catalog.+) 1) OPERATOR(pg_catalog.%) $2)"
-						  " WHERE c.since OPERATOR(pg_catalog.<) $1"
-						  " AND c.until IS NULL AND n.since IS NULL)"
-						  " UPDATE multicenter.conflict_segment AS s"
-						  " SET since = CASE WHEN s.segment OPERATOR(pg_catalog.=) next.new"
-						  " THEN pg_catalog.clock_timestamp() ELSE s.since END,"
-						  " until = CASE WHEN s.segment OPERATOR(pg_catalog.=) next.old"
-						  " THEN pg_catalog.clock_timestamp() END"
-						  " FROM next WHERE s.segment OPERATOR(pg_catalog.=) next.old"
-						  " OR s.segment OPERATOR(pg_catalog.=) next.new",
-						  lengthof(types), types, values, NULL, SPI_OK_UPDATE);
-}
-
 void
 mc_history_rotate(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	int64		retention_us = (int64) mc_conflict_retention_min *
-	SECS_PER_MINUTE * USECS_PER_SEC;
-	OwnScope	scope;
-
-	mc_own_begin(&scope);
-	empty_segments(now - retention_us);
-	begin_segment(now - retention_us / SEGMENTS_OF_RETENTION);
-	mc_own_end(&scope);
+	mc_segment_rotate(&segments, (int64) mc_conflict_retention_min *
+					  SECS_PER_MINUTE * USECS_PER_SEC);
 }

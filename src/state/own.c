@@ -7,11 +7,18 @@
  */
 #include "postgres.h"
 
+#include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
+#include "executor/executor.h"
 #include "miscadmin.h"
 #include "state/own.h"
 #include "state/registry.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
+
+#include "compat.h"
 
 void
 mc_own_begin(OwnScope *scope)
@@ -51,4 +58,35 @@ mc_own_execute(SPIPlanPtr *plan, const char *command, int nargs, Oid *types,
 		elog(ERROR, "could not execute \"%s\": %s", command,
 			 SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+Oid
+mc_own_relation(const char *name)
+{
+	Oid			relid = get_relname_relid(name, get_namespace_oid(MC_SCHEMA, false));
+
+	if (!OidIsValid(relid))
+		elog(ERROR, "relation \"%s.%s\" does not exist", MC_SCHEMA, name);
+	return relid;
+}
+
+void
+mc_own_insert(Relation rel, TupleTableSlot **slots, int nslots)
+{
+	EState	   *estate = CreateExecutorState();
+	ResultRelInfo *relinfo = makeNode(ResultRelInfo);
+
+	InitResultRelInfo(relinfo, rel, 1, NULL, 0);
+	ExecOpenIndices(relinfo, false);
+	table_multi_insert(rel, slots, nslots, GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < nslots; i++)
+	{
+		if (relinfo->ri_NumIndices > 0)
+			(void) ExecInsertIndexTuples_compat(relinfo, estate, false, false,
+												slots[i], false, NIL, NULL);
+		ExecDropSingleTupleTableSlot(slots[i]);
+		ResetPerTupleExprContext(estate);
+	}
+	ExecCloseIndices(relinfo);
+	FreeExecutorState(estate);
 }

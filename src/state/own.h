@@ -33,4 +33,14 @@ extern uint64 mc_own_execute(SPIPlanPtr *plan, const char *command, int nargs,
 							 Oid *types, Datum *values, const char *nulls,
 							 int expected);
 
+/* A relation of ours, by its name. */
+extern Oid	mc_own_relation(const char *name);
+
+/*
+ * Insert rows, as COPY would, without the executor, and drop their slots: for
+ * tables of ours without constraints but unique ones.  The caller keeps the
+ * relation open.
+ */
+extern void mc_own_insert(Relation rel, TupleTableSlot **slots, int nslots);
+
 #endif							/* MC_OWN_H */

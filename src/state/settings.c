@@ -14,6 +14,8 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+int			mc_audit = AUDIT_OFF;
+int			mc_audit_retention_min = 90 * 24 * 60;
 int			mc_heartbeat_interval_ms = 1000;
 int			mc_conflict_retention_min = 30 * 24 * 60;
 int			mc_conflict_max_row_bytes = 16 * 1024 * 1024;
@@ -25,6 +27,13 @@ int			mc_max_apply_wait_ms = 10;
 int			mc_stamp_origins = 16;
 int			mc_handler_timeout_ms = 1000;
 int			mc_on_apply_error = ON_APPLY_ERROR_QUARANTINE;
+
+static const struct config_enum_entry audit_options[] = {
+	{"off", AUDIT_OFF, false},
+	{"summary", AUDIT_SUMMARY, false},
+	{"full", AUDIT_FULL, false},
+	{NULL, 0, false}
+};
 
 static const struct config_enum_entry on_apply_error_options[] = {
 	{"quarantine", ON_APPLY_ERROR_QUARANTINE, false},
@@ -65,9 +74,30 @@ init_history_settings(void)
 							NULL, NULL, NULL);
 }
 
+/* Those of the audit. */
+static void
+init_audit_settings(void)
+{
+	DefineCustomEnumVariable("multicenter.audit",
+							 "Sets what is recorded of rows that go from center to center.",
+							 "summary: how many of which table, by minute, and connections; full: also the key of each change that is received.",
+							 &mc_audit,
+							 AUDIT_OFF, audit_options,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("multicenter.audit_retention",
+							"Sets how long records of the audit are kept.",
+							NULL,
+							&mc_audit_retention_min,
+							90 * 24 * 60, 1, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_MIN,
+							NULL, NULL, NULL);
+}
+
 void
 mc_settings_init(void)
 {
+	init_audit_settings();
 	init_history_settings();
 	DefineCustomIntVariable("multicenter.dead_row_retention",
 							"Sets how long deleted rows are kept from VACUUM for a center that is away.",

@@ -21,6 +21,17 @@ extern int	mc_stamp_origins;	/* multicenter.stamp_origins */
 
 extern int	mc_handler_timeout_ms;	/* multicenter.handler_timeout */
 
+/* What the audit of access between centers has. */
+typedef enum AuditLevel
+{
+	AUDIT_OFF,
+	AUDIT_SUMMARY,
+	AUDIT_FULL,
+} AuditLevel;
+
+extern int	mc_audit;			/* multicenter.audit */
+extern int	mc_audit_retention_min; /* multicenter.audit_retention */
+
 /* What becomes of a transaction that fails again and again. */
 typedef enum OnApplyError
 {

@@ -119,6 +119,9 @@ shared_lay_out(void)
 		pg_atomic_init_u64(&mc_shared->databases[i].decided, 0);
 		pg_atomic_init_u32(&mc_shared->databases[i].conflicts, 0);
 		mc_fence_init(&mc_shared->databases[i].fences);
+		pg_atomic_init_u32(&mc_shared->databases[i].audit_raw, 0);
+		pg_atomic_init_u32(&mc_shared->databases[i].audit_rows, 0);
+		pg_atomic_init_u32(&mc_shared->databases[i].audit_level, 0);
 	}
 	for (int i = 0; i < mc_shared->nlinks; i++)
 		SpinLockInit(&mc_shared->links[i].mutex);
@@ -202,6 +205,7 @@ mc_shared_database(Oid dboid, bool create)
 		entry->reload = true;
 		entry->operation = false;
 		entry->join.phase = JOIN_NONE;
+		pg_atomic_write_u32(&entry->audit_level, 0);
 		entry->start_after_ms = 0;
 		pg_atomic_write_u32(&entry->horizon_xid, InvalidTransactionId);
 		pg_atomic_write_u64(&entry->horizon_ts, 0);

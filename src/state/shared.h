@@ -25,6 +25,7 @@
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "state/audit.h"
 #include "state/fence.h"
 #include "state/join_progress.h"
 #include "state/table_stat.h"
@@ -120,6 +121,10 @@ typedef struct SharedDatabase
 	pg_atomic_uint32 sealed;	/* not even a commit may pass the gate */
 	SharedFences fences;
 	SharedJoin	join;
+	pg_atomic_uint32 audit_raw; /* which raw table is written to */
+	pg_atomic_uint32 audit_rows;	/* that were written since it is this one */
+	pg_atomic_uint32 audit_level;	/* AuditLevel + 1, as the manager has seen
+									 * it last; 0: never */
 } SharedDatabase;
 
 typedef enum LinkState
@@ -320,9 +325,12 @@ typedef struct McShared
 	SharedOutLink *outlinks;
 	LinkHistory *histories;		/* of links, then of outlinks */
 	void	   *saved_stats;	/* see stat_file.h */
-	LWLock	   *stat_lock;		/* for the next two; after all others */
+	LWLock	   *stat_lock;		/* for what follows; after all others */
 	int			ntable_stats;	/* that are not free */
 	TableStat  *table_stats;	/* MC_TABLE_STATS of them */
+	SharedAudit audit;			/* stat_lock guards it, too */
+	bool		crashed;		/* the server was not shut down in order
+								 * before its last start */
 } McShared;
 
 /* NULL where the library was not in shared_preload_libraries. */

@@ -220,6 +220,7 @@ mc_stat_file_startup(SavedStats *saved)
 	saved_stats = saved;
 	if (IsUnderPostmaster)
 		return;
+	mc_shared->crashed = !is_shut_down();
 	memset(saved_stats, 0, saved_count() * sizeof(SavedStats));
 	if (!read_file())
 		ereport(LOG,

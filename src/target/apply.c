@@ -34,6 +34,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "replication/origin.h"
+#include "state/audit.h"
 #include "state/clock.h"
 #include "state/monitor.h"
 #include "state/recent.h"
@@ -44,6 +45,7 @@
 #include "target/apply.h"
 #include "target/apply_row.h"
 #include "target/aside.h"
+#include "target/audit_key.h"
 #include "target/column_trigger.h"
 #include "target/causes.h"
 #include "target/displace.h"
@@ -472,6 +474,9 @@ commit_transaction(Applier *applier)
 	mc_write_check_deferred(transaction);
 	mc_displace_settle(transaction, true);
 	(void) mc_history_flush(&transaction->history);
+	if (mc_audit != AUDIT_OFF)
+		mc_audit_received(applier->tally);
+	mc_audit_flush(&transaction->audit);
 
 	/* Known before it is visible: a snapshot never sees more than the ring. */
 	mc_link_ring_add(applier->link, GetTopTransactionId(), end_lsn);
@@ -657,6 +662,8 @@ apply_row(Applier *applier, const char *operation, TallyKind kind,
 	set_position(applier, operation, map);
 	mc_apply_row(&applier->transaction, map, record);
 	count_record(applier, map, kind);
+	if (mc_audit == AUDIT_FULL && !map->group_catalog)
+		mc_audit_note_key(&applier->transaction, map, operation);
 }
 
 /* Apply one record of the transaction. */

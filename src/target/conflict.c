@@ -86,9 +86,8 @@ columns_json(TargetTable *table, const RemoteRow *row,
 	return composite_json(heap_copy_tuple_as_datum(tuple, desc));
 }
 
-/* The key of a row as JSON text; NULL where the table has none. */
-static char *
-key_json(TargetTable *table, const RemoteRow *row)
+char *
+mc_conflict_key_json(TargetTable *table, const RemoteRow *row)
 {
 	RelationMap *map = table->map;
 
@@ -164,7 +163,7 @@ mc_conflict_note(RemoteTransaction *transaction, TargetTable *table,
 	conflict->resolution = resolution_name(decision);
 	conflict->peer = transaction->peer;
 	conflict->relid = RelationGetRelid(table->rel);
-	conflict->key_json = key_json(table, key);
+	conflict->key_json = mc_conflict_key_json(table, key);
 	if (local->found)
 		conflict->local_row_json = row_json(local->slot);
 	else if (local->displaced)
@@ -220,7 +219,7 @@ mc_conflict_note_aside(RemoteTransaction *transaction, TargetTable *table,
 	conflict->resolver = "quarantine";
 	conflict->peer = transaction->peer;
 	conflict->relid = RelationGetRelid(table->rel);
-	conflict->key_json = key_json(table, row);
+	conflict->key_json = mc_conflict_key_json(table, row);
 	if (!deletes)
 		conflict->remote_row_json = change_json(table, row);
 	conflict->remote = transaction->version;

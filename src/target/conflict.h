@@ -42,6 +42,11 @@ extern void mc_conflict_flush(RemoteTransaction *transaction);
  */
 extern char *mc_conflict_jsonb_row(const Jsonb *row);
 
+/*
+ * The key of a row as JSON text; NULL where the table has none.  As the owner.
+ */
+extern char *mc_conflict_key_json(TargetTable *table, const RemoteRow *row);
+
 /* Bytes of all variable-length values of a row, uncompressed. */
 extern Size mc_conflict_row_bytes(TupleTableSlot *slot);
 

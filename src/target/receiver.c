@@ -147,6 +147,7 @@ release_link(int code, Datum arg)
 	SpinLockRelease(&link->mutex);
 	if (state == LINK_CATCHING_UP || state == LINK_STREAMING)
 		mc_link_set_state(link, LINK_DISCONNECTED, "the receiver was stopped");
+	mc_stream_audit_end(receiver->peer_id, link->stall_reason);
 
 	mc_shared_reload(MyDatabaseId);
 }

@@ -25,6 +25,8 @@
 
 #include "core/image.h"
 #include "core/wire.h"
+#include "state/audit.h"
+#include "state/settings.h"
 #include "target/stream.h"
 
 #include "compat.h"
@@ -278,6 +280,40 @@ mc_stream_raise_stopped(const char *reason)
 			 errhint("It was probably restored from a backup: part it from the group and join it again.")));
 }
 
+/* As whom and with which address we are connected, for the audit; or NULL. */
+static const char *audited_user = NULL;
+static const char *audited_address = NULL;
+
+/* Text from the peer, if it is text. */
+static char *
+checked_text(const char *from_peer)
+{
+	return from_peer == NULL || !pg_verifymbstr(from_peer, strlen(from_peer), true) ?
+		pstrdup("") : pstrdup(from_peer);
+}
+
+/*
+ * Ask the peer for what the audit wants to know of this connection.
+ */
+static void
+ask_for_audit(const PeerStream *stream)
+{
+	PeerResult *result = ask(stream, "SELECT session_user, coalesce(pg_catalog.host(pg_catalog.inet_server_addr())"
+							 " OPERATOR(pg_catalog.||) ' ' OPERATOR(pg_catalog.||) pg_catalog.inet_server_port(), '[local]')");
+
+	if (result->nrows != 1)
+		raise_bad_answer(stream, "as whom we are connected");
+	audited_user = checked_text(result->rows[0][0]);
+	audited_address = checked_text(result->rows[0][1]);
+}
+
+void
+mc_stream_audit_end(CenterId peer, const char *reason)
+{
+	if (audited_user != NULL)
+		mc_audit_event(peer, false, "disconnect", audited_user, audited_address, reason);
+}
+
 /*
  * Connect and start; see stream.h.
  */
@@ -302,7 +338,11 @@ mc_stream_open(PeerStream *stream)
 	if (stream->patient)
 		ask(stream, "SET wal_sender_timeout = " PATIENT_SENDER_TIMEOUT);
 
+	if (mc_audit != AUDIT_OFF)
+		ask_for_audit(stream);
 	mc_peer_start_replication(stream->connection, start_command(stream, slot));
+	if (audited_user != NULL)
+		mc_audit_event(stream->peer->id, false, "connect", audited_user, audited_address, NULL);
 }
 
 bool

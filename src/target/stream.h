@@ -41,6 +41,9 @@ extern void mc_stream_open(PeerStream *stream);
  */
 extern bool mc_stream_is_unreachable(int sqlstate);
 
+/* The process ends, and with it its stream, if it had one: for the audit. */
+extern void mc_stream_audit_end(CenterId peer, const char *reason);
+
 /* Raise the error of a link that a receiver has stopped for good. */
 extern void mc_stream_raise_stopped(const char *reason);
 

@@ -43,6 +43,7 @@ typedef struct RemoteTransaction
 	List	   *touched;		/* tables whose displaced rows may come back */
 	List	   *conflicts;		/* ConflictRecord *, in change_context */
 	HistoryBatch *history;		/* those of the records before, in context */
+	struct AuditBatch *audit;	/* keys for the audit, in context */
 	const DependencyVector *vector; /* what its author had applied before */
 	bool		overtook;		/* some of that has not arrived here yet */
 	TimestampTz since;			/* deletes from this time on may matter to it */
