@@ -269,7 +269,7 @@ is($oslo->sql(q{
 	'multicenter.conflict_override(bigint,text,jsonb)', 'everybody may call only what has the rights of its caller');
 is($oslo->sql("SELECT prosecdef FROM pg_proc WHERE oid = 'multicenter.conflict_override'::regproc"), 'f', 'which that function has');
 is($oslo->sql(q{
-		SELECT string_agg(c.oid::regclass || ' ' || r, ', ') FROM pg_class c, unnest(ARRAY['nobody', 'multicenter_admin', 'multicenter_monitor', 'multicenter_conflicts', 'multicenter_peer']) r
+		SELECT string_agg(c.oid::regclass || ' ' || r, ', ') FROM pg_class c, unnest(ARRAY['nobody', 'multicenter_admin', 'multicenter_monitor', 'multicenter_conflicts', 'multicenter_auditor', 'multicenter_peer']) r
 		WHERE relnamespace = 'multicenter'::regnamespace AND relkind IN ('r', 'S')
 			AND CASE relkind WHEN 'S' THEN has_sequence_privilege(r, c.oid, 'USAGE, SELECT, UPDATE')
 				ELSE has_table_privilege(r, c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER') OR has_any_column_privilege(r, c.oid, 'SELECT, INSERT, UPDATE') END}),
@@ -288,9 +288,10 @@ is($oslo->sql(q{
 is($oslo->sql("SELECT pg_has_role('pg_monitor', 'multicenter_monitor', 'USAGE')"), 't', 'pg_monitor may look');
 
 # What each role can do: by doing it.
-$oslo->sql("CREATE ROLE r_$_ LOGIN IN ROLE multicenter_$_") foreach ('admin', 'monitor', 'conflicts', 'peer');
+$oslo->sql("CREATE ROLE r_$_ LOGIN IN ROLE multicenter_$_") foreach ('admin', 'monitor', 'conflicts', 'auditor', 'peer');
 my @views = split(/\n/, $oslo->sql("SELECT relname FROM pg_class WHERE relnamespace = 'multicenter'::regnamespace AND relkind = 'v' ORDER BY 1"));
-my %may_read = (r_admin => sub { 1 }, r_monitor => sub { $_[0] !~ /^(displaced|siblings|quarantine)$/ },
+my %may_read = (r_admin => sub { $_[0] !~ /^audit_/ }, r_monitor => sub { $_[0] !~ /^(displaced|siblings|quarantine|audit_.*)$/ },
+	r_auditor => sub { $_[0] =~ /^(conflicts|audit_.*)$/ },
 	r_conflicts => sub { $_[0] =~ /^(conflicts|displaced|siblings|quarantine)$/ },
 	r_peer => sub { $_[0] eq 'conflicts' }, nobody => sub { $_[0] eq 'conflicts' });
 foreach my $role (sort keys %may_read)
