@@ -449,8 +449,10 @@ commit_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		OutputPluginUpdateProgress(ctx, empty);
 	if (empty)
 		return;
-	send_chunk(ctx, state, true);
+
+	/* Before it is sent: the audit must not have less than the peer has. */
 	mc_tally_commit(state->tally);
+	send_chunk(ctx, state, true);
 	state->prev_end_lsn = state->header.end_lsn;
 }
 
