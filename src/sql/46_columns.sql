@@ -101,6 +101,11 @@ RETURNS boolean AS 'MODULE_PATHNAME', 'mc_sql_column_is_ordered' LANGUAGE C STAB
 COMMENT ON FUNCTION multicenter.internal_column_is_ordered(oid) IS
 'Internal. Has a type an order, by a default B-tree operator class?';
 
+CREATE FUNCTION multicenter.internal_column_probe(relation regclass, column_name name, handler regprocedure)
+RETURNS text AS 'MODULE_PATHNAME', 'mc_sql_internal_column_probe' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION multicenter.internal_column_probe(regclass, name, regprocedure) IS
+'Internal. Calls a function that is to merge a column with sample values of it in different orders, as the owner of the table, and tells where the answers differ or there is none; null: nowhere.';
+
 -- The tables that rows of are merged: a table, or the partitions of one.
 CREATE FUNCTION multicenter.internal_column_tables(relation regclass)
 RETURNS SETOF regclass LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -133,9 +138,15 @@ RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS 
 DECLARE
 	tables regclass[];
 	tab regclass;
+	problem text;
 BEGIN
 	SELECT array_agg(t) INTO tables FROM multicenter.internal_column_tables(relation) AS t;
 	PERFORM multicenter.internal_column_check(relation, column_name, merge, handler);
+	problem := multicenter.internal_column_probe(relation, column_name, handler);
+	IF problem IS NOT NULL THEN
+		RAISE WARNING 'function % was tried with values of column "%", and there are doubts', handler, column_name USING DETAIL = problem,
+			HINT = 'Centers agree if its answer depends on its arguments alone.';
+	END IF;
 	PERFORM multicenter.internal_column_fence(relation);
 	-- What a change has changed must be known.
 	FOREACH tab IN ARRAY coalesce(tables, '{}') LOOP

@@ -215,13 +215,24 @@ run_value_handler(void *arg)
 	MemoryContextSwitchTo(old_context);
 }
 
+ErrorData *
+mc_column_call(TargetTable *table, Form_pg_attribute attribute, Oid function,
+			   Datum older, Datum newer, Datum *result)
+{
+	ValueHandler handler = {function, attribute, older, newer, CurrentMemoryContext};
+	ErrorData  *error = mc_handler_guard(table, function, run_value_handler, &handler);
+
+	*result = handler.result;
+	return error;
+}
+
 /* What a handler makes of two values. */
 static Datum
 call_handler(TargetTable *table, Form_pg_attribute attribute, Oid function,
 			 Datum older, Datum newer)
 {
-	ValueHandler handler = {function, attribute, older, newer, CurrentMemoryContext};
 	ErrorData  *error;
+	Datum		result;
 
 	if (!OidIsValid(function))
 		ereport(ERROR,
@@ -229,10 +240,10 @@ call_handler(TargetTable *table, Form_pg_attribute attribute, Oid function,
 				 errmsg("the handler that merges column \"%s\" of table \"%s\" does not exist at this center",
 						NameStr(attribute->attname), RelationGetRelationName(table->rel)),
 				 errhint("Create it, with the signature that multicenter.column_policies shows.")));
-	error = mc_handler_guard(table, function, run_value_handler, &handler);
+	error = mc_column_call(table, attribute, function, older, newer, &result);
 	if (error)
 		ReThrowError(error);
-	return handler.result;
+	return result;
 }
 
 Datum

@@ -59,4 +59,12 @@ extern List *mc_column_json_names(const char *members);
 extern Jsonb *mc_column_json_overlay(const Jsonb *value, const Jsonb *source,
 									 const List *names);
 
+/*
+ * What a function of the user's makes of two values, in *result; returns its
+ * error, if it fails.
+ */
+extern ErrorData *mc_column_call(TargetTable *table, Form_pg_attribute attribute,
+								 Oid function, Datum older, Datum newer,
+								 Datum *result);
+
 #endif							/* MC_COLUMN_VALUE_H */

@@ -231,9 +231,22 @@ $_->sql(q{SET ROLE boss; CREATE FUNCTION public.steal(int, int) RETURNS int LANG
 $porto->fails(q{SET ROLE boss; SELECT multicenter.column_policy_set('public.account', 'score', 'handler', 'public.steal(int, int)')}, '42501', undef, undef,
 	q{a function of somebody else does not run as the table's owner});
 
+# A function that does not do is tried, with values of the column.
+$porto->sql('INSERT INTO account (id) VALUES (3); UPDATE account SET score = id');
+wait_all_applied(@centers);
+$porto->sql($_) foreach
+	'CREATE FUNCTION public.minus(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT $1 - $2$$',
+	'CREATE FUNCTION public.mean(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT ($1 + 3 * $2) * ($2 + 3 * $1)$$',
+	'CREATE FUNCTION public.fails(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT $1 / 0$$',
+	'CREATE FUNCTION public.larger(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT greatest($1, $2)$$';
+is($porto->sql("SELECT coalesce(multicenter.internal_column_probe('account', 'score', 'public.$_->[0](int, int)'), 'none')"), $_->[1], "the probe of $_->[0]")
+  foreach [ minus => 'with two values exchanged its answer is different' ], [ mean => 'of three values its answer depends on which two it gets first' ],
+  [ fails => 'conflict handler public.fails failed: division by zero' ], [ larger => 'none' ];
+
 # It may become somebody else's afterwards.
 $_->sql('ALTER FUNCTION public.steal(int, int) OWNER TO postgres') foreach @centers;
-$porto->sql(q{SELECT multicenter.column_policy_set('public.account', 'score', 'handler', 'public.steal(int, int)')});
+like(($porto->psql(q{SELECT multicenter.column_policy_set('public.account', 'score', 'handler', 'public.steal(int, int)')}))[2],
+	qr/WARNING: .*public\.steal.*there are doubts\nDETAIL:  .*runs as/, 'who sets it is told what the probe has found');
 wait_all_applied(@centers);
 $_->wait_for_sql('SELECT count(*) = 0 FROM multicenter.table_fence') foreach @centers;
 $_->sql('ALTER FUNCTION public.steal(int, int) OWNER TO boss') foreach @centers;
@@ -248,7 +261,7 @@ note($message);
 $_->sql('CREATE OR REPLACE FUNCTION public.steal(int, int) RETURNS int LANGUAGE sql STABLE AS $$SELECT greatest($1, $2)$$; ALTER FUNCTION public.steal(int, int) OWNER TO postgres') foreach @centers;
 wait_all_applied(@centers);
 retry($_) foreach @centers;
-same('2', 'score', 2, 'a function that may be called decides then');
+same('3', 'score', 2, 'a function that may be called decides then');
 identical(@centers, 'account');
 
 done_testing();
