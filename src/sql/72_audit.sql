@@ -10,7 +10,8 @@ COMMENT ON TABLE multicenter.audit_segment IS 'From when to when each segment of
 INSERT INTO multicenter.audit_segment (segment, since)
 SELECT n, CASE n WHEN 0 THEN pg_catalog.now() END FROM pg_catalog.generate_series(0, 9) AS n;
 
--- kind: rows (a minute of them, or a part of one), key, event.
+-- kind: rows (a minute of them, or a part of one), key, event.  peer_name: when
+-- it was written, because the audit outlives the membership in a group.
 CREATE TABLE multicenter.audit_log (
 	segment smallint NOT NULL,
 	at timestamptz NOT NULL,
@@ -33,7 +34,8 @@ CREATE TABLE multicenter.audit_log (
 	remote_lsn pg_lsn,
 	user_name text,
 	address text,
-	detail text
+	detail text,
+	peer_name text
 ) PARTITION BY LIST (segment);
 COMMENT ON TABLE multicenter.audit_log IS 'Access between centers; see the views audit_summary, audit_keys and audit_connections.';
 CREATE INDEX audit_log_at ON multicenter.audit_log USING brin (at);
@@ -51,7 +53,8 @@ CREATE TABLE multicenter.audit_raw_0 (
 	updates bigint NOT NULL,
 	deletes bigint NOT NULL,
 	truncates bigint NOT NULL,
-	copied bigint NOT NULL
+	copied bigint NOT NULL,
+	peer_name text
 ) WITH (autovacuum_enabled = off);
 COMMENT ON TABLE multicenter.audit_raw_0 IS 'Rows that were sent and received in the last minute, by transaction; local to this center.';
 CREATE TABLE multicenter.audit_raw_1 (LIKE multicenter.audit_raw_0) WITH (autovacuum_enabled = off);
@@ -94,7 +97,7 @@ CREATE VIEW multicenter.audit_summary AS
 SELECT r.minute,
 	here.center_name AS center,
 	r.direction,
-	p.center_name AS peer,
+	coalesce(r.peer_name, p.center_name)::name AS peer,
 	r.schema_name,
 	r.table_name,
 	r.transactions,
@@ -104,20 +107,20 @@ SELECT r.minute,
 	r.truncates,
 	r.copied
 FROM (
-	SELECT date_trunc('minute', l.at) AS minute, l.direction, l.peer_id, l.schema_name, l.table_name,
+	SELECT date_trunc('minute', l.at) AS minute, l.direction, l.peer_id, l.peer_name, l.schema_name, l.table_name,
 		sum(l.transactions)::bigint AS transactions, sum(l.inserts)::bigint AS inserts, sum(l.updates)::bigint AS updates,
 		sum(l.deletes)::bigint AS deletes, sum(l.truncates)::bigint AS truncates, sum(l.copied)::bigint AS copied
 	FROM (
-		SELECT at, direction, peer_id, schema_name, table_name, transactions, inserts, updates, deletes, truncates, copied
+		SELECT at, direction, peer_id, peer_name, schema_name, table_name, transactions, inserts, updates, deletes, truncates, copied
 		FROM multicenter.audit_log WHERE kind = 'rows'
 		UNION ALL
-		SELECT at, direction, peer_id, schema_name, table_name, transactions, inserts, updates, deletes, truncates, copied
+		SELECT at, direction, peer_id, peer_name, schema_name, table_name, transactions, inserts, updates, deletes, truncates, copied
 		FROM multicenter.audit_raw_0
 		UNION ALL
-		SELECT at, direction, peer_id, schema_name, table_name, transactions, inserts, updates, deletes, truncates, copied
+		SELECT at, direction, peer_id, peer_name, schema_name, table_name, transactions, inserts, updates, deletes, truncates, copied
 		FROM multicenter.audit_raw_1
 	) AS l
-	GROUP BY 1, 2, 3, 4, 5
+	GROUP BY 1, 2, 3, 4, 5, 6
 ) AS r
 	LEFT JOIN multicenter.identity AS i ON true
 	LEFT JOIN multicenter.center AS here ON here.center_id = i.center_id
@@ -127,7 +130,7 @@ COMMENT ON VIEW multicenter.audit_summary IS 'Audit: how many rows of which tabl
 CREATE VIEW multicenter.audit_keys AS
 SELECT l.at,
 	here.center_name AS center,
-	p.center_name AS peer,
+	coalesce(l.peer_name, p.center_name)::name AS peer,
 	l.schema_name,
 	l.table_name,
 	l.operation,
@@ -147,7 +150,7 @@ CREATE VIEW multicenter.audit_connections AS
 SELECT l.at,
 	here.center_name AS center,
 	l.direction,
-	p.center_name AS peer,
+	coalesce(l.peer_name, p.center_name)::name AS peer,
 	l.operation AS event,
 	l.user_name,
 	l.address,

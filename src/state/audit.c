@@ -63,6 +63,7 @@ enum
 {
 	RAW_AT, RAW_DIRECTION, RAW_PEER_ID, RAW_SCHEMA, RAW_TABLE, RAW_TRANSACTIONS,
 	RAW_INSERTS, RAW_UPDATES, RAW_DELETES, RAW_TRUNCATES, RAW_COPIED,
+	RAW_PEER_NAME,
 	RAW_COLUMNS
 };
 
@@ -71,8 +72,8 @@ enum
 {
 	LOG_SEGMENT = 0, LOG_AT, LOG_KIND, LOG_DIRECTION, LOG_PEER_ID, LOG_SCHEMA,
 	LOG_TABLE, LOG_OPERATION = 13, LOG_KEY, LOG_OLD_KEY, LOG_VERSION,
-	LOG_REMOTE_XID, LOG_REMOTE_LSN,
-	LOG_COLUMNS = 22
+	LOG_REMOTE_XID, LOG_REMOTE_LSN, LOG_PEER_NAME = 22,
+	LOG_COLUMNS
 };
 
 typedef struct KeyRow
@@ -112,6 +113,26 @@ database_entry(void)
 	return entry;
 }
 
+/* The name of a peer, as far as its link is known; else NULL. */
+static const char *
+peer_name(CenterId peer)
+{
+	static CenterId last = MC_NO_CENTER;
+	static NameData name;
+	SharedLink *link;
+
+	if (peer != MC_NO_CENTER && peer == last)
+		return NameStr(name);
+	link = peer == MC_NO_CENTER ? NULL : mc_shared_link(MyDatabaseId, peer, false);
+	if (link == NULL)
+		return NULL;
+	SpinLockAcquire(&link->mutex);
+	name = link->peer_name;
+	SpinLockRelease(&link->mutex);
+	last = NameStr(name)[0] == '\0' ? MC_NO_CENTER : peer;
+	return last == MC_NO_CENTER ? NULL : NameStr(name);
+}
+
 /* ---- rows by table ---- */
 
 /* The raw table that is written to, or the other one. */
@@ -147,6 +168,9 @@ make_raw(Relation rel, CenterId peer, bool out, const char *schema,
 	values[RAW_DELETES] = Int64GetDatum((int64) counts[TALLY_DELETE]);
 	values[RAW_TRUNCATES] = Int64GetDatum((int64) counts[TALLY_TRUNCATE]);
 	values[RAW_COPIED] = Int64GetDatum((int64) copied);
+	slot->tts_isnull[RAW_PEER_NAME] = peer_name(peer) == NULL;
+	if (!slot->tts_isnull[RAW_PEER_NAME])
+		values[RAW_PEER_NAME] = CStringGetTextDatum(peer_name(peer));
 	return ExecStoreVirtualTuple(slot);
 }
 
@@ -305,6 +329,7 @@ fill_row(AuditBatch *batch, const AuditKey *key)
 	set_value(row, LOG_VERSION, TimestampTzGetDatum(key->version));
 	set_value(row, LOG_REMOTE_XID, Int64GetDatum(key->remote_xid));
 	set_value(row, LOG_REMOTE_LSN, LSNGetDatum(key->remote_lsn.value));
+	set_text(batch, row, LOG_PEER_NAME, peer_name(key->peer));
 }
 
 void
@@ -472,9 +497,10 @@ write_event(const AuditEvent *event)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[] = {INT2OID, TIMESTAMPTZOID, TEXTOID, INT4OID, TEXTOID,
-	TEXTOID, TEXTOID, TEXTOID};
-	char		nulls[] = "        ";
-	Datum		values[8];
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	char		nulls[] = "         ";
+	const char *name = peer_name(event->peer);
+	Datum		values[9];
 
 	values[0] = Int16GetDatum(mc_segment_current(&segments));
 	values[1] = TimestampTzGetDatum(event->at);
@@ -486,10 +512,11 @@ write_event(const AuditEvent *event)
 	values[5] = text_parameter(event->user_name, &nulls[5]);
 	values[6] = text_parameter(event->address, &nulls[6]);
 	values[7] = text_parameter(event->detail, &nulls[7]);
+	values[8] = text_parameter(name ? name : "", &nulls[8]);
 	(void) mc_own_execute(&plan,
 						  "INSERT INTO multicenter.audit_log (segment, at, kind, direction, peer_id,"
-						  " operation, user_name, address, detail)"
-						  " VALUES ($1, $2, 'event', $3, $4, $5, $6, $7, $8)",
+						  " operation, user_name, address, detail, peer_name)"
+						  " VALUES ($1, $2, 'event', $3, $4, $5, $6, $7, $8, $9)",
 						  lengthof(types), types, values, nulls, SPI_OK_INSERT);
 }
 
@@ -588,11 +615,11 @@ fold_raw(uint32 raw)
 	OwnScope	scope;
 
 	command = psprintf("INSERT INTO multicenter.audit_log (segment, at, kind, direction, peer_id,"
-					   " schema_name, table_name, transactions, inserts, updates, deletes, truncates, copied)"
+					   " schema_name, table_name, transactions, inserts, updates, deletes, truncates, copied, peer_name)"
 					   " SELECT %d, pg_catalog.date_trunc('minute', at), 'rows', direction, peer_id, schema_name, table_name,"
 					   " pg_catalog.sum(transactions), pg_catalog.sum(inserts), pg_catalog.sum(updates),"
-					   " pg_catalog.sum(deletes), pg_catalog.sum(truncates), pg_catalog.sum(copied)"
-					   " FROM multicenter.audit_raw_%u GROUP BY 2, 4, 5, 6, 7",
+					   " pg_catalog.sum(deletes), pg_catalog.sum(truncates), pg_catalog.sum(copied), peer_name"
+					   " FROM multicenter.audit_raw_%u GROUP BY 2, 4, 5, 6, 7, peer_name",
 					   mc_segment_current(&segments), raw);
 	mc_own_begin(&scope);
 	if (SPI_execute(command, false, 0) != SPI_OK_INSERT)

@@ -212,4 +212,9 @@ like($oslo->sql(q{SELECT detail FROM multicenter.audit_connections WHERE event =
 unlike($oslo->pg_dump, qr/audit_(log|raw)/, 'a dump has nothing of the audit');
 identical($lisbon, $oslo);
 
+# The audit outlives the group.
+my $by_peer = q{SELECT string_agg(DISTINCT concat_ws(' ', direction, peer), ', ') FROM (SELECT direction, peer FROM multicenter.audit_summary UNION ALL SELECT direction, peer FROM multicenter.audit_connections WHERE peer IS NOT NULL) a};
+$oslo->sql('SELECT multicenter.group_remove_local(force => true)');
+like($oslo->sql($by_peer), qr/^in lisbon(, out lisbon)?$/, 'it knows the names of the centers after this one has left');
+
 done_testing();
