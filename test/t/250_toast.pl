@@ -19,7 +19,7 @@ use List::Util qw(shuffle);
 use Multicenter::Cluster;
 use Test::More;
 
-test_deadline(600);
+test_deadline(900);
 
 my @centers = make_group([qw(lisbon oslo riga)], databases => 1, setup => q{
 	CREATE TABLE doc (id int PRIMARY KEY, small text, big text, u int UNIQUE);

@@ -1,6 +1,6 @@
 # Multicenter::Deadline: a test file that takes too long fails and says why.
 #
-# Multicenter::Cluster loads this.  A file in test/t may run for 400 seconds
+# Multicenter::Cluster loads this.  A file in test/t may run for 600 seconds
 # ($MULTICENTER_TEST_DEADLINE says another number, 0 none; a file that needs
 # more calls test_deadline).  When they are over, the file fails with the place
 # where it stood; what the sessions of its servers did and which locks they had
@@ -106,7 +106,7 @@ sub arm
 {
 	return unless $0 =~ m{(?:^|/)t/\d+_\w+\.pl$};
 	my $seconds = $ENV{MULTICENTER_TEST_DEADLINE};
-	test_deadline(defined $seconds ? $seconds : 400);
+	test_deadline(defined $seconds ? $seconds : 600);
 	return;
 }
 
