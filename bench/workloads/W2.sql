@@ -1,4 +1,5 @@
 -- title: transactions of one INSERT
+-- ceiling: 2.2
 -- changes: 200000
 -- section seed
 CREATE TABLE item (id int PRIMARY KEY, k int, v int, note text);

@@ -1,4 +1,5 @@
 -- title: one transaction of 2 million INSERTs
+-- ceiling: 1.4
 -- changes: 2000000
 -- section seed
 CREATE TABLE item (id int PRIMARY KEY, k int, v bigint, note text);

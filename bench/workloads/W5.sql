@@ -1,4 +1,5 @@
 -- title: one transaction of 500,000 UPDATEs
+-- ceiling: 1.4
 -- changes: 500000
 -- section seed
 CREATE TABLE item (id int PRIMARY KEY, k int, v int, note text);

@@ -1,4 +1,5 @@
 -- title: one transaction of 500,000 DELETEs
+-- ceiling: 1.2
 -- changes: 500000
 -- section seed
 CREATE TABLE item (id int PRIMARY KEY, k int, v int, note text);

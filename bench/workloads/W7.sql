@@ -1,4 +1,5 @@
 -- title: 50 transactions of 1,000 wide rows (20 columns, 1.6 kB)
+-- ceiling: 1.4
 -- changes: 50000
 -- rows: 1000
 -- section seed

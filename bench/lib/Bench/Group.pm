@@ -18,7 +18,7 @@ sub with
 {
 	my ($workload, $name, $count, $code, %option) = @_;
 	my $system = Bench::System::named($name);
-	my @servers = map { Bench::Server->new($_, %option, conf => $system->conf) } @names[ 0 .. $count - 1 ];
+	my @servers = map { Bench::Server->new($_, %option, conf => Bench::System::conf_of($system)) } @names[ 0 .. $count - 1 ];
 	my $figures = eval {
 		prepare($workload, $system, @servers);
 		$system->connect(@servers) if @servers > 1 || $system eq 'Bench::System::Multicenter';

@@ -10,7 +10,7 @@ my %columns = (
 		[ cpu_s => 'sender + apply CPU s', 2 ], [ sender_cpu_s => 'sender', 2 ], [ apply_cpu_s => 'apply', 2 ],
 		[ reverse_cpu_s => 'sender back', 2 ], [ target_cpu_s => 'whole target', 2 ], [ wall_s => 'drained in s', 2 ],
 		[ sender_rss_mb => 'sender MB', 0 ], [ apply_rss_mb => 'apply MB', 0 ], [ spill_mb => 'spilled MB', 0 ],
-		[ wire_mb => 'sent MB', 1 ], [ target_wal_mb => 'target WAL MB', 1 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
+		[ wire_mb => 'sent MB', 1 ], [ target_wal_mb => 'target WAL MB', 1 ], [ load_s => 'written in s', 1 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
 	],
 	latency => [
 		[ p50_ms => 'p50 ms', 2 ], [ p95_ms => 'p95 ms', 2 ], [ p99_ms => 'p99 ms', 2 ], [ max_ms => 'max ms', 1 ],
@@ -66,7 +66,8 @@ sub line
 sub systems
 {
 	my ($workload) = @_;
-	my %known = map { $order[$_] => $_ } 0 .. $#order;
+	my @first = (@{ $workload->{order} || [] }, @order);
+	my %known = map { $first[$_] => $_ } 0 .. $#first;
 	return sort { ($known{$a} // 99) <=> ($known{$b} // 99) || $a cmp $b } keys %{ $workload->{runs} };
 }
 

@@ -36,6 +36,7 @@ sub add
 	my %versions = map { $_ => $runs->{$_}[0]{version} } keys %$runs;
 	$self->{all}{workloads}{ $workload->name } = {
 		name => $workload->name, title => $workload->title, kind => $workload->kind, base => $workload->base,
+		order => [ $workload->systems ],
 		date => strftime('%Y-%m-%d %H:%M', gmtime), size => $workload->size + 0, changes => $workload->changes,
 		versions => \%versions, runs => $runs,
 	};

@@ -21,6 +21,17 @@ my %class = (
 	pglogical   => 'Bench::System::Pglogical',
 );
 
+# More settings for servers with multicenter, to see what they do.
+my $more = '';
+sub configure { $more = join('', map { "$_\n" } @_); return }
+
+# Lines for postgresql.conf.
+sub conf_of
+{
+	my ($system) = @_;
+	return $system->conf . ($system->conf =~ /multicenter/ ? $more : '');
+}
+
 # The class of a system by its name.
 sub named
 {

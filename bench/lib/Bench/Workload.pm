@@ -5,6 +5,7 @@
 #   kind      how it is run, a module below Bench::Kind (drain)
 #   compares  systems or variants of its own, instead of those that are asked for
 #   only      those of the systems that can do it
+#   ceiling   ratio above which bench/run --ceilings fails; generous
 #   base      what the others are compared with (native)
 #   changes   number of changed rows, by which costs are divided
 #   NAME      another number, that the SQL has as {NAME}
@@ -43,6 +44,7 @@ sub load
 
 sub name    { return $_[0]->{name} }
 sub title   { return $_[0]->{title} }
+sub ceiling { return $_[0]->{ceiling} }
 sub base    { return $_[0]->{base} }
 sub kind    { return $_[0]->{kind} }
 sub size    { return $_[0]->{size} }

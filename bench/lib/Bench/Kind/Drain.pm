@@ -10,7 +10,9 @@ use warnings;
 
 use Bench::Group;
 use Bench::Processes;
+use Bench::Profile;
 use Bench::Server;
+use Time::HiRes qw(time);
 
 sub run
 {
@@ -26,8 +28,9 @@ sub measure
 	Bench::Group::hold($system, $origin, $target);
 
 	my $wal = $origin->sql('SELECT pg_current_wal_insert_lsn()');
+	my $begun = time;
 	$origin->sql('SET synchronous_commit = off', $workload->statements('load'), 'INSERT INTO bench_marker VALUES (0)');
-	my %figures = (version => $system->version($origin),
+	my %figures = (version => $system->version($origin), load_s => time - $begun,
 		origin_wal_mb => $origin->sql("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal') / 1e6"));
 	$_->sql('CHECKPOINT') foreach $origin, $target;
 	drain($system, $origin, $target, $slot, \%figures);
@@ -52,10 +55,15 @@ sub drain
 	vec($select, fileno($waiter->{out}), 1) = 1;
 	until (select(my $ready = $select, undef, undef, 0.05))
 	{
-		%pids = find_processes($system, $origin, $target, $slot) unless $pids{sender} && @{ $pids{apply} };
+		if (!$pids{sender} || !@{ $pids{apply} })
+		{
+			%pids = find_processes($system, $origin, $target, $slot);
+			profile($system, %pids) if $pids{sender} && @{ $pids{apply} };
+		}
 		look_at_memory(\%pids, \%memory);
 	}
 	my $seen = Bench::Server::finish_sql($waiter);
+	Bench::Profile::stop();
 
 	%pids = find_processes($system, $origin, $target, $slot);
 	look_at_memory(\%pids, \%memory);
@@ -85,6 +93,16 @@ sub find_processes
 	my $sender = $origin->sql("SELECT active_pid FROM pg_replication_slots WHERE slot_name = '$slot'");
 	my @apply = Bench::Group::appliers($system, $target);
 	return (sender => $sender, apply => \@apply);
+}
+
+# Profile them, where that is wanted.
+sub profile
+{
+	my ($system, %pids) = @_;
+	my ($name) = $system =~ /(\w+)$/;
+	Bench::Profile::start(lc("$name-sender"), $pids{sender});
+	Bench::Profile::start(lc("$name-apply"), @{ $pids{apply} });
+	return;
 }
 
 # Keep the largest memory that was seen.

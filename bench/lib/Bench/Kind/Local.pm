@@ -9,6 +9,8 @@ use warnings;
 
 use Bench::Group;
 use Bench::Processes;
+use Bench::Profile;
+use Bench::Server;
 
 # Variant: [system, number of servers].
 my %variant = (
@@ -20,20 +22,22 @@ sub run
 {
 	my ($class, $workload, $name, %option) = @_;
 	my ($system, $servers) = @{ $variant{$name} };
-	return Bench::Group::with($workload, $system, $servers, sub { return measure($workload, @_) }, %option);
+	return Bench::Group::with($workload, $system, $servers, sub { return measure($workload, $name, @_) }, %option);
 }
 
 sub measure
 {
-	my ($workload, $system, $origin, @peers) = @_;
+	my ($workload, $name, $system, $origin, @peers) = @_;
 	Bench::Group::settle($origin, @peers) if @peers;
 	my $cpu = q{SELECT 'cpu ' || split_part(pg_read_file('/proc/self/schedstat'), ' ', 1), extract(epoch FROM clock_timestamp())};
 	my $wal = $origin->sql('CHECKPOINT', 'SELECT pg_current_wal_insert_lsn()');
 	my @all = map { $_->cpu } $origin, @peers;
 	my $machine = Bench::Processes::machine_cpu();
 	my @load = $workload->statements('load');
-	my @looks = map { [ $1, $2 ] if /^cpu (\d+)\|(.*)/ }
-	  split(/\n/, $origin->sql('SET synchronous_commit = off', @load[ 0 .. $#load - 1 ], $cpu, $load[-1], $cpu));
+	my $session = $origin->start_sql('SET synchronous_commit = off', @load[ 0 .. $#load - 1 ], $cpu, $load[-1], $cpu);
+	profile($origin, $name) if Bench::Profile::wanted();
+	my @looks = map { [ $1, $2 ] if /^cpu (\d+)\|(.*)/ } split(/\n/, Bench::Server::finish_sql($session));
+	Bench::Profile::stop();
 	$machine = Bench::Processes::machine_cpu() - $machine;
 	$machine -= $_->cpu - shift(@all) foreach $origin, @peers;
 	my $transactions = $workload->number('transactions');
@@ -44,6 +48,15 @@ sub measure
 		wal_mb  => $origin->sql("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal') / 1e6"),
 		foreign_cpu_s => $machine,
 	};
+}
+
+# Profile the session that writes, once it does.
+sub profile
+{
+	my ($server, $name) = @_;
+	$server->wait_for(q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'DO %'});
+	Bench::Profile::start('session-' . ($name =~ tr/ /-/r), $server->sql(q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'DO %'}));
+	return;
 }
 
 1;
