@@ -11,8 +11,8 @@ INSERT INTO branch SELECT i, 0, '' FROM generate_series(0, 9) i;
 INSERT INTO teller SELECT i, i % 10, 0, '' FROM generate_series(0, 99) i;
 INSERT INTO account SELECT i, i % 10, 0, '' FROM generate_series(0, {accounts} - 1) i;
 -- section load
+SELECT setseed(0.5);
 DO $$ BEGIN
-	PERFORM setseed(0.5);
 	FOR i IN 1 .. {transactions} LOOP
 		DECLARE
 			a int := (random() * ({accounts} - 1))::int;

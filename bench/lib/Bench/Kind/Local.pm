@@ -36,7 +36,7 @@ sub measure
 	my @load = $workload->statements('load');
 	my $session = $origin->start_sql('SET synchronous_commit = off', @load[ 0 .. $#load - 1 ], $cpu, $load[-1], $cpu);
 	profile($origin, $name) if Bench::Profile::wanted();
-	my @looks = map { [ $1, $2 ] if /^cpu (\d+)\|(.*)/ } split(/\n/, Bench::Server::finish_sql($session));
+	my @looks = map { /^cpu (\d+)\|(.*)/ ? [ $1, $2 ] : () } split(/\n/, Bench::Server::finish_sql($session));
 	Bench::Profile::stop();
 	$machine = Bench::Processes::machine_cpu() - $machine;
 	$machine -= $_->cpu - shift(@all) foreach $origin, @peers;
