@@ -200,6 +200,7 @@ typedef struct SharedLink
 	OriginLsn	sent_lsn;		/* what the peer says it has sent */
 	OriginLsn	received_lsn;
 	OriginLsn	applied_lsn;	/* everything before it is applied here */
+	OriginLsn	next_end;		/* no transaction ends between that and this */
 	OriginLsn	flush_lsn;		/* and is durable here up to this */
 	OriginLsn	peer_insert_lsn;	/* end of the peer's WAL, as last told */
 	double		write_rate;		/* bytes per second by which it grows */

@@ -246,20 +246,30 @@ mc_vector_applied(DependencyVector *vector)
 
 /* ---- questions ---- */
 
+void
+mc_vector_next(SharedLink *link, OriginLsn end)
+{
+	SpinLockAcquire(&link->mutex);
+	link->next_end = end;
+	SpinLockRelease(&link->mutex);
+}
+
 /* Is everything of a peer up to a position applied here? */
 static bool
 is_applied(SharedLink *link, XLogRecPtr lsn)
 {
 	XLogRecPtr	applied;
+	XLogRecPtr	next_end;
 	uint16		origin;
 
 	SpinLockAcquire(&link->mutex);
 	applied = link->applied_lsn.value;
+	next_end = link->next_end.value;
 	origin = link->origin;
 	SpinLockRelease(&link->mutex);
 
 	/* The link says nothing before its receiver has connected. */
-	return lsn <= applied ||
+	return lsn <= applied || lsn < next_end ||
 		(origin != InvalidRepOriginId &&
 		 lsn <= replorigin_get_progress(origin, false));
 }

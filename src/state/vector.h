@@ -96,6 +96,12 @@ extern TimestampTz mc_vector_decided(void);
 extern void mc_vector_set_quarantined(TimestampTz oldest);
 
 /*
+ * The next transaction of a peer ends there; all before it is applied.  A vector
+ * may name a position in between (origin/vector.c).
+ */
+extern void mc_vector_next(SharedLink *link, OriginLsn end);
+
+/*
  * Is everything that the vector of a transaction of author names applied here?
  * If not, *missing is a center whose link has to advance first.  What waits in
  * quarantine counts as applied.  Reads shared memory only.

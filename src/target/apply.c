@@ -384,6 +384,7 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	if (applier->passing_over)
 		return;
 
+	mc_vector_next(applier->link, applier->last_end_lsn);
 	mc_monitor_applying(applier->link, header->commit_lsn);
 	if (applier->observer)
 		applier->observer->before(applier->peer_name);
