@@ -21,7 +21,8 @@
  *	  - so does the first one behind it: the transaction that it applies was
  *		the next one of the peer, so everything before it had been applied.
  *		"Its end minus 1" is not the end of a transaction, but none ends
- *		between the two;
+ *		between the two.  A target that waits for it knows where the next
+ *		one ends (mc_vector_next());
  *	  - a heartbeat says it of all peers, if all commits that may be missing
  *		in it have been read too: if its "since" is not before the place where
  *		the reading began.  For a peer of which nothing was applied between the
