@@ -191,6 +191,6 @@ like(finish_load($load), qr{actually processed: 400/400}, 'the load has run to i
 wait_all_applied($lisbon, $riga);
 identical($lisbon, $riga, qw(item journal));
 is($riga->sql('SELECT count(*) FROM journal WHERE id = 2000'), 400, 'maintenance beside a load: each transaction was applied once');
-is($riga->sql(q{SELECT state FROM multicenter.lag WHERE direction = 'in'}), 'streaming', 'and the link streams');
+like($riga->sql(q{SELECT state FROM multicenter.lag WHERE direction = 'in'}), qr{^(streaming|idle)$}, 'and the link streams');
 
 done_testing();
