@@ -18,6 +18,10 @@ PG_CPPFLAGS = -I$(libpq_srcdir) -I$(srcdir)/src
 SHLIB_LINK_INTERNAL = $(libpq)
 SHLIB_LINK = -lpq
 
+# LZ4 and zstd come with the server, which is linked with them; where a library
+# cannot take from it what it was not linked with itself, it has to be.
+SHLIB_LINK += $(if $(filter darwin win32,$(PORTNAME)),$(filter -llz4 -lzstd,$(LIBS)))
+
 REGRESS      = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 TEST_CONF    = --temp-config=$(srcdir)/test/test.conf \
 	$(if $(filter 15 16 17,$(MAJORVERSION)),,--temp-config=$(srcdir)/test/test-18.conf)

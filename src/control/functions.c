@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "control/operation.h"
+#include "core/pack.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -38,6 +39,7 @@ PG_FUNCTION_INFO_V1(mc_sql_peer_part);
 PG_FUNCTION_INFO_V1(mc_sql_group_remove_local);
 PG_FUNCTION_INFO_V1(mc_sql_links_changed);
 PG_FUNCTION_INFO_V1(mc_sql_dsn_check);
+PG_FUNCTION_INFO_V1(mc_sql_compression_check);
 
 /* What mc_sql_links_changed() has to do when this transaction commits. */
 static bool reload_at_commit = false;
@@ -314,7 +316,7 @@ links_changed_callback(XactEvent event, void *arg)
 	{
 		if (end_all_at_commit || end_walsender_at_commit != MC_NO_CENTER)
 			end_walsenders(end_walsender_at_commit, end_all_at_commit);
-		mc_shared_reload(MyDatabaseId);
+		mc_shared_links_changed(MyDatabaseId);
 	}
 	reload_at_commit = false;
 	end_all_at_commit = false;
@@ -353,5 +355,24 @@ Datum
 mc_sql_dsn_check(PG_FUNCTION_ARGS)
 {
 	mc_dsn_check(text_to_cstring(PG_GETARG_TEXT_PP(0)), "dsn");
+	PG_RETURN_VOID();
+}
+
+/* internal_compression_check(method): raise an error unless it can be used. */
+Datum
+mc_sql_compression_check(PG_FUNCTION_ARGS)
+{
+	const char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	PackMethod	method;
+
+	if (!mc_pack_from_name(name, &method))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for compression: \"%s\"", name),
+				 errhint("Allowed values are \"none\", \"lz4\", \"zstd\".")));
+	if (!mc_pack_is_built(method))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("this server was built without support for compression by %s", name)));
 	PG_RETURN_VOID();
 }

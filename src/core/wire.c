@@ -15,7 +15,8 @@
  *	  uint16 zero; then the deltas (uint16 center, uint64 LSN, int64 promise);
  *	  then records up to the end; in a heartbeat instead: int64 time of its
  *	  writing, int64 time of the sender's last message from the reader, int64
- *	  microseconds since that came, uint64 end of the sender's WAL.
+ *	  microseconds since that came, uint64 end of the sender's WAL.  pack.c has
+ *	  the layout of compressed ones.
  *
  *	  Content of a heartbeat's message in the WAL: int64 promise, int64 floor,
  *	  int64 time, uint64 position, uint16 number of vector entries, entries as above.
@@ -58,7 +59,7 @@
 #define HEADER_FLAGS_OFFSET		6
 #define HEADER_LENGTH_OFFSET	8
 #define HEADER_CRC_OFFSET		12
-#define HEADER_BYTES			56
+#define HEADER_BYTES			MC_FRAME_HEADER_BYTES
 
 /* What follows the vector of a heartbeat's frame. */
 #define PULSE_BYTES				40
@@ -235,12 +236,12 @@ check_header(const FrameHeader *header, uint16 reserved)
 		return "unknown type of frame";
 	if (header->flags & ~KNOWN_FRAME_FLAGS)
 		return "unknown flag in the header of a frame";
-	if (header->flags & FRAME_COMPRESSED)
-		return "compressed frame, which this version of the protocol does not know";
 	if (reserved != 0)
 		return "reserved bytes of a frame are not zero";
 	if (header->nvector > MC_MAX_VECTOR_ENTRIES)
 		return "too many vector entries";
+	if (header->flags & FRAME_COMPRESSED)
+		return header->type == FRAME_TRANSACTION ? NULL : "compressed heartbeat";
 	if (header->nvector > (header->length - HEADER_BYTES) / VECTOR_DELTA_BYTES)
 		return "frame ends within its vector";
 	if (header->type == FRAME_HEARTBEAT &&
@@ -278,6 +279,19 @@ mc_wire_read_frame(const char *data, uint32 len, FrameHeader *header,
 	if (what != NULL)
 		return malformed(problem, what);
 	*body = cursor;
+	return WIRE_OK;
+}
+
+WireStatus
+mc_wire_read_unpacked(FrameHeader *header, const char *data, uint32 len,
+					  WireCursor *body, const char **problem)
+{
+	if (header->nvector > len / VECTOR_DELTA_BYTES)
+		return malformed(problem, "frame ends within its vector");
+	header->flags &= ~FRAME_COMPRESSED;
+	body->data = data;
+	body->len = len;
+	body->pos = 0;
 	return WIRE_OK;
 }
 

@@ -31,6 +31,9 @@
 /* A transaction is cut into chunks of about this many bytes. */
 #define MC_CHUNK_BYTES			65536
 
+/* The fixed header of a frame. */
+#define MC_FRAME_HEADER_BYTES	56
+
 /* No frame may be larger than what PostgreSQL can hold in one allocation. */
 #define MC_FRAME_MAX_BYTES		0x3fffffff
 
@@ -46,7 +49,7 @@ typedef enum FrameType
 /* Flags of a frame. */
 #define FRAME_FIRST				0x0001	/* first chunk of its transaction */
 #define FRAME_LAST				0x0002	/* last chunk of its transaction */
-#define FRAME_COMPRESSED		0x0004	/* reserved: body is compressed */
+#define FRAME_COMPRESSED		0x0004	/* body is compressed: core/pack.h */
 
 /*
  * Header of a frame.  Every chunk of a transaction carries all of it, so that
@@ -231,11 +234,20 @@ typedef enum WireStatus
 
 /*
  * Check magic, version, length and CRC of the frame in data[0..len) and
- * return its header; *body is set to its vector deltas and records.
+ * return its header; *body is set to its vector deltas and records.  If the
+ * flag FRAME_COMPRESSED is set, mc_unpack_frame() has to get them out of it.
  */
 extern WireStatus mc_wire_read_frame(const char *data, uint32 len,
 									 FrameHeader *header, WireCursor *body,
 									 const char **problem);
+
+/*
+ * Take the body of a frame that was compressed, once it is not any more: what
+ * mc_wire_read_frame() could not check yet is checked here.
+ */
+extern WireStatus mc_wire_read_unpacked(FrameHeader *header, const char *data,
+										uint32 len, WireCursor *body,
+										const char **problem);
 
 /* Read the next vector delta; call it header->nvector times, first. */
 extern WireStatus mc_wire_next_vector(WireCursor *body, VectorDelta *delta,

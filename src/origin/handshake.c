@@ -7,7 +7,8 @@
  *	  The options of START_REPLICATION say who asks (group, origin_id,
  *	  target_id), from where on (position), what it understands (proto_min,
  *	  proto_max) and what its server is like (architecture, encoding).  All of them must be there, so
- *	  that nobody reads a slot of ours by mistake and moves it on.
+ *	  that nobody reads a slot of ours by mistake and moves it on.  One that
+ *	  wants frames to be compressed says by which method (compression).
  *
  *-------------------------------------------------------------------------
  */
@@ -42,9 +43,11 @@ typedef enum StartOption
 	OPTION_ARCHITECTURE,
 	OPTION_ENCODING,
 	OPTION_POSITION,
+	OPTION_COMPRESSION,			/* the only one that may be left out */
 } StartOption;
 
-#define OPTION_COUNT (OPTION_POSITION + 1)
+#define REQUIRED_OPTIONS (OPTION_POSITION + 1)
+#define OPTION_COUNT (OPTION_COMPRESSION + 1)
 
 static const char *const option_names[OPTION_COUNT] = {
 	[OPTION_PROTO_MIN] = "proto_min",
@@ -55,6 +58,7 @@ static const char *const option_names[OPTION_COUNT] = {
 	[OPTION_ARCHITECTURE] = "architecture",
 	[OPTION_ENCODING] = "encoding",
 	[OPTION_POSITION] = "position",
+	[OPTION_COMPRESSION] = "compression",
 };
 
 /* The same, read. */
@@ -68,6 +72,7 @@ typedef struct PeerOptions
 	const char *architecture;
 	int			encoding;
 	XLogRecPtr	position;		/* as in START_REPLICATION itself */
+	PackMethod	compression;
 } PeerOptions;
 
 /* What own_transaction_end() has to give back. */
@@ -107,7 +112,7 @@ collect_options(List *options, const char **values)
 static void
 require_options(const char *slot_name, const char **values)
 {
-	for (int i = 0; i < OPTION_COUNT; i++)
+	for (int i = 0; i < REQUIRED_OPTIONS; i++)
 		if (values[i] == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -137,6 +142,27 @@ read_number(const char **values, StartOption option, int min, int max)
 	return (int) number;
 }
 
+/* How frames are to be compressed; an error if this server cannot do that. */
+static PackMethod
+read_compression(const char *value)
+{
+	PackMethod	method = PACK_NONE;
+
+	if (value != NULL && !mc_pack_from_name(value, &method))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"%s\": \"%s\"",
+						option_names[OPTION_COMPRESSION], value)));
+	if (!mc_pack_is_built(method))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("this server was built without support for compression by %s",
+						mc_pack_name(method)),
+				 errhint("Choose another method at the center that receives, by"
+						 " multicenter.link_alter() or multicenter.compression.")));
+	return method;
+}
+
 /* Read all options; errors where they are not what a peer would send. */
 static void
 read_options(LogicalDecodingContext *ctx, PeerOptions *peer)
@@ -155,6 +181,7 @@ read_options(LogicalDecodingContext *ctx, PeerOptions *peer)
 	peer->architecture = values[OPTION_ARCHITECTURE];
 	peer->position = DatumGetLSN(DirectFunctionCall1(pg_lsn_in,
 													 CStringGetDatum(values[OPTION_POSITION])));
+	peer->compression = read_compression(values[OPTION_COMPRESSION]);
 	peer->encoding = pg_char_to_encoding(values[OPTION_ENCODING]);
 	if (!PG_VALID_BE_ENCODING(peer->encoding))
 		ereport(ERROR,
@@ -354,6 +381,7 @@ mc_handshake(LogicalDecodingContext *ctx, Handshake *result)
 	result->version = choose_version(&peer);
 	result->encoding = peer.encoding;
 	result->images = reads_images(&peer);
+	result->compression = peer.compression;
 	result->position = start_position(ctx, &peer);
 
 	own_transaction_begin(&own);

@@ -8,7 +8,7 @@
 #ifndef MC_HANDSHAKE_H
 #define MC_HANDSHAKE_H
 
-#include "core/types.h"
+#include "core/pack.h"
 #include "replication/logical.h"
 
 /* What was agreed with the peer. */
@@ -18,6 +18,7 @@ typedef struct Handshake
 	uint8		version;		/* of the protocol */
 	int			encoding;		/* of the target's database */
 	bool		images;			/* the target can read our raw tuples */
+	PackMethod	compression;	/* as the target wants it */
 	LocalLsn	position;		/* the stream starts here */
 } Handshake;
 

@@ -61,6 +61,7 @@ typedef struct OutputState
 	VectorTracker *tracker;
 	TableTally *tally;			/* rows of the current transaction, by table */
 	uint8		version;		/* of the protocol */
+	PackMethod	compression;
 
 	StringInfoData frame;		/* the frame that is being built */
 	int			frame_offset;
@@ -135,13 +136,14 @@ disconnect_at_reset(void *arg)
 
 /* Count a frame that was sent. */
 static void
-link_count_frame(SharedOutLink *link, uint32 bytes, bool transaction_ended,
-				 XLogRecPtr sent_lsn)
+link_count_frame(SharedOutLink *link, uint32 bytes, uint32 bytes_raw,
+				 bool transaction_ended, XLogRecPtr sent_lsn)
 {
 	TimestampTz now = transaction_ended ? GetCurrentTimestamp() : 0;
 
 	SpinLockAcquire(&link->mutex);
 	link->bytes += bytes;
+	link->bytes_raw += bytes_raw;
 	if (transaction_ended)
 	{
 		link->xacts++;
@@ -220,6 +222,7 @@ start_output(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_
 
 	state = MemoryContextAllocZero(ctx->context, sizeof(OutputState));
 	state->version = peer.version;
+	state->compression = peer.compression;
 	state->encoder = mc_encoder_create(ctx->context, peer.encoding, peer.images);
 	state->tracker = mc_tracker_create(ctx, peer.position);
 	state->tally = mc_tally_create(peer.target, true);
@@ -269,24 +272,35 @@ shrink_buffer(LogicalDecodingContext *ctx, OutputState *state)
 	MemoryContextSwitchTo(caller_context);
 }
 
-/* Send the frame in the buffer. */
+/*
+ * Send the frame in the buffer, compressed if that is wanted and makes it
+ * shorter.  Heartbeats are short, and never are.
+ */
 static void
 send_frame(LogicalDecodingContext *ctx, OutputState *state, uint16 flags)
 {
 	bool		is_transaction = state->header.type == FRAME_TRANSACTION;
 	bool		is_last = (flags & FRAME_LAST) != 0;
+	uint32		bytes_raw = (uint32) state->frame.len;
 	uint32		bytes;
+	int			start;
 
-	mc_wire_end_frame(&state->frame, state->frame_offset, flags);
-	bytes = (uint32) state->frame.len;
 	OutputPluginPrepareWrite(ctx, true);
-	appendBinaryStringInfo(ctx->out, state->frame.data, state->frame.len);
+	start = ctx->out->len;
+	if (state->compression == PACK_NONE || !is_transaction ||
+		!mc_pack_frame(state->compression, &state->frame, state->frame_offset,
+					   flags, ctx->out))
+	{
+		mc_wire_end_frame(&state->frame, state->frame_offset, flags);
+		appendBinaryStringInfo(ctx->out, state->frame.data, state->frame.len);
+	}
+	bytes = (uint32) (ctx->out->len - start);
 	OutputPluginWrite(ctx, true);
 
 	state->frame_open = false;
 	state->quiet_changes = 0;
 	shrink_buffer(ctx, state);
-	link_count_frame(state->link, bytes, is_transaction && is_last,
+	link_count_frame(state->link, bytes, bytes_raw, is_transaction && is_last,
 					 is_last ? state->header.end_lsn : InvalidXLogRecPtr);
 }
 

@@ -100,7 +100,9 @@ CREATE TABLE multicenter.link (
 	confirmed_ts timestamptz,
 	stopped text,
 	attempt_lsn pg_lsn,
-	attempts integer NOT NULL DEFAULT 0
+	attempts integer NOT NULL DEFAULT 0,
+	compression text,
+	logical_decoding_work_mem text
 );
 COMMENT ON TABLE multicenter.link IS 'Options and last known times of the links with one peer; local to this center.';
 

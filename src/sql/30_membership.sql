@@ -54,6 +54,11 @@ RETURNS void AS 'MODULE_PATHNAME', 'mc_sql_dsn_check' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION multicenter.internal_dsn_check(text) IS
 'Internal. Errors: 22023 dsn is no connection string, or holds a password.';
 
+CREATE FUNCTION multicenter.internal_compression_check(method text)
+RETURNS void AS 'MODULE_PATHNAME', 'mc_sql_compression_check' LANGUAGE C STABLE STRICT;
+COMMENT ON FUNCTION multicenter.internal_compression_check(text) IS
+'Internal. Errors: 22023 there is no such method of compression; 0A000 this server was built without it.';
+
 CREATE FUNCTION multicenter.internal_slot_name(center_id integer)
 RETURNS name AS 'MODULE_PATHNAME', 'mc_sql_slot_name' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION multicenter.internal_slot_name(integer) IS
@@ -274,7 +279,7 @@ RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_cat
 DECLARE
 	id integer := multicenter.internal_find_peer(peer);
 	option text;
-	new_dsn text;
+	work_mem text := current_setting('logical_decoding_work_mem');
 BEGIN
 	IF options IS NULL OR jsonb_typeof(options) <> 'object' THEN
 		RAISE EXCEPTION 'options must be a JSON object'
@@ -282,10 +287,10 @@ BEGIN
 				HINT = 'For example {"dsn": "service=lisbon"}.';
 	END IF;
 	FOR option IN SELECT jsonb_object_keys(options) LOOP
-		IF option <> 'dsn' THEN
+		IF option NOT IN ('dsn', 'compression', 'logical_decoding_work_mem') THEN
 			RAISE EXCEPTION 'unknown option "%" of a link', option
 				USING ERRCODE = 'invalid_parameter_value',
-					HINT = 'Allowed options are "dsn".';
+					HINT = 'Allowed options are "dsn", "compression", "logical_decoding_work_mem".';
 		END IF;
 		IF jsonb_typeof(options -> option) NOT IN ('string', 'null') THEN
 			RAISE EXCEPTION 'invalid value for option "%" of a link', option
@@ -293,16 +298,24 @@ BEGIN
 					HINT = 'It must be a string, or null for the default.';
 		END IF;
 	END LOOP;
-	IF options ? 'dsn' THEN
-		new_dsn := options ->> 'dsn';
-		PERFORM multicenter.internal_dsn_check(new_dsn);
-		INSERT INTO multicenter.link AS l (peer_id, dsn) VALUES (id, new_dsn)
-		ON CONFLICT (peer_id) DO UPDATE SET dsn = excluded.dsn;
+	PERFORM multicenter.internal_dsn_check(options ->> 'dsn');
+	PERFORM multicenter.internal_compression_check(options ->> 'compression');
+	IF options ->> 'logical_decoding_work_mem' IS NOT NULL THEN
+		-- PostgreSQL knows best what it would take.
+		PERFORM set_config('logical_decoding_work_mem', options ->> 'logical_decoding_work_mem', true);
+		PERFORM set_config('logical_decoding_work_mem', work_mem, true);
 	END IF;
+	INSERT INTO multicenter.link (peer_id) VALUES (id) ON CONFLICT (peer_id) DO NOTHING;
+	UPDATE multicenter.link AS l
+	SET dsn = CASE WHEN options ? 'dsn' THEN options ->> 'dsn' ELSE l.dsn END,
+		compression = CASE WHEN options ? 'compression' THEN options ->> 'compression' ELSE l.compression END,
+		logical_decoding_work_mem = CASE WHEN options ? 'logical_decoding_work_mem'
+			THEN options ->> 'logical_decoding_work_mem' ELSE l.logical_decoding_work_mem END
+	WHERE l.peer_id = id;
 	PERFORM multicenter.internal_links_changed();
 END $$;
 COMMENT ON FUNCTION multicenter.link_alter(name, jsonb) IS
-'Changes options of the link with a peer, for this center only. peer: name of a center. options: {"dsn": "..."} is the connection string to use instead of the peer''s own, without a password; null removes it. It is used at the next connect. Errors: 42704 no such peer; 22023 an unknown option or a wrong value.';
+'Changes options of the link with a peer, for this center only. peer: name of a center. options: an object, of which what is named is changed, and null means the default. dsn: the connection string to use instead of the peer''s own, without a password, at the next connect. compression: "none", "lz4" or "zstd", of what the peer sends; null: multicenter.compression. logical_decoding_work_mem: of the peer''s walsender, such as "256MB"; null: as it is set there. After a change of the last two the stream starts again. Errors: 42704 no such peer; 22023 an unknown option or a wrong value; 0A000 this server was built without that compression.';
 
 CREATE FUNCTION multicenter.center_alter(center_name name, dsn text DEFAULT NULL, site text DEFAULT NULL, kind text DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -14,7 +14,7 @@ CREATE FUNCTION multicenter.link_status(
 	OUT conflict_rate double precision, OUT error_rate double precision,
 	OUT xacts bigint, OUT inserts bigint, OUT updates bigint, OUT deletes bigint,
 	OUT truncates bigint, OUT ddl bigint, OUT conflicts bigint, OUT quarantined bigint, OUT retries bigint,
-	OUT connects bigint, OUT bytes bigint,
+	OUT connects bigint, OUT bytes bigint, OUT bytes_raw bigint,
 	OUT last_error text, OUT last_error_sqlstate text, OUT last_error_relation text,
 	OUT last_error_lsn pg_lsn, OUT last_error_at timestamptz, OUT stats_reset timestamptz)
 RETURNS SETOF record
@@ -189,7 +189,7 @@ SELECT c.center_name AS peer,
 	s.quarantined,
 	s.retries,
 	s.bytes AS bytes_sent,
-	s.bytes AS bytes_raw,
+	s.bytes_raw,
 	s.last_error, s.last_error_sqlstate, s.last_error_relation, s.last_error_lsn, s.last_error_at,
 	s.connects,
 	s.stats_reset

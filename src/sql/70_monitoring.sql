@@ -148,7 +148,8 @@ BEGIN
 			(39, 'link_quarantined_total', 'counter', 'Changes that had to wait in quarantine.', quarantined),
 			(40, 'link_errors_total', 'counter', 'Errors of the link, each followed by another attempt.', retries),
 			(41, 'link_connects_total', 'counter', 'Streams that were opened.', connects),
-			(42, 'link_bytes_total', 'counter', 'Bytes received (in) or sent (out).', bytes_sent)
+			(42, 'link_bytes_total', 'counter', 'Bytes received (in) or sent (out).', bytes_sent),
+			(43, 'link_raw_bytes_total', 'counter', 'The same before compression.', bytes_raw)
 		) AS m(number, name, kind, help, value)
 		UNION ALL
 		SELECT 33, 'link_rows_total', 'counter', 'Rows applied.', format('%s,operation="%s"', link.labels, m.operation), m.value

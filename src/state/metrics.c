@@ -43,6 +43,7 @@ enum
 	COL_ERROR_RATE, COL_XACTS,
 	COL_INSERTS, COL_UPDATES, COL_DELETES, COL_TRUNCATES, COL_DDL,
 	COL_CONFLICTS, COL_QUARANTINED, COL_RETRIES, COL_CONNECTS, COL_BYTES,
+	COL_BYTES_RAW,
 	COL_ERROR,
 	COL_ERROR_SQLSTATE, COL_ERROR_RELATION, COL_ERROR_LSN, COL_ERROR_AT,
 	COL_STATS_RESET,
@@ -198,6 +199,7 @@ fill_incoming(StatusRow *row, const SharedLink *link, const LinkMeasure *measure
 	set_count(row, COL_RETRIES, link->counters.retries);
 	set_count(row, COL_CONNECTS, link->counters.connects);
 	set_count(row, COL_BYTES, link->counters.bytes);
+	set_count(row, COL_BYTES_RAW, link->counters.bytes_raw);
 	set_error(row, &link->error);
 	set_time(row, COL_STATS_RESET, link->stats_reset);
 }
@@ -216,6 +218,7 @@ fill_outgoing(StatusRow *row, const SharedOutLink *link, const SharedLink *in,
 	set_count(row, COL_XACTS, link->xacts);
 	set_count(row, COL_CONNECTS, link->connects);
 	set_count(row, COL_BYTES, link->bytes);
+	set_count(row, COL_BYTES_RAW, link->bytes_raw);
 	set_error(row, &link->error);
 	set_time(row, COL_STATS_RESET, link->stats_reset);
 }
@@ -441,7 +444,7 @@ mc_stat_reset(PG_FUNCTION_ARGS)
 		if (link->dboid != MyDatabaseId || (peer != 0 && link->peer != peer))
 			continue;
 		SpinLockAcquire(&link->mutex);
-		link->xacts = link->connects = link->bytes = 0;
+		link->xacts = link->connects = link->bytes = link->bytes_raw = 0;
 		link->stats_reset = now;
 		SpinLockRelease(&link->mutex);
 	}

@@ -293,7 +293,8 @@ mc_registry_link(CenterId peer, LinkOptions *options)
 
 	memset(options, 0, sizeof(LinkOptions));
 	begin_query(&query);
-	SPI_execute_with_args("SELECT dsn, paused_in, paused_out, stopped, heard_ts, confirmed_ts"
+	SPI_execute_with_args("SELECT dsn, paused_in, paused_out, stopped, heard_ts, confirmed_ts,"
+						  " compression, logical_decoding_work_mem"
 						  " FROM multicenter.link"
 						  " WHERE peer_id OPERATOR(pg_catalog.=) $1",
 						  1, types, values, NULL, true, 1);
@@ -307,6 +308,8 @@ mc_registry_link(CenterId peer, LinkOptions *options)
 		options->stopped = column_text(&query, row, 4);
 		options->heard_ts = column_time(row, 5);
 		options->confirmed_ts = column_time(row, 6);
+		options->compression = column_text(&query, row, 7);
+		options->work_mem = column_text(&query, row, 8);
 	}
 	end_query(&query);
 }

@@ -65,6 +65,9 @@ typedef struct Identity
 typedef struct LinkOptions
 {
 	char	   *dsn;			/* override, NULL: the center's */
+	char	   *compression;	/* NULL: multicenter.compression */
+	char	   *work_mem;		/* logical_decoding_work_mem of the peer's
+								 * walsender, NULL: as it is set there */
 	bool		paused_in;
 	bool		paused_out;
 	char	   *stopped;		/* why it must never run again, NULL: it may */

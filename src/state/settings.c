@@ -9,6 +9,7 @@
 
 #include <limits.h>
 
+#include "core/pack.h"
 #include "state/clock.h"
 #include "state/settings.h"
 #include "miscadmin.h"
@@ -16,6 +17,7 @@
 
 int			mc_audit = AUDIT_OFF;
 int			mc_audit_retention_min = 90 * 24 * 60;
+int			mc_compression = PACK_NONE;
 int			mc_heartbeat_interval_ms = 1000;
 int			mc_conflict_retention_min = 30 * 24 * 60;
 int			mc_conflict_max_row_bytes = 16 * 1024 * 1024;
@@ -32,6 +34,19 @@ static const struct config_enum_entry audit_options[] = {
 	{"off", AUDIT_OFF, false},
 	{"summary", AUDIT_SUMMARY, false},
 	{"full", AUDIT_FULL, false},
+	{NULL, 0, false}
+};
+
+/* Only what the server was built with, as in default_toast_compression. */
+static const struct config_enum_entry compression_options[] = {
+	{"off", PACK_NONE, false},
+	{"none", PACK_NONE, true},
+#ifdef USE_LZ4
+	{"lz4", PACK_LZ4, false},
+#endif
+#ifdef USE_ZSTD
+	{"zstd", PACK_ZSTD, false},
+#endif
 	{NULL, 0, false}
 };
 
@@ -99,6 +114,13 @@ mc_settings_init(void)
 {
 	init_audit_settings();
 	init_history_settings();
+	DefineCustomEnumVariable("multicenter.compression",
+							 "Sets how peers compress what they send to this center.",
+							 "For links without an option \"compression\" of their own.",
+							 &mc_compression,
+							 PACK_NONE, compression_options,
+							 PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("multicenter.dead_row_retention",
 							"Sets how long deleted rows are kept from VACUUM for a center that is away.",
 							"Changes of a center that was away for longer may have to wait for a decision.",

@@ -32,6 +32,9 @@ typedef enum AuditLevel
 extern int	mc_audit;			/* multicenter.audit */
 extern int	mc_audit_retention_min; /* multicenter.audit_retention */
 
+/* How links are compressed that have no option of their own: a PackMethod. */
+extern int	mc_compression;		/* multicenter.compression */
+
 /* What becomes of a transaction that fails again and again. */
 typedef enum OnApplyError
 {

@@ -395,6 +395,21 @@ mc_shared_reload(Oid dboid)
 }
 
 void
+mc_shared_links_changed(Oid dboid)
+{
+	for (int i = 0; i < mc_shared->nlinks; i++)
+	{
+		SharedLink *link = &mc_shared->links[i];
+
+		SpinLockAcquire(&link->mutex);
+		if (link->dboid == dboid)
+			link->options_changed = true;
+		SpinLockRelease(&link->mutex);
+	}
+	mc_shared_reload(dboid);
+}
+
+void
 mc_shared_wake_supervisor(void)
 {
 	LWLockAcquire(mc_shared->lock, LW_SHARED);

@@ -162,6 +162,7 @@ typedef struct LinkCounters
 	uint64		retries;
 	uint64		connects;
 	uint64		bytes;
+	uint64		bytes_raw;		/* before compression */
 	uint64		conflicts_of[MC_CONFLICT_TYPE_LAST + 1];	/* of "conflicts" */
 } LinkCounters;
 
@@ -189,6 +190,7 @@ typedef struct SharedLink
 								 * the server */
 	XLogRecPtr	failed_lsn;		/* commit of the transaction that failed last */
 	int			failed_times;	/* that one, without a break */
+	bool		options_changed;	/* the receiver should read them again */
 	LinkCounters counters;
 	TimestampTz stats_reset;	/* from when on it was counted */
 
@@ -247,6 +249,7 @@ typedef struct SharedOutLink
 	uint64		connects;
 	uint64		xacts;
 	uint64		bytes;
+	uint64		bytes_raw;		/* before compression */
 	LocalLsn	sent_lsn;
 	bool		paused;			/* by link_pause() */
 	TimestampTz state_since;	/* of connected or not connected */
@@ -396,6 +399,9 @@ extern uint64 mc_shared_rebuilds(void);
 
 /* Wake the manager of a database and make it read the registry again. */
 extern void mc_shared_reload(Oid dboid);
+
+/* And the receivers of the database, their options. */
+extern void mc_shared_links_changed(Oid dboid);
 
 /* Wake the supervisor, which looks for databases that became centers. */
 extern void mc_shared_wake_supervisor(void);

@@ -148,6 +148,7 @@ gather(SavedStats *entries)
 		entry->counters.xacts = link->xacts;
 		entry->counters.connects = link->connects;
 		entry->counters.bytes = link->bytes;
+		entry->counters.bytes_raw = link->bytes_raw;
 		entry->error = link->error;
 		count++;
 	}
@@ -269,6 +270,7 @@ mc_stat_file_take_out(SharedOutLink *link)
 	link->xacts = saved->counters.xacts;
 	link->connects = saved->counters.connects;
 	link->bytes = saved->counters.bytes;
+	link->bytes_raw = saved->counters.bytes_raw;
 	link->error = saved->error;
 	saved->dboid = InvalidOid;
 }

@@ -39,9 +39,11 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "core/pack.h"
 #include "core/wire.h"
 #include "state/monitor.h"
 #include "state/registry.h"
+#include "state/settings.h"
 #include "state/shared.h"
 #include "target/apply.h"
 #include "target/connection.h"
@@ -90,6 +92,10 @@ typedef struct Receiver
 	Identity	identity;
 	Center		peer;
 	const char *dsn;
+	LinkOptions options;
+	PeerStream *stream;			/* NULL: not yet */
+	StringInfoData unpacked;	/* the body of the frame in work, if that was
+								 * compressed */
 	MemoryContext context;		/* as long as the process */
 	MemoryContext batch_context;
 	Applier    *applier;		/* NULL: not yet */
@@ -120,6 +126,7 @@ typedef struct Receiver
 	PeerClock	clock;
 
 	uint64		bytes;			/* received and not published yet */
+	uint64		bytes_saved;	/* by compression */
 	int64		stats_ms;		/* when statistics were forced out last */
 } Receiver;
 
@@ -209,28 +216,30 @@ pin_settings(void)
 static void
 configure(Receiver *receiver)
 {
-	LinkOptions options;
+	LinkOptions *options = &receiver->options;
 	MemoryContext caller;
 	bool		found;
 
+	/* What is changed from here on is a change of what is read now. */
+	(void) mc_stream_options_changed(receiver->link);
 	StartTransactionCommand();
 	caller = MemoryContextSwitchTo(receiver->context);
 	found = mc_registry_identity(&receiver->identity) &&
 		mc_registry_center(receiver->peer_id, &receiver->peer);
 	if (found)
-		mc_registry_link(receiver->peer_id, &options);
+		mc_registry_link(receiver->peer_id, options);
 	MemoryContextSwitchTo(caller);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(receiver->context);
 
-	if (!found || receiver->identity.detached || options.paused_in ||
+	if (!found || receiver->identity.detached || options->paused_in ||
 		receiver->peer.state == CENTER_PARTED)
 		proc_exit(1);
 
-	if (options.stopped)
-		mc_stream_raise_stopped(options.stopped);
+	if (options->stopped)
+		mc_stream_raise_stopped(options->stopped);
 
-	receiver->dsn = options.dsn ? options.dsn : receiver->peer.dsn;
+	receiver->dsn = options->dsn ? options->dsn : receiver->peer.dsn;
 	SetConfigOption("application_name",
 					psprintf("multicenter receiver %s",
 							 NameStr(receiver->peer.name)),
@@ -303,7 +312,10 @@ connect_to_peer(Receiver *receiver)
 	stream->identity = &receiver->identity;
 	stream->progress = mc_apply_progress(receiver->applier);
 	stream->patient = lost_within_transaction(receiver);
+	stream->compression = mc_stream_compression(&receiver->options);
+	stream->work_mem = receiver->options.work_mem;
 	mc_stream_open(stream);
+	receiver->stream = stream;
 
 	/* What was confirmed once must not be taken back by a report. */
 	receiver->connection = stream->connection;
@@ -379,6 +391,13 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 	if (mc_wire_read_frame(data, len, &header, &body, &problem) != WIRE_OK)
 		raise_malformed(receiver, start, problem);
 
+	if (header.flags & FRAME_COMPRESSED)
+	{
+		if (mc_unpack_frame(receiver->stream->compression, &header, &body,
+							&receiver->unpacked, &problem) != WIRE_OK)
+			raise_malformed(receiver, header.commit_lsn, problem);
+		receiver->bytes_saved += MC_FRAME_HEADER_BYTES + body.len - len;
+	}
 	if (header.type == FRAME_HEARTBEAT)
 	{
 		/* The applier checks the same for transactions. */
@@ -582,6 +601,7 @@ publish(Receiver *receiver)
 	if (receiver->bytes > 0)
 		link->last_message_at = now;
 	link->counters.bytes += receiver->bytes;
+	link->counters.bytes_raw += receiver->bytes + receiver->bytes_saved;
 	if (receiver->heard_time)
 	{
 		link->heard_ts = receiver->heard_ts;
@@ -600,10 +620,29 @@ publish(Receiver *receiver)
 	SpinLockRelease(&link->mutex);
 
 	receiver->bytes = 0;
+	receiver->bytes_saved = 0;
 	receiver->heard_time = false;
 }
 
 /* ---- the loop ---- */
+
+/*
+ * The stream was opened with options of the link.  If they are others now, the
+ * process ends, and its successor opens it anew.
+ */
+static void
+follow_options(const Receiver *receiver)
+{
+	if (mc_apply_in_transaction(receiver->applier) ||
+		IsTransactionOrTransactionBlock() ||
+		!mc_stream_options_changed(receiver->link) ||
+		!mc_stream_is_outdated(receiver->stream))
+		return;
+	ereport(LOG,
+			(errmsg("replication from center \"%s\" starts again, with other options",
+					NameStr(receiver->peer.name))));
+	proc_exit(1);
+}
 
 /*
  * Nothing is there to be applied: do what must not be done in the middle of a
@@ -652,6 +691,7 @@ wait_for_input(Receiver *receiver, int64 now_ms)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		mc_stream_look_again(receiver->link);
 	}
 	pgstat_report_activity(STATE_RUNNING, NULL);
 }
@@ -718,6 +758,7 @@ stream(Receiver *receiver)
 						   now_ms - receiver->heard_ms >= SILENCE_ASK_MS);
 		publish(receiver);
 		update_state(receiver, now_ms);
+		follow_options(receiver);
 		if (!mc_apply_in_transaction(receiver->applier))
 			MemoryContextReset(receiver->batch_context);
 		if (!drained)
@@ -816,6 +857,8 @@ mc_receiver_run(SharedLink *link)
 													ALLOCSET_DEFAULT_SIZES);
 	claim_link(receiver);
 	pin_settings();
+	MemoryContextSwitchTo(receiver->context);
+	initStringInfo(&receiver->unpacked);
 
 	/* Caught only to be shown in views; the process ends by it all the same. */
 	PG_TRY();

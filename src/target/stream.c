@@ -258,14 +258,71 @@ start_command(const PeerStream *stream, const char *slot)
 	return psprintf("START_REPLICATION SLOT %s LOGICAL %X/%X"
 					" (proto_min '%d', proto_max '%d', group '%s',"
 					" origin_id '%u', target_id '%u',"
-					" architecture '%s', encoding '%s', position '%X/%X')",
+					" architecture '%s', encoding '%s', position '%X/%X'%s)",
 					quote_identifier(slot),
 					LSN_FORMAT_ARGS(stream->progress.value),
 					MC_PROTOCOL_MIN, MC_PROTOCOL_MAX,
 					DatumGetCString(DirectFunctionCall1(uuid_out, group_uuid)),
 					stream->peer->id, stream->identity->center_id,
 					architecture, GetDatabaseEncodingName(),
-					LSN_FORMAT_ARGS(stream->progress.value));
+					LSN_FORMAT_ARGS(stream->progress.value),
+					stream->compression == PACK_NONE ? "" :
+					psprintf(", compression '%s'", mc_pack_name(stream->compression)));
+}
+
+/* ---- options of the link ---- */
+
+bool
+mc_stream_options_changed(SharedLink *link)
+{
+	bool		changed;
+
+	SpinLockAcquire(&link->mutex);
+	changed = link->options_changed;
+	link->options_changed = false;
+	SpinLockRelease(&link->mutex);
+	return changed;
+}
+
+void
+mc_stream_look_again(SharedLink *link)
+{
+	SpinLockAcquire(&link->mutex);
+	link->options_changed = true;
+	SpinLockRelease(&link->mutex);
+}
+
+PackMethod
+mc_stream_compression(const LinkOptions *options)
+{
+	PackMethod	method = (PackMethod) mc_compression;
+
+	if (options->compression != NULL)
+		(void) mc_pack_from_name(options->compression, &method);
+	if (!mc_pack_is_built(method))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("this server was built without support for compression by %s",
+						mc_pack_name(method)),
+				 errhint("Choose another method by multicenter.link_alter().")));
+	return method;
+}
+
+bool
+mc_stream_is_outdated(const PeerStream *stream)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	LinkOptions options;
+	bool		same;
+
+	StartTransactionCommand();
+	mc_registry_link(stream->peer->id, &options);
+	same = mc_stream_compression(&options) == stream->compression &&
+		strcmp(options.work_mem ? options.work_mem : "",
+			   stream->work_mem ? stream->work_mem : "") == 0;
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(caller);
+	return !same;
 }
 
 /*
@@ -337,6 +394,9 @@ mc_stream_open(PeerStream *stream)
 	tell_catching_up(stream);
 	if (stream->patient)
 		ask(stream, "SET wal_sender_timeout = " PATIENT_SENDER_TIMEOUT);
+	if (stream->work_mem != NULL)
+		ask(stream, psprintf("SET logical_decoding_work_mem = %s",
+							 quote_literal_cstr(stream->work_mem)));
 
 	if (mc_audit != AUDIT_OFF)
 		ask_for_audit(stream);

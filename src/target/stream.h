@@ -8,7 +8,9 @@
 #ifndef MC_STREAM_H
 #define MC_STREAM_H
 
+#include "core/pack.h"
 #include "state/registry.h"
+#include "state/shared.h"
 #include "target/connection.h"
 
 /* What a stream is opened with, and what was learnt by that. */
@@ -20,6 +22,8 @@ typedef struct PeerStream
 	OriginLsn	progress;		/* what is applied here; the stream starts
 								 * there */
 	bool		patient;		/* the peer must bear a long silence of ours */
+	PackMethod	compression;	/* of what the peer sends */
+	const char *work_mem;		/* logical_decoding_work_mem; NULL: leave it */
 
 	/* Set by mc_stream_open(). */
 	PeerConnection *connection;
@@ -34,6 +38,18 @@ typedef struct PeerStream
  * that says what to do where the link cannot go on.
  */
 extern void mc_stream_open(PeerStream *stream);
+
+/* How the peer is to compress; an error if this server cannot read that. */
+extern PackMethod mc_stream_compression(const LinkOptions *options);
+
+/*
+ * Has somebody changed options of links, or settings, since this was asked
+ * last?  And are those of a stream that was opened others than they were?  The
+ * second reads the registry, in a transaction of its own.
+ */
+extern bool mc_stream_options_changed(SharedLink *link);
+extern void mc_stream_look_again(SharedLink *link);
+extern bool mc_stream_is_outdated(const PeerStream *stream);
 
 /*
  * Does an error mean that the peer cannot be reached just now, rather than

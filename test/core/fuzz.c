@@ -126,8 +126,8 @@ fuzz_image(int *accepted)
 void
 test_fuzz(unsigned int seed, int seconds)
 {
-	StringInfoData sample;
-	StringInfoData heartbeat;
+	StringInfoData samples[4];
+	int			nsamples = 0;
 	time_t		end = time(NULL) + seconds;
 	int64		rounds = 0;
 	int			frames_accepted = 0;
@@ -136,14 +136,21 @@ test_fuzz(unsigned int seed, int seconds)
 
 	diag("seed %u (run with that number as the argument to repeat)", seed);
 	random_state = ((uint64) seed << 1) | 1;
-	initStringInfo(&sample);
-	initStringInfo(&heartbeat);
-	sample_transaction(&sample);
-	sample_heartbeat(&heartbeat);
+	initStringInfo(&samples[nsamples]);
+	sample_transaction(&samples[nsamples++]);
+	for (PackMethod method = PACK_LZ4; method <= PACK_ZSTD; method++)
+	{
+		if (!mc_pack_is_built(method))
+			continue;
+		initStringInfo(&samples[nsamples]);
+		sample_packed(&samples[nsamples++], method);
+	}
+	initStringInfo(&samples[nsamples]);
+	sample_heartbeat(&samples[nsamples]);
 	while (all_inside && time(NULL) < end)
 		for (int i = 0; i < 1000; i++)
 		{
-			frames_accepted += fuzz_frame(pick(16) == 0 ? &heartbeat : &sample);
+			frames_accepted += fuzz_frame(&samples[pick(16) == 0 ? nsamples : pick(nsamples)]);
 			if (!fuzz_image(&images_accepted))
 				all_inside = false;
 			rounds++;

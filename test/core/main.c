@@ -33,6 +33,7 @@ main(int argc, char **argv)
 	if (argc > 2)
 		seconds = atoi(argv[2]);
 	test_wire();
+	test_pack();
 	test_image();
 	test_fuzz(seed, seconds);
 	return done_testing();

@@ -113,6 +113,27 @@ sample_transaction(StringInfo buf)
 	mc_wire_end_frame(buf, frame, FRAME_FIRST | FRAME_LAST);
 }
 
+/* Build a compressed transaction. */
+void
+sample_packed(StringInfo buf, PackMethod method)
+{
+	static const VectorDelta vector[] = {{.center = 2,.lsn = 1,.promise = 1}};
+	FrameHeader header = {.type = FRAME_TRANSACTION,.version = 1,.xid = 742,
+		.commit_lsn = 0x1A2B3C8,.end_lsn = 0x1A2B3F8,.commit_ts = 800000000123456LL,
+	.prev_end_lsn = 0x1A2B000,.nvector = lengthof(vector)};
+	StringInfoData plain;
+	int			frame;
+
+	initStringInfo(&plain);
+	frame = mc_wire_begin_frame(&plain, &header, vector);
+	put_sample_relation(&plain);
+	for (int i = 0; i < 20; i++)
+		put_sample_changes(&plain);
+	if (!mc_pack_frame(method, &plain, frame, FRAME_FIRST | FRAME_LAST, buf))
+		abort();
+	pfree(plain.data);
+}
+
 /* Build the sample heartbeat. */
 void
 sample_heartbeat(StringInfo buf)
@@ -217,6 +238,24 @@ read_record(const WireRecord *record, FrameCounts *counts)
 	return "type of record";
 }
 
+/* Decompress a body, as the method that it names. */
+static const char *
+unpack(FrameHeader *header, WireCursor *body)
+{
+	static StringInfoData buffer = {NULL};
+	const char *problem = NULL;
+	PackMethod	method = PACK_NONE;
+
+	if (buffer.data == NULL)
+		initStringInfo(&buffer);
+	if (body->pos < body->len)
+		method = (PackMethod) (uint8) body->data[body->pos];
+	mc_unpack_frame(method, header, body, &buffer, &problem);
+	if (buffer.maxlen > 2 * MC_PACK_MAX_BYTES)
+		abort();
+	return problem;
+}
+
 /* Read a frame to its end. */
 const char *
 read_all(const char *data, uint32 len, FrameCounts *counts)
@@ -230,6 +269,8 @@ read_all(const char *data, uint32 len, FrameCounts *counts)
 
 	memset(counts, 0, sizeof(*counts));
 	if (mc_wire_read_frame(data, len, &header, &body, &problem) != WIRE_OK)
+		return problem;
+	if ((header.flags & FRAME_COMPRESSED) && (problem = unpack(&header, &body)) != NULL)
 		return problem;
 	for (uint16 i = 0; i < header.nvector; i++)
 	{

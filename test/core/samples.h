@@ -9,6 +9,7 @@
 #define SAMPLES_H
 
 #include "core/image.h"
+#include "core/pack.h"
 #include "core/wire.h"
 
 /* Number of records, attributes and values that a reader has met. */
@@ -25,12 +26,16 @@ typedef struct FrameCounts
 extern void sample_transaction(StringInfo buf);
 extern void sample_heartbeat(StringInfo buf);
 
+/* The same changes many times, compressed, with a vector. */
+extern void sample_packed(StringInfo buf, PackMethod method);
+
 /* Make length and CRC of a frame right again after it was changed. */
 extern void repair_frame(char *data, uint32 len);
 
 /*
  * Read a frame to the end, and every byte that the decoder returns.  NULL, or
- * what is wrong.
+ * what is wrong.  A compressed one is expected to be so by the method that it
+ * names.
  */
 extern const char *read_all(const char *data, uint32 len, FrameCounts *counts);
 

@@ -9,6 +9,7 @@
 #define TESTS_H
 
 extern void test_wire(void);
+extern void test_pack(void);
 extern void test_image(void);
 
 /* Random changes of frames and images for so many seconds. */

@@ -265,8 +265,8 @@ test_faults(void)
 	test_change(&frame, 5, "X", 1, true, "unknown type of frame");
 	test_change(&frame, 5, "H", 1, true, "length of a heartbeat does not fit its vector");
 	test_change(&frame, 6, "\1", 1, true, "unknown flag in the header of a frame");
-	test_change(&frame, 7, "\7", 1, true,
-				"compressed frame, which this version of the protocol does not know");
+	test_change(&frame, 7, "\7", 1, true, "compressed frame, which was not agreed on");
+	test_change(&heartbeat, 7, "\7", 1, true, "compressed heartbeat");
 	test_change(&frame, 55, "\1", 1, true, "reserved bytes of a frame are not zero");
 	test_change(&frame, 52, "\4\0", 2, true, "too many vector entries");
 	test_change(&frame, 52, "\3\377", 2, true, "frame ends within its vector");

@@ -98,7 +98,8 @@ my ($in, $out) = map { qq{center="riga",peer="lisbon",direction="$_"} } 'in', 'o
 my @names = qw(center_info health_status serving check_status check_value check_warn_at check_critical_at group_members clock_ahead_seconds clock_stamped_total link_state_current link_up link_lag_seconds
   link_replay_lag_bytes link_sent_lag_bytes link_flush_lag_bytes link_retained_wal_bytes link_round_trip_seconds link_clock_offset_seconds
   link_catchup_seconds link_last_message_timestamp_seconds link_state_since_timestamp_seconds link_transactions_total link_rows_total
-  link_conflicts_by_type_total link_truncates_total link_ddl_total link_conflicts_total link_quarantined_total link_errors_total link_connects_total link_bytes_total);
+  link_conflicts_by_type_total link_truncates_total link_ddl_total link_conflicts_total link_quarantined_total link_errors_total link_connects_total link_bytes_total
+  link_raw_bytes_total);
 is(join(' ', grep { !$metrics->{"multicenter_$_"} } @names), '', 'all metrics are there');
 is(join(' ', grep { my $n = $_; !grep { "multicenter_$_" eq $n } @names } sort keys %$metrics), '', 'and no others');
 is($metrics->{multicenter_link_up}{$in}, 1, 'the link is up');
