@@ -43,17 +43,21 @@ install_missing() {
 	if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
 		echo 'create_main_cluster = false' > /etc/postgresql-common/createcluster.d/multicenter.conf
 	fi
-	log=$(mktemp)
-	if ! {
-		apt-get -q update || true
-		DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
-			-o Acquire::Retries=3 install --no-install-recommends "${missing[@]}"
-	} > "$log" 2>&1 < /dev/null; then
-		tail -n 20 "$log" >&2
-		rm -f "$log"
-		die "could not install ${missing[*]}"
-	fi
-	rm -f "$log"
+	# In a shell of its own, which removes its file however it ends.
+	(
+		log=''
+		trap 'rm -f "$log"' EXIT
+		trap 'exit 130' INT TERM HUP
+		log=$(mktemp)
+		if ! {
+			apt-get -q update || true
+			DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 \
+				-o Acquire::Retries=3 install --no-install-recommends "${missing[@]}"
+		} > "$log" 2>&1 < /dev/null; then
+			tail -n 20 "$log" >&2
+			exit 1
+		fi
+	) || die "could not install ${missing[*]}"
 }
 
 # server_packages RELEASE: what building and running needs, for install_missing.
@@ -74,35 +78,40 @@ monitoring_tools=/var/cache/multicenter-tools
 # packages could not be fetched.
 unpack_monitoring() {
 	local packages=(prometheus prometheus-postgres-exporter haproxy
-		liblua5.3-0 libopentracing1 libopentracing-c-wrapper0) new package
+		liblua5.3-0 libopentracing1 libopentracing-c-wrapper0)
 	[ ! -e "$monitoring_tools/.ready" ] || return 0
 	command -v apt-get > /dev/null || return 1
 	say "unpacking ${packages[*]} ..."
 	# What a run that was killed has left.
 	find "${monitoring_tools%/*}" -maxdepth 1 -name "${monitoring_tools##*/}.*" -mmin +60 -exec rm -rf {} +
-	new=$(mktemp -d "$monitoring_tools.XXXX") || return 1
-	# Under "if" set -e has no effect.
-	if (
-		cd "$new" || exit 1
-		fetch=(apt-get -q -o APT::Sandbox::User=root -o Acquire::Retries=3 download "${packages[@]}")
-		"${fetch[@]}" || { apt-get -q update && "${fetch[@]}"; } || exit 1
-		for package in *.deb; do
-			dpkg-deb --fsys-tarfile "$package" |
-				tar -xf - --wildcards './usr/bin/*' './usr/sbin/*' './usr/lib/*/*' 2> /dev/null
-			[ "${PIPESTATUS[0]}" -eq 0 ] || exit 1
-		done
-		[ -x usr/bin/prometheus ] && [ -x usr/bin/prometheus-postgres-exporter ] && [ -x usr/sbin/haproxy ] || exit 1
-		rm -f ./*.deb
-		chmod 755 . && touch .ready
-	) > "$new.log" 2>&1 < /dev/null; then
+	# In a shell of its own, which removes its files however it ends.  Under
+	# "||" set -e has no effect.
+	(
+		new=''
+		trap '[ -z "$new" ] || rm -rf "$new" "$new.log"' EXIT
+		trap 'exit 130' INT TERM HUP
+		new=$(mktemp -d "$monitoring_tools.XXXX") || exit 1
+		(fetch_monitoring "$new" "${packages[@]}") > "$new.log" 2>&1 < /dev/null || { tail -n 5 "$new.log" >&2 && exit 1; }
 		# Another run may have been quicker.
-		mv -T "$new" "$monitoring_tools" 2> /dev/null || rm -rf "$new"
-		rm -f "$new.log"
-		return 0
-	fi
-	tail -n 5 "$new.log" >&2
-	rm -rf "$new" "$new.log"
-	return 1
+		mv -T "$new" "$monitoring_tools" 2> /dev/null || true
+	) || return 1
+}
+
+# fetch_monitoring DIRECTORY PACKAGE...: unpack them there; leaves a file .ready.
+fetch_monitoring() {
+	local fetch package
+	cd "$1" || return 1
+	shift
+	fetch=(apt-get -q -o APT::Sandbox::User=root -o Acquire::Retries=3 download "$@")
+	"${fetch[@]}" || { apt-get -q update && "${fetch[@]}"; } || return 1
+	for package in *.deb; do
+		dpkg-deb --fsys-tarfile "$package" |
+			tar -xf - --wildcards './usr/bin/*' './usr/sbin/*' './usr/lib/*/*' 2> /dev/null
+		[ "${PIPESTATUS[0]}" -eq 0 ] || return 1
+	done
+	[ -x usr/bin/prometheus ] && [ -x usr/bin/prometheus-postgres-exporter ] && [ -x usr/sbin/haproxy ] || return 1
+	rm -f ./*.deb
+	chmod 755 . && touch .ready
 }
 
 # has_parameter POSTGRES NAME: does this server know the parameter?  An unknown

@@ -9,19 +9,21 @@ use Bench::System;
 use JSON::PP ();
 use Time::HiRes qw(usleep);
 
-my @names = qw(lisbon oslo riga tokyo lima);
+my @names = qw(lisbon oslo riga tokyo lima cairo delhi quito);
 
 # Make servers, the first of them with the tables and rows of the workload,
-# which replicate; run code with (system, servers); remove them.  Returns what
-# the code returned.
+# which replicate, unless the option unconnected leaves that to the code; run
+# code with (system, servers); remove them.  Returns what the code returned.
 sub with
 {
 	my ($workload, $name, $count, $code, %option) = @_;
 	my $system = Bench::System::named($name);
-	my @servers = map { Bench::Server->new($_, %option, conf => Bench::System::conf_of($system)) } @names[ 0 .. $count - 1 ];
+	my $conf = join("\n", Bench::System::conf_of($system), $workload->key('conf') || '', '');
+	my @servers;
 	my $figures = eval {
+		push(@servers, Bench::Server->new($_, %option, conf => $conf)) foreach @names[ 0 .. $count - 1 ];
 		prepare($workload, $system, @servers);
-		$system->connect(@servers) if @servers > 1 || $system eq 'Bench::System::Multicenter';
+		$system->connect(@servers) if !$option{unconnected} && (@servers > 1 || $system eq 'Bench::System::Multicenter');
 		$code->($system, @servers);
 	};
 	my $error = $@;
@@ -40,12 +42,8 @@ sub prepare
 	$schema =~ s/^CREATE SCHEMA public;$|^\\(?:un)?restrict .*$//mg;
 	if ($system ne 'Bench::System::Multicenter')
 	{
-		my $file = "/tmp/bench-schema.$$";
-		open(my $out, '>', $file) or die "could not write $file: $!\n";
-		print $out $schema;
-		close($out);
-		Bench::Server::command($_->psql, '-f', $file) foreach @targets;
-		unlink($file);
+		my $file = Bench::Server::file_with($schema);
+		Bench::Server::command($_->psql, '-f', $file->filename) foreach @targets;
 	}
 	$origin->sql('VACUUM ANALYZE');
 	return;
@@ -102,9 +100,11 @@ sub identical
 {
 	my ($origin, @others) = @_;
 	my @tables = split(/\n/, $origin->sql(q{SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 1}));
-	my $sql = join(' UNION ALL ', map { "SELECT '$_', count(*), sum(hashtextextended(t::text, 0)::numeric) FROM $_ AS t" } @tables);
-	my $state = $origin->sql($sql);
-	return (grep { $_->sql($sql) ne $state } @others) ? JSON::PP::false : JSON::PP::true;
+	my $sql = join(' UNION ALL ', map { "SELECT '$_', count(*), sum(hashtextextended(t::text, 0)::numeric) FROM $_ AS t" } @tables) . ' ORDER BY 1';
+	my %state = map { $_->name => $_->sql($sql) } $origin, @others;
+	my @different = grep { $state{$_} ne $state{ $origin->name } } sort keys %state;
+	print("different:\n", map { "$_:\n$state{$_}\n" } $origin->name, @different) if @different;
+	return @different ? JSON::PP::false : JSON::PP::true;
 }
 
 1;

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use Bench::Server;
+use File::Temp;
 
 my $folder;
 my @running;
@@ -20,14 +21,14 @@ sub start
 {
 	my ($name, @pids) = @_;
 	return unless $folder;
-	my $data = "/tmp/bench-perf.$name";
+	my $data = File::Temp->new;
 	my $pid = fork();
 	die "could not fork: $!\n" unless defined $pid;
 	if ($pid == 0)
 	{
 		open(STDOUT, '>', '/dev/null');
 		open(STDERR, '>&', \*STDOUT);
-		exec('perf', 'record', '-q', '-g', '-e', 'cpu-clock:u', '-F', '999', '-o', $data, '-p', join(',', @pids)) or exit(1);
+		exec('perf', 'record', '-q', '-g', '-e', 'cpu-clock:u', '-F', '999', '-o', $data->filename, '-p', join(',', @pids)) or exit(1);
 	}
 	push(@running, { pid => $pid, name => $name, data => $data });
 	return;
@@ -42,12 +43,11 @@ sub stop
 		waitpid($perf->{pid}, 0);
 		foreach my $mode ('no-children', 'children')
 		{
-			my $text = eval { Bench::Server::command('perf', 'report', '-i', $perf->{data}, '--stdio', "--$mode", '-g', 'none', '--sort', 'dso,symbol', '--percent-limit', '0.8') };
+			my $text = eval { Bench::Server::command('perf', 'report', '-i', $perf->{data}->filename, '--stdio', "--$mode", '-g', 'none', '--sort', 'dso,symbol', '--percent-limit', '0.8') };
 			open(my $out, '>', "$folder/profile.$perf->{name}.$mode") or die "could not write a profile: $!\n";
 			print $out $text || $@;
 			close($out);
 		}
-		unlink($perf->{data});
 	}
 	return;
 }

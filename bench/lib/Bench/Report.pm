@@ -4,6 +4,8 @@ package Bench::Report;
 use strict;
 use warnings;
 
+use Bench::Fit;
+
 # What a table of a kind has: key of the figure, head, digits.
 my %columns = (
 	drain => [
@@ -19,6 +21,28 @@ my %columns = (
 	local => [
 		[ cpu_us => 'CPU us per transaction', 1 ], [ rate => 'transactions/s', 0 ], [ wal_mb => 'WAL MB', 1 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
 	],
+	wire => [
+		[ mb_per_million => 'MB for a million changes', 1 ], [ wire_mb => 'sent MB', 2 ], [ sender_cpu_s => 'sender CPU s', 2 ], [ apply_cpu_s => 'apply CPU s', 2 ],
+		[ foreign_cpu_s => 'foreign CPU s', 1 ],
+	],
+	join => [
+		[ cpu_s => 'CPU s of both servers', 2 ], [ origin_cpu_s => 'origin', 2 ], [ target_cpu_s => 'target', 2 ], [ wall_s => 'joined in s', 1 ],
+		[ database_mb => 'database MB', 0 ], [ target_wal_mb => 'target WAL MB', 0 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
+	],
+	sustained => [
+		[ tps => 'transactions/s', 0 ], [ lag_ms => 'last one seen after ms', 0 ], [ cpu_us => 'sender + apply CPU us per transaction', 1 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
+	],
+	idle => [
+		[ cpu_ms => 'CPU ms/s of a center', 2 ], [ sender_ms => 'walsenders', 2 ], [ receiver_ms => 'receivers', 2 ], [ manager_ms => 'manager', 2 ], [ other_ms => 'the rest', 2 ],
+		[ link_ms => 'CPU ms/s of a link, both ends', 2 ], [ wire_kb => 'sent kB/s', 2 ], [ wal_kb => 'WAL kB/s', 2 ],
+		[ sender_mb => 'a walsender MB', 1 ], [ receiver_mb => 'a receiver MB', 1 ], [ manager_mb => 'manager MB', 1 ], [ join_s => 'all have joined in s', 1 ],
+	],
+	tables => [
+		[ first_cpu_us => 'first change of each table: CPU us', 0 ], [ first_sender_us => 'sender', 0 ], [ first_apply_us => 'apply', 0 ], [ next_cpu_us => 'the next one: CPU us', 0 ],
+		[ sender_mb => 'sender MB', 1 ], [ apply_mb => 'apply MB', 1 ], [ join_s => 'joined in s', 1 ], [ join_cpu_s => 'CPU s of both', 1 ],
+		[ start_s => 'streams after a restart in s', 2 ], [ start_cpu_s => 'CPU s of that', 2 ], [ idle_ms => 'idle: CPU ms/s of a server', 2 ],
+		[ views_ms => 'slowest view ms', 0 ],
+	],
 	fanout => [
 		[ cpu_s => 'CPU s of all senders', 2 ], [ origin_cpu_s => 'whole origin', 2 ], [ wall_s => 'drained in s', 2 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
 	],
@@ -29,11 +53,13 @@ my %columns = (
 );
 
 # By what systems are compared, and with which one unless the workload says.
-my %measure = (drain => 'cpu_s', latency => 'p50_ms', local => 'cpu_us', fanout => 'cpu_s', heal => 'cpu_s');
+my %measure = (drain => 'cpu_s', latency => 'p50_ms', local => 'cpu_us', fanout => 'cpu_s', heal => 'cpu_s',
+	wire => 'wire_mb', join => 'cpu_s', sustained => 'tps', idle => 'cpu_ms', tables => 'first_cpu_us');
 
 my @order = qw(multicenter native pglogical);
 
-sub base { my ($workload) = @_; return $workload->{base} || 'native' }
+sub base    { my ($workload) = @_; return $workload->{base} || 'native' }
+sub measure { my ($workload) = @_; return $workload->{measure} || $measure{ $workload->{kind} } }
 
 sub sorted { return sort { $a <=> $b } @_ }
 
@@ -59,7 +85,7 @@ sub line
 {
 	my ($run) = @_;
 	return join(', ', map { "$_ " . (ref $run->{$_} ? $run->{$_} ? 'yes' : 'NO' : defined $run->{$_} ? sprintf('%.2f', $run->{$_}) : '-') }
-		grep { $_ ne 'version' } sort keys %$run);
+		grep { $_ ne 'version' && $_ ne 'view' } sort keys %$run);
 }
 
 # Systems of a workload in their order.
@@ -87,7 +113,7 @@ sub table
 	my ($workload) = @_;
 	my $kind = $workload->{kind};
 	my @columns = @{ $columns{$kind} };
-	my $key = $measure{$kind};
+	my $key = measure($workload);
 	my $text = "**$workload->{name}: $workload->{title}** (size $workload->{size})\n\n| system | ratio | " . join(' | ', map { $_->[1] } @columns) . " |\n"
 	  . '|---' x (@columns + 2) . "|\n";
 	foreach my $system (systems($workload))
@@ -97,14 +123,40 @@ sub table
 			map { my $column = $_; spread($column->[2], map { $_->{ $column->[0] } } @runs) } @columns) . " |\n";
 		$text .= "\n$system: the tables differ at the end of a run\n\n" if grep { exists $_->{identical} && !$_->{identical} } @runs;
 	}
-	return $text;
+	return $text . growth($workload);
+}
+
+# How figures grow with the number in a variant's name: a straight line through
+# the medians, by least squares, and by which power the last step goes.
+sub growth
+{
+	my ($workload) = @_;
+	return '' unless $workload->{fit};
+	my %points;
+	foreach my $variant (systems($workload))
+	{
+		my ($system, $x) = split(/ /, $variant);
+		push(@{ $points{$system} }, [ $x, $workload->{runs}{$variant} ]) if defined $x && $x > 0;
+	}
+	my $heads = Bench::Fit::heads($workload->{unit});
+	my @rows;
+	my %head = map { $_->[0] => $_->[1] } @{ $columns{ $workload->{kind} } };
+	foreach my $key (split(/,\s*/, $workload->{fit}))
+	{
+		foreach my $system (sort keys %points)
+		{
+			my @at = grep { defined $_->[1] } map { [ $_->[0], median(grep { defined } map { $_->{$key} } @{ $_->[1] }) ] } @{ $points{$system} };
+			push(@rows, "| $system: $head{$key} | " . Bench::Fit::row(@at) . " |\n") if @at > 2;
+		}
+	}
+	return @rows ? "\n" . $heads . join('', @rows) : '';
 }
 
 # The ratio by which a workload's systems are compared, run by run.
 sub main_ratios
 {
 	my ($workload, $system) = @_;
-	return ratios($workload, $system, base($workload), $measure{ $workload->{kind} });
+	return ratios($workload, $system, base($workload), measure($workload));
 }
 
 # What the summary says of a drain, beside its ratio: ratios of other figures.

@@ -1,7 +1,7 @@
 # Bench::Results: the file of results.
 #
-# {machine, workloads: {NAME: {title, date, size, counts, versions,
-#  runs: {SYSTEM: [{FIGURE: value}]}}}}
+# {machine, workloads: {NAME: {title, kind, base, measure, fit, unit, order, date,
+#  size, changes, versions, runs: {SYSTEM: [{FIGURE: value}]}}}}
 package Bench::Results;
 
 use strict;
@@ -36,6 +36,7 @@ sub add
 	my %versions = map { $_ => $runs->{$_}[0]{version} } keys %$runs;
 	$self->{all}{workloads}{ $workload->name } = {
 		name => $workload->name, title => $workload->title, kind => $workload->kind, base => $workload->base,
+		(map { $_ => $workload->key($_) } qw(measure fit unit)),
 		order => [ $workload->systems ],
 		date => strftime('%Y-%m-%d %H:%M', gmtime), size => $workload->size + 0, changes => $workload->changes,
 		versions => \%versions, runs => $runs,

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use Bench::Processes;
+use File::Temp;
 
 # What all systems have in common.  Autovacuum would come at random.
 my $conf = q{
@@ -38,9 +39,24 @@ sub new
 	open(my $out, '>>', "$self->{dir}/postgresql.conf") or die "could not configure $name: $!\n";
 	print $out $conf, $option{conf} || '', plugins(), "port = $self->{port}\ncluster_name = '$name'\n";
 	close($out);
+	$self->start;
+	return $self;
+}
+
+# Start it, and stop it in the usual way.
+sub start
+{
+	my ($self) = @_;
 	command('pg_ctl', '-D', $self->{dir}, '-l', $self->{log}, '-w', 'start');
 	($self->{pid}) = slurp("$self->{dir}/postmaster.pid") =~ /^(\d+)/;
-	return $self;
+	return;
+}
+
+sub stop
+{
+	my ($self) = @_;
+	command('pg_ctl', '-D', $self->{dir}, '-m', 'fast', '-w', 'stop');
+	return;
 }
 
 sub name { return $_[0]->{name} }
@@ -59,16 +75,15 @@ sub plugins
 sub command
 {
 	my (@command) = @_;
-	my $log = "/tmp/bench-command.$$";
+	my $log = File::Temp->new;
 	open(my $saved_out, '>&', \*STDOUT);
 	open(my $saved_err, '>&', \*STDERR);
-	open(STDOUT, '>', $log);
+	open(STDOUT, '>', $log->filename);
 	open(STDERR, '>&', \*STDOUT);
 	my $status = system(@command);
 	open(STDOUT, '>&', $saved_out);
 	open(STDERR, '>&', $saved_err);
-	my $text = slurp($log);
-	unlink($log);
+	my $text = slurp($log->filename);
 	die "@command has failed:\n$text" if $status != 0;
 	return $text;
 }
@@ -105,7 +120,15 @@ sub start_sql
 {
 	my ($self, @sql) = @_;
 	my $pid = open(my $out, '-|', $self->psql(@sql)) or die "could not start psql: $!\n";
-	return { pid => $pid, out => $out };
+	return bless { pid => $pid, out => $out }, 'Bench::Server::Session';
+}
+
+# Who gives up does not wait for statements that wait for what will not come.
+sub Bench::Server::Session::DESTROY
+{
+	my ($session) = @_;
+	kill('TERM', $session->{pid}) if $session->{out} && defined fileno($session->{out});
+	return;
 }
 
 # Output of such a process, when it has ended.
@@ -116,6 +139,16 @@ sub finish_sql
 	close($session->{out}) or die "statements beside the benchmark have failed\n";
 	chomp $text;
 	return $text;
+}
+
+# The name of a file with a text; it goes when the object that is returned does.
+sub file_with
+{
+	my ($text) = @_;
+	my $file = File::Temp->new;
+	print $file $text;
+	close($file) or die "could not write $file: $!\n";
+	return $file;
 }
 
 # Wait until a query says t.

@@ -3,10 +3,15 @@
 # Such a file is SQL with a head of "-- key: value" lines:
 #   title     in a few words
 #   kind      how it is run, a module below Bench::Kind (drain)
+#   like      another workload, whose numbers and sections hold unless this
+#             file has its own
 #   compares  systems or variants of its own, instead of those that are asked for
 #   only      those of the systems that can do it
 #   ceiling   ratio above which bench/run --ceilings fails; generous
 #   base      what the others are compared with (native)
+#   measure   figure by which they are compared (its kind's)
+#   fit       figures that are fitted over the number in a variant's name
+#   unit      what that number counts
 #   changes   number of changed rows, by which costs are divided
 #   NAME      another number, that the SQL has as {NAME}
 # Numbers are those of size 1; those that end in "!" do not depend on the size.
@@ -30,16 +35,26 @@ sub load
 	my ($class, $name, $size) = @_;
 	open(my $in, '<', "$dir/$name.sql") or die "there is no workload $name; there are " . join(', ', all()) . "\n";
 	my $self = bless { name => $name, size => $size, kind => 'drain', number => {}, section => {} }, $class;
-	my $section;
+	my ($section, %own);
 	while (my $line = <$in>)
 	{
 		if ($line =~ /^-- section (\w+)/) { $section = $1 }
-		elsif (defined $section) { $self->{section}{$section} .= $line }
+		elsif (defined $section) { push(@{ $own{$section} }, $line) }
+		elsif ($line =~ /^-- like: (\w+)$/) { $self->take_from($class->load($1, $size)) }
 		elsif ($line =~ /^-- (\w+): (\d+)(!?)$/) { $self->{number}{$1} = $3 ? $2 : int($2 * $size + 0.5) || 1 }
 		elsif ($line =~ /^-- (\w+): (.*)/) { $self->{$1} = $2 }
 	}
 	close($in);
+	$self->{section}{$_} = join('', @{ $own{$_} }) foreach keys %own;
 	return $self;
+}
+
+# What a workload has from the one that it is like.
+sub take_from
+{
+	my ($self, $other) = @_;
+	$self->{$_} = { %{ $other->{$_} } } foreach qw(number section);
+	return;
 }
 
 sub name    { return $_[0]->{name} }
@@ -49,16 +64,27 @@ sub base    { return $_[0]->{base} }
 sub kind    { return $_[0]->{kind} }
 sub size    { return $_[0]->{size} }
 sub changes { return $_[0]->{number}{changes} }
+sub key     { my ($self, $name) = @_; return $self->{$name} }
 sub number  { my ($self, $name) = @_; return $self->{number}{$name} }
 
-# Statements of a section, with the numbers filled in.
+# Give it a number that a variant's name says.
+sub set
+{
+	my ($self, $name, $value) = @_;
+	$self->{number}{$name} = $value;
+	return;
+}
+
+# Statements of a section, with the numbers filled in; more of them can be
+# given.
 sub statements
 {
-	my ($self, $name) = @_;
+	my ($self, $name, %more) = @_;
+	my %number = (%{ $self->{number} }, %more);
 	my $text = $self->{section}{$name};
 	return unless defined $text;
-	$text =~ s/\{(\w+)\}/exists $self->{number}{$1} ? $self->{number}{$1} : die "$self->{name}: no number $1\n"/ge;
-	return grep { /\S/ } split(/;\n(?=(?!END)\S|\z)/, $text);
+	$text =~ s/\{(\w+)\}/exists $number{$1} ? $number{$1} : die "$self->{name}: no number $1\n"/ge;
+	return grep { /\S/ } split(/;\n(?=(?!END|BEGIN)\S|\z)/, $text);
 }
 
 # Its kind's module.

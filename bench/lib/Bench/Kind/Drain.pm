@@ -2,7 +2,7 @@
 # sent and applied, as fast as that goes.
 #
 # Sections of the workload: seed (before replication is set up) and load (the
-# backlog).
+# backlog).  A variant of a system is compressed in some way: "multicenter lz4".
 package Bench::Kind::Drain;
 
 use strict;
@@ -17,12 +17,14 @@ use Time::HiRes qw(time);
 sub run
 {
 	my ($class, $workload, $name, %option) = @_;
-	return Bench::Group::with($workload, $name, 2, sub { return measure($workload, @_) }, %option);
+	my ($system, $method) = split(/ /, $name);
+	return Bench::Group::with($workload, $system, 2, sub { return measure($workload, $method, @_) }, %option);
 }
 
 sub measure
 {
-	my ($workload, $system, $origin, $target) = @_;
+	my ($workload, $method, $system, $origin, $target) = @_;
+	$system->compress($origin, $target, $method) if defined $method;
 	Bench::Group::settle($origin, $target);
 	my $slot = Bench::Group::slot($origin);
 	Bench::Group::hold($system, $origin, $target);
@@ -36,6 +38,7 @@ sub measure
 	drain($system, $origin, $target, $slot, \%figures);
 	$figures{identical} = Bench::Group::identical($origin, $target);
 	$figures{cpu_s} = $figures{sender_cpu_s} + $figures{apply_cpu_s};
+	$figures{mb_per_million} = 1e6 * $figures{wire_mb} / $workload->changes if defined $figures{wire_mb};
 	return \%figures;
 }
 

@@ -1,5 +1,6 @@
 # Bench::Kind::Heal: two servers change the same rows while no link works
 # between them; then both directions are let go, and conflicts are decided.
+# With "cut: no" in the workload's head links work all the time.
 package Bench::Kind::Heal;
 
 use strict;
@@ -24,6 +25,22 @@ sub log_mb
 	return $sum / 1e6;
 }
 
+# CPU seconds of those who send and apply at a server, by pid.
+sub workers
+{
+	my ($system, $server) = @_;
+	return map { $_ => Bench::Processes::cpu($_) } Bench::Group::senders($server), Bench::Group::appliers($system, $server);
+}
+
+# Change rows on both servers at the same time.
+sub change
+{
+	my ($workload, $markers, @both) = @_;
+	my @sessions = map { $both[$_]->start_sql('SET synchronous_commit = off', $workload->statements('load'), "INSERT INTO bench_marker VALUES ($markers->[$_])") } 0, 1;
+	Bench::Server::finish_sql($_) foreach @sessions;
+	return;
+}
+
 sub measure
 {
 	my ($workload, $system, @both) = @_;
@@ -31,20 +48,31 @@ sub measure
 	$system->connect_back($lisbon, $oslo);
 	Bench::Group::settle($lisbon, $oslo);
 	Bench::Group::settle($oslo, $lisbon);
-	$system->hold($lisbon, $oslo);
-	$system->hold($oslo, $lisbon);
-	$_->wait_for('SELECT count(*) = 0 FROM pg_replication_slots WHERE active_pid IS NOT NULL') foreach @both;
+	my $cut = ($workload->key('cut') || 'yes') ne 'no';
 	my @markers = (-1, -2);
-	my @sessions = map { $both[$_]->start_sql('SET synchronous_commit = off', $workload->statements('load'), "INSERT INTO bench_marker VALUES ($markers[$_])") } 0, 1;
-	Bench::Server::finish_sql($_) foreach @sessions;
-	$_->sql('CHECKPOINT') foreach @both;
+	if ($cut)
+	{
+		$system->hold($lisbon, $oslo);
+		$system->hold($oslo, $lisbon);
+		$_->wait_for('SELECT count(*) = 0 FROM pg_replication_slots WHERE active_pid IS NOT NULL') foreach @both;
+		change($workload, \@markers, @both);
+		$_->sql('CHECKPOINT') foreach @both;
+	}
 
 	my %figures = (version => $system->version($lisbon), log_mb => -log_mb(@both));
 	my @waiters = map { $both[$_]->start_sql(Bench::Server::marker_wait($markers[ 1 - $_ ])) } 0, 1;
+	my %cpu = map { $_ => { workers($system, $_) } } @both;
 	my @before = ($lisbon->cpu + $oslo->cpu, Bench::Processes::machine_cpu());
 	my $begun = time;
-	$system->release($lisbon, $oslo);
-	$system->release($oslo, $lisbon);
+	if ($cut)
+	{
+		$system->release($lisbon, $oslo);
+		$system->release($oslo, $lisbon);
+	}
+	else
+	{
+		change($workload, \@markers, @both);
+	}
 	my ($seen) = sort { $b <=> $a } map { Bench::Server::finish_sql($_) } @waiters;
 	$figures{wall_s} = $seen - $begun;
 	$figures{rate} = $workload->changes / $figures{wall_s};
@@ -52,8 +80,9 @@ sub measure
 	$figures{sender_cpu_s} = $figures{apply_cpu_s} = 0;
 	foreach my $server (@both)
 	{
-		$figures{sender_cpu_s} += Bench::Processes::cpu($_) foreach Bench::Group::senders($server);
-		$figures{apply_cpu_s} += Bench::Processes::cpu($_) foreach Bench::Group::appliers($system, $server);
+		my %old = %{ $cpu{$server} };
+		$figures{sender_cpu_s} += Bench::Processes::cpu($_) - ($old{$_} || 0) foreach Bench::Group::senders($server);
+		$figures{apply_cpu_s} += Bench::Processes::cpu($_) - ($old{$_} || 0) foreach Bench::Group::appliers($system, $server);
 	}
 	$figures{cpu_s} = $figures{sender_cpu_s} + $figures{apply_cpu_s};
 	$figures{log_mb} += log_mb(@both);

@@ -44,10 +44,7 @@ sub measure
 	my ($workload, $system, $origin, $target) = @_;
 	Bench::Group::settle($origin, $target);
 	my $count = $workload->number('rate') * $workload->number('seconds');
-	my $script = "/tmp/bench-latency.$$";
-	open(my $out, '>', $script) or die "could not write $script: $!\n";
-	print $out $workload->statements('load');
-	close($out);
+	my $script = Bench::Server::file_with(join(";\n", $workload->statements('load')));
 
 	my @pids = (Bench::Group::senders($origin))[0];
 	push(@pids, Bench::Group::appliers($system, $target));
@@ -55,14 +52,13 @@ sub measure
 	my $machine = Bench::Processes::machine_cpu();
 	my @all = ($origin->cpu, $target->cpu);
 	my $waiter = $target->start_sql(watch($count));
-	Bench::Server::command('pgbench', '-n', '-M', 'prepared', '-f', $script, '-c', 1, '-t', $count, '-R', $workload->number('rate'),
+	Bench::Server::command('pgbench', '-n', '-M', 'prepared', '-f', $script->filename, '-c', 1, '-t', $count, '-R', $workload->number('rate'),
 		'-h', '/tmp', '-p', $origin->port, '-U', 'postgres', 'postgres');
 	my %seen = map { split(/\|/) } split(/\n/, Bench::Server::finish_sql($waiter));
 	@cpu = map { Bench::Processes::cpu($pids[$_]) - $cpu[$_] } 0 .. $#pids;
 	my %figures = (version => $system->version($origin), sender_cpu_s => shift @cpu, apply_cpu_s => 0);
 	$figures{apply_cpu_s} += $_ foreach @cpu;
 	$figures{foreign_cpu_s} = Bench::Processes::machine_cpu() - $machine - ($origin->cpu - $all[0]) - ($target->cpu - $all[1]);
-	unlink($script);
 
 	my %committed = map { split(/\|/) } split(/\n/, $origin->sql('SELECT id, extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM bench_latency'));
 	add_percentiles(\%figures, \%committed, \%seen);

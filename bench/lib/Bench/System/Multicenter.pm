@@ -30,6 +30,14 @@ sub connect
 	return;
 }
 
+# What goes from one to the other is compressed from now on.
+sub compress
+{
+	my ($class, $origin, $target, $method) = @_;
+	$target->sql(sprintf(q{SELECT multicenter.link_alter('%s', '{"compression": "%s"}')}, $origin->name, $method));
+	return;
+}
+
 # Links work both ways.
 sub connect_back { return }
 

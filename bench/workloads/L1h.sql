@@ -1,0 +1,6 @@
+-- title: latency from commit to visible, 2,000 transactions a second
+-- kind: latency
+-- like: L1
+-- rate: 2000!
+-- seconds: 10
+-- changes: 20000

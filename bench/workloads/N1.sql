@@ -1,0 +1,5 @@
+-- title: bytes for a million wide rows (W7)
+-- kind: wire
+-- like: W7
+-- compares: multicenter, multicenter lz4, multicenter zstd, native
+-- changes: 50000

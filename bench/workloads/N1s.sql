@@ -1,0 +1,5 @@
+-- title: bytes for a million transactions of one INSERT (W2)
+-- kind: wire
+-- like: W2
+-- compares: multicenter, multicenter lz4, multicenter zstd, native
+-- changes: 100000

@@ -1,0 +1,7 @@
+-- title: both servers update the same 1,000 rows 50,000 times, at the same time
+-- kind: heal
+-- like: W8p
+-- cut: no
+-- only: multicenter, pglogical
+-- base: pglogical
+-- changes: 50000
