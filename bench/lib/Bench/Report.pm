@@ -93,7 +93,7 @@ sub systems
 {
 	my ($workload) = @_;
 	my @first = (@{ $workload->{order} || [] }, @order);
-	my %known = map { $first[$_] => $_ } 0 .. $#first;
+	my %known = map { $first[$_] => $_ } reverse 0 .. $#first;
 	return sort { ($known{$a} // 99) <=> ($known{$b} // 99) || $a cmp $b } keys %{ $workload->{runs} };
 }
 
