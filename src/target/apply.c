@@ -108,6 +108,9 @@ struct Applier
 	int			queue_first;
 	int			queue_count;
 
+	BetweenRecords between;		/* NULL: nothing */
+	void	   *between_arg;
+
 	const ApplyObserver *observer;	/* NULL: this is no test */
 };
 
@@ -732,6 +735,13 @@ take_vector(Applier *applier, const FrameHeader *header, WireCursor *body)
 	}
 }
 
+void
+mc_apply_between_records(Applier *applier, BetweenRecords function, void *arg)
+{
+	applier->between = function;
+	applier->between_arg = arg;
+}
+
 /* Apply the records of a frame. */
 static void
 apply_records(Applier *applier, WireCursor *body)
@@ -746,6 +756,8 @@ apply_records(Applier *applier, WireCursor *body)
 		MemoryContextSwitchTo(applier->change_context);
 		apply_record(applier, &record);
 		MemoryContextReset(applier->change_context);
+		if (applier->between != NULL)
+			applier->between(applier->between_arg);
 	}
 	if (status != WIRE_END)
 		reject(applier, problem);

@@ -61,6 +61,16 @@ extern bool mc_apply_frame(Applier *applier, const FrameHeader *header,
 extern void mc_apply_heartbeat(Applier *applier, const FrameHeader *header,
 							   WireCursor *body, Pulse *pulse);
 
+/*
+ * Have something done between two records of a frame: applying one may take
+ * long, and many of them certainly do.  It is called for each, so it must be
+ * quick where there is nothing to do.
+ */
+typedef void (*BetweenRecords) (void *arg);
+
+extern void mc_apply_between_records(Applier *applier, BetweenRecords function,
+									 void *arg);
+
 /* Is a transaction open, waiting for its next chunk? */
 extern bool mc_apply_in_transaction(const Applier *applier);
 

@@ -206,13 +206,14 @@ mc_dsn_check(const char *dsn, const char *what)
 
 /*
  * The value of "options" for a connection: those of the dsn, then ours, of
- * which the server takes the last.
+ * which the server takes the last.  How soon a walsender gives up may be said
+ * in the dsn.
  */
 static char *
 session_options(const char *dsn, bool replication)
 {
 	PQconninfoOption *options = parse_dsn(dsn, "connection string");
-	char	   *given = NULL;
+	const char *given = NULL;
 
 	for (PQconninfoOption *option = options; option->keyword; option++)
 	{
@@ -221,8 +222,12 @@ session_options(const char *dsn, bool replication)
 	}
 	PQconninfoFree(options);
 
-	return psprintf("%s " TEXT_OPTIONS " %s", given ? given : "",
-					replication ? SENDER_OPTIONS : SESSION_OPTIONS);
+	if (given == NULL)
+		given = "";
+	if (!replication)
+		return psprintf("%s " TEXT_OPTIONS " " SESSION_OPTIONS, given);
+	return psprintf("%s " TEXT_OPTIONS " %s", given,
+					strstr(given, "wal_sender_timeout") ? "" : SENDER_OPTIONS);
 }
 
 /* ---- life of a connection ---- */

@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include <time.h>
+
 #include "port/pg_bswap.h"
 #include "utils/timestamp.h"
 
@@ -127,6 +129,34 @@ mc_feedback_report(Feedback *feedback, int64 now_ms, bool drained, bool ask)
 		feedback->unreported >= REPORT_TRANSACTIONS ||
 		now_ms - feedback->reported_ms >= interval_ms)
 		send_status(feedback, now_ms, settle, ask);
+}
+
+/*
+ * Milliseconds of a clock that costs next to nothing to read.
+ */
+static int64
+coarse_ms(void)
+{
+#ifdef CLOCK_MONOTONIC_COARSE
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+#else
+	return mc_monotonic_ms();
+#endif
+}
+
+void
+mc_feedback_within_frame(void *arg)
+{
+	Feedback   *feedback = (Feedback *) arg;
+	int64		now_ms = coarse_ms();
+
+	if (now_ms - feedback->within_ms < REPORT_IDLE_MS)
+		return;
+	feedback->within_ms = now_ms;
+	mc_feedback_report(feedback, mc_monotonic_ms(), false, false);
 }
 
 int64

@@ -39,6 +39,7 @@ typedef struct Feedback
 	int64		reported_ms;	/* when the last one was sent */
 	int64		pending_since_ms;	/* done is beyond durable; 0: is not */
 	int			unreported;		/* transactions applied since the last */
+	int64		within_ms;		/* looked last within a frame */
 	bool		reply_requested;	/* the peer wants one at once */
 } Feedback;
 
@@ -66,6 +67,13 @@ extern void mc_feedback_committed(Feedback *feedback, XLogRecPtr lsn);
  */
 extern void mc_feedback_report(Feedback *feedback, int64 now_ms, bool drained,
 							   bool ask);
+
+/*
+ * The same in the middle of a frame, for mc_apply_between_records(): without a
+ * word from us for long the peer would give up, and then send all of a large
+ * transaction again, and again.
+ */
+extern void mc_feedback_within_frame(void *feedback);
 
 /* When mc_feedback_report() is to be called again, although nothing comes. */
 extern int64 mc_feedback_due_ms(const Feedback *feedback);

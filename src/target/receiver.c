@@ -69,11 +69,13 @@
 
 /*
  * Bytes come, but for this time no whole message: its length may have been
- * spoilt on the way.  Twice as long after each failure, up to so many times,
- * since a large value on a slow line does take its time.
+ * spoilt on the way.  Twice as long after each failure, up to so many times: a
+ * large value on a slow line does take its time.  So may a silence: PostgreSQL
+ * 15 says nothing while it decodes what nobody replicates.
  */
 #define PARTIAL_FAILED_MS		10000
 #define PARTIAL_DOUBLINGS		8
+#define SILENCE_DOUBLINGS		5
 
 /* A heartbeat that was older than this when it was sent: we are behind. */
 #define BEHIND_US				(2 * USECS_PER_SEC)
@@ -113,6 +115,7 @@ typedef struct Receiver
 	int64		heard_ms;		/* bytes have arrived last */
 	int64		complete_ms;	/* a whole message has arrived last */
 	int64		partial_ms;		/* how long we wait for the rest of one */
+	int64		silence_ms;		/* and for the first byte, until proven */
 	bool		heard_heartbeat;	/* in this session */
 	bool		heard_time;		/* heard_ts is not published yet */
 	bool		behind;
@@ -322,6 +325,8 @@ connect_to_peer(Receiver *receiver)
 	done.value = Max(stream->progress.value, stream->confirmed.value);
 	mc_feedback_begin(&receiver->feedback, receiver->applier,
 					  stream->connection, done, stream->confirmed);
+	mc_apply_between_records(receiver->applier, mc_feedback_within_frame,
+							 &receiver->feedback);
 	receiver->end_at_start = stream->wal_end;
 
 	receiver->wait_set = CreateWaitEventSet_compat(NULL, 3);
@@ -709,6 +714,9 @@ set_patience(Receiver *receiver)
 	failures = link->failures;
 	SpinLockRelease(&link->mutex);
 	receiver->partial_ms = (int64) PARTIAL_FAILED_MS << Min(failures, PARTIAL_DOUBLINGS);
+
+	/* The start of this process counts as the first one. */
+	receiver->silence_ms = (int64) SILENCE_FAILED_MS << Min(Max(failures - 1, 0), SILENCE_DOUBLINGS);
 }
 
 /*
@@ -717,12 +725,14 @@ set_patience(Receiver *receiver)
 static void
 check_silence(const Receiver *receiver, int64 now_ms)
 {
-	if (now_ms - receiver->heard_ms >= SILENCE_FAILED_MS)
+	int64		silence_ms = receiver->proven ? SILENCE_FAILED_MS : receiver->silence_ms;
+
+	if (now_ms - receiver->heard_ms >= silence_ms)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("no message from center \"%s\" for %d s",
 						NameStr(receiver->peer.name),
-						SILENCE_FAILED_MS / 1000)));
+						(int) (silence_ms / 1000))));
 	if (receiver->heard_ms > receiver->complete_ms &&
 		now_ms - receiver->complete_ms >= receiver->partial_ms)
 		ereport(ERROR,
