@@ -332,9 +332,10 @@ move_to(int number, bool given_up, TimestampTz now)
 	if (given_up)
 		forgotten = Max(forgotten, sample.floor);
 	write_row(sample.xid, sample.floor, forgotten);
-	publish(current_xid, sample.floor, forgotten, sample.at);
-	move_slot(sample.xid);
+
+	/* Before VACUUM can go there: see target/place.c. */
 	publish(sample.xid, sample.floor, forgotten, sample.at);
+	move_slot(sample.xid);
 	current_xid = sample.xid;
 	last_move = now;
 	drop_samples(number);

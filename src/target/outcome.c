@@ -10,6 +10,7 @@
 #include "executor/executor.h"
 #include "target/note.h"
 #include "target/outcome.h"
+#include "target/place.h"
 #include "target/quarantine.h"
 #include "utils/rel.h"
 
@@ -109,9 +110,12 @@ mc_outcome_put(RemoteTransaction *transaction, TargetTable *table,
 	}
 	else
 		result = insert_row(transaction, table, local);
-	if (result == WRITE_DONE)
-		mc_outcome_finish(transaction, table, &table->new_row);
-	return result;
+	if (result != WRITE_DONE)
+		return result;
+	if (table->index)
+		mc_place_note(table, &table->new_row, &table->write_row->tts_tid);
+	mc_outcome_finish(transaction, table, &table->new_row);
+	return WRITE_DONE;
 }
 
 WriteResult

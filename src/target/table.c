@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "target/displace.h"
+#include "target/place.h"
 #include "target/table.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -449,11 +450,13 @@ mc_table_find(TargetTable *table, const RemoteRow *row, TupleTableSlot *slot,
 
 	if (!set_search_key(table, row))
 		return false;
-	while (scan_once(table, &table->dirty, row, slot))
+	found = table->index && mc_place_fetch(table, row, slot);
+	while (found || scan_once(table, &table->dirty, row, slot))
 	{
 		if (!wait_for_writer(table, slot))
 			return true;
 		CHECK_FOR_INTERRUPTS();
+		found = false;
 	}
 	if (!thorough)
 		return false;

@@ -1,0 +1,152 @@
+/*-------------------------------------------------------------------------
+ *
+ * place.c
+ *	  Where rows stand that this process has written a moment ago.
+ *
+ * NOTES
+ *	  Dead versions of rows are kept as long as a change of a peer may need
+ *	  them, and a search by the index goes past all those of its key.  For a
+ *	  row that is updated again and again that is most of the work; so the
+ *	  place of its last version is remembered, in a table where an entry
+ *	  simply takes the place of another one.
+ *
+ *	  A place proves nothing: the row there must be alive and have the key.
+ *	  It must also be safe to read it.  VACUUM may cut empty pages off a table,
+ *	  but no page with a tuple whose transaction is not behind the horizon,
+ *	  and none at all as long as we hold our lock on the table; so an entry is
+ *	  good as long as its transaction is not behind the horizon.  That is
+ *	  published before the slot moves (control/horizon.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "common/hashfn.h"
+#include "state/shared.h"
+#include "target/place.h"
+#include "utils/rel.h"
+
+#include "compat.h"
+
+#define PLACES			4096	/* a power of 2 */
+
+typedef struct Place
+{
+	Oid			relid;
+	Oid			file;			/* its relfilenode: a rewrite moves every row */
+	uint32		hash;			/* of the key */
+	TransactionId xid;			/* that wrote the row */
+	ItemPointerData tid;
+} Place;
+
+static Place places[PLACES];
+
+/*
+ * Hash the bytes of a value.  Equal keys may have different bytes (1.0 and
+ * 1.00): the place is not found then, and no harm done.
+ */
+static uint32
+hash_value(Form_pg_attribute attribute, Datum value)
+{
+	if (attribute->attbyval)
+		return murmurhash32((uint32) value ^ (uint32) (value >> 32));
+	if (attribute->attlen == -1)
+		return hash_bytes((unsigned char *) VARDATA_ANY(DatumGetPointer(value)),
+						  (int) VARSIZE_ANY_EXHDR(DatumGetPointer(value)));
+	return attribute->attlen > 0 ?
+		hash_bytes((unsigned char *) DatumGetPointer(value), attribute->attlen) : 0;
+}
+
+/* The entry for a key, and the hash of the key; NULL: there is none. */
+static Place *
+find_entry(TargetTable *table, const RemoteRow *row, uint32 *hash)
+{
+	const RelationMap *map = table->map;
+
+	if (table->rel->rd_rel->relam != HEAP_TABLE_AM_OID)
+		return NULL;
+	*hash = map->relid;
+	for (int i = 0; i < map->nkeys; i++)
+	{
+		int			attno = map->key_attnums[i] - 1;
+		Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(table->rel), attno);
+
+		if (row->isnull[attno])
+			return NULL;
+		*hash = hash_combine(*hash, hash_value(attribute, row->values[attno]));
+	}
+	return &places[*hash & (PLACES - 1)];
+}
+
+/* Which file holds the rows now? */
+static Oid
+file_of(TargetTable *table)
+{
+	return table->rel->rd_rel->relfilenode;
+}
+
+void
+mc_place_note(TargetTable *table, const RemoteRow *row,
+			  const ItemPointerData *tid)
+{
+	uint32		hash;
+	Place	   *place = find_entry(table, row, &hash);
+
+	if (place == NULL)
+		return;
+	place->relid = table->map->relid;
+	place->file = file_of(table);
+	place->hash = hash;
+	place->xid = GetTopTransactionId();
+	place->tid = *tid;
+}
+
+/* Is a transaction such that nothing that it wrote can be gone yet? */
+static bool
+is_kept(TransactionId xid)
+{
+	TransactionId horizon;
+
+	(void) mc_shared_horizon(&horizon);
+	return TransactionIdIsValid(horizon) && !TransactionIdPrecedes(xid, horizon);
+}
+
+/* Has the row in a slot the key? */
+static bool
+has_key(TargetTable *table, const RemoteRow *row, TupleTableSlot *slot)
+{
+	for (int i = 0; i < table->map->nkeys; i++)
+	{
+		AttrNumber	attnum = table->map->key_attnums[i];
+		ScanKey		key = &table->scan_keys[i];
+		bool		isnull;
+		Datum		value = slot_getattr(slot, attnum, &isnull);
+
+		if (isnull ||
+			!DatumGetBool(FunctionCall2Coll(&key->sk_func, key->sk_collation,
+											value, row->values[attnum - 1])))
+			return false;
+	}
+	return true;
+}
+
+bool
+mc_place_fetch(TargetTable *table, const RemoteRow *row, TupleTableSlot *slot)
+{
+	uint32		hash;
+	Place	   *place = find_entry(table, row, &hash);
+
+	if (place == NULL || place->relid != table->map->relid ||
+		place->hash != hash || place->file != file_of(table) ||
+		!is_kept(place->xid))
+		return false;
+	if (table_tuple_fetch_row_version(table->rel, &place->tid, &table->dirty, slot) &&
+		has_key(table, row, slot))
+		return true;
+	ExecClearTuple(slot);
+	return false;
+}
