@@ -84,9 +84,9 @@ struct Applier
 	MemoryContext change_context;
 	RelationCache *relations;
 	TableTally *tally;			/* rows of the current transaction, by table */
-	ApplyPosition position;
-	const RelationMap *position_map;	/* the one that position.relation
-										 * names */
+	ApplyPosition position;		/* without the name of the relation */
+	const RelationMap *position_map;	/* that relation; NULL: none */
+	TimestampTz clock;			/* ours has been past this */
 
 	/* The transaction whose chunks are arriving. */
 	bool		in_transaction;
@@ -232,9 +232,17 @@ mc_apply_in_transaction(const Applier *applier)
 	return applier->in_transaction;
 }
 
+/* Names are put together only here, because every row has a position. */
 const ApplyPosition *
-mc_apply_position(const Applier *applier)
+mc_apply_position(Applier *applier)
 {
+	const RelationMap *map = applier->position_map;
+
+	applier->position.relation[0] = '\0';
+	if (map)
+		snprintf(applier->position.relation,
+				 sizeof(applier->position.relation), "%s.%s",
+				 map->schema, map->name);
 	return &applier->position;
 }
 
@@ -242,8 +250,8 @@ mc_apply_position(const Applier *applier)
 static void
 apply_error_context(void *arg)
 {
-	const Applier *applier = arg;
-	const ApplyPosition *position = &applier->position;
+	Applier    *applier = arg;
+	const ApplyPosition *position = mc_apply_position(applier);
 
 	if (position->commit_lsn.value == InvalidXLogRecPtr)
 		return;
@@ -274,14 +282,7 @@ static void
 set_position(Applier *applier, const char *operation, const RelationMap *map)
 {
 	applier->position.operation = operation;
-	if (map == applier->position_map)
-		return;
 	applier->position_map = map;
-	applier->position.relation[0] = '\0';
-	if (map)
-		snprintf(applier->position.relation,
-				 sizeof(applier->position.relation), "%s.%s",
-				 map->schema, map->name);
 }
 
 /* Check that the first chunk of a transaction may come now. */
@@ -324,6 +325,15 @@ check_next_chunk(Applier *applier, const FrameHeader *header)
 		reject(applier, "a chunk belongs to another transaction");
 }
 
+/* Has our clock been past a time?  Looks at it only if need be. */
+static bool
+clock_is_past(Applier *applier, TimestampTz ts)
+{
+	if (ts > applier->clock)
+		applier->clock = GetCurrentTimestamp();
+	return ts <= applier->clock;
+}
+
 /*
  * The time of a remote transaction is ahead of our clock: let a small
  * difference pass, so that local commits need no stamp.  A greater one is
@@ -333,8 +343,11 @@ check_next_chunk(Applier *applier, const FrameHeader *header)
 static void
 wait_for_clock(Applier *applier, TimestampTz commit_ts)
 {
-	int64		ahead_us = commit_ts - GetCurrentTimestamp();
+	int64		ahead_us;
 
+	if (clock_is_past(applier, commit_ts))
+		return;
+	ahead_us = commit_ts - applier->clock;
 	if (ahead_us > MAX_AHEAD_US)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_FIELD_OVERFLOW),
@@ -405,6 +418,7 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 											 applier->our_id, &missing);
 	transaction->overtook = !applier->covered;
 	transaction->remote_xid = header->xid;
+	transaction->parks = true;
 	transaction->context = applier->transaction_context;
 	transaction->change_context = applier->change_context;
 	remember_deletes(applier);
@@ -474,7 +488,7 @@ commit_transaction(Applier *applier)
 	LocalLsn	commit_end;
 
 	set_position(applier, "COMMIT", NULL);
-	mc_table_close_all(transaction);
+	mc_table_park_all(transaction);
 	mc_write_check_deferred(transaction);
 	mc_displace_settle(transaction, true);
 	(void) mc_history_flush(&transaction->history);
@@ -492,7 +506,7 @@ commit_transaction(Applier *applier)
 					  transaction->peer, end_lsn.value);
 
 	/* Nobody else remembers a time that our clock has not reached. */
-	if (applier->header.commit_ts > GetCurrentTimestamp())
+	if (!clock_is_past(applier, applier->header.commit_ts))
 		mc_clock_save(applier->header.commit_ts);
 
 	/* The tag too: an error that a trigger caught may have undone it. */

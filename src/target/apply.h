@@ -107,6 +107,6 @@ typedef struct ApplyObserver
 } ApplyObserver;
 
 /* Where the applier is, for reports. */
-extern const ApplyPosition *mc_apply_position(const Applier *applier);
+extern const ApplyPosition *mc_apply_position(Applier *applier);
 
 #endif							/* MC_APPLY_H */

@@ -131,13 +131,18 @@ mc_causes_since(const RemoteTransaction *transaction)
 void
 mc_causes_wait(RemoteTransaction *transaction, SharedLink *link)
 {
-	int64		began_ms = mc_monotonic_ms();
+	int64		began_ms = 0;
 	bool		shown = false;
 	Wait		wait;
 
 	while (has_to_wait(transaction, &wait))
 	{
-		int64		waited_ms = mc_monotonic_ms() - began_ms;
+		int64		now_ms = mc_monotonic_ms();
+		int64		waited_ms;
+
+		if (began_ms == 0)
+			began_ms = now_ms;
+		waited_ms = now_ms - began_ms;
 
 		CommitTransactionCommand();
 		if (!shown && waited_ms > SHOW_AFTER_MS)

@@ -86,6 +86,8 @@ typedef struct RelationMap
 	bool		has_quarantine; /* changes of it wait there */
 
 	struct TargetTable *open;	/* used by the current transaction, or NULL */
+	struct TargetTable *parked; /* by an earlier one, or NULL; it lives in
+								 * local_context */
 } RelationMap;
 
 typedef struct RelationCache RelationCache;

@@ -23,6 +23,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_am.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -40,6 +41,9 @@
 
 /* After so many searches the index scan is begun anew. */
 #define SEARCHES_PER_SCAN	10000
+
+/* A parked table that has got larger is made anew. */
+#define PARKED_MEMORY		(1024 * 1024)
 
 void
 mc_owner_enter(Oid owner, OwnerScope *scope)
@@ -121,6 +125,21 @@ make_executor_state(TargetTable *table)
 	ExecOpenIndices(table->relinfo, false);
 }
 
+/* The index that finds rows, among those that are open for writing. */
+static Relation
+find_index(const TargetTable *table)
+{
+	for (int i = 0; i < table->relinfo->ri_NumIndices; i++)
+	{
+		Relation	index = table->relinfo->ri_IndexRelationDescs[i];
+
+		if (RelationGetRelid(index) == table->map->index)
+			return index;
+	}
+	elog(ERROR, "index %u is not open", table->map->index);
+	return NULL;				/* keep the compiler quiet */
+}
+
 /* Make ready what every search needs. */
 static void
 prepare_search(TargetTable *table)
@@ -134,7 +153,7 @@ prepare_search(TargetTable *table)
 		return;
 	}
 
-	table->index = index_open(map->index, RowExclusiveLock);
+	table->index = find_index(table);
 	table->scan_context = AllocSetContextCreate(table->context,
 												"multicenter index scan",
 												ALLOCSET_DEFAULT_SIZES);
@@ -150,11 +169,12 @@ prepare_search(TargetTable *table)
 
 /* A table goes, perhaps because its transaction was aborted. */
 static void
-forget_open_table(void *arg)
+forget_table(void *arg)
 {
 	RelationMap *map = arg;
 
 	map->open = NULL;
+	map->parked = NULL;
 }
 
 /* Let the map know when the memory of its open table is given back. */
@@ -164,7 +184,7 @@ watch_context(RelationMap *map, MemoryContext context)
 	MemoryContextCallback *callback;
 
 	callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
-	callback->func = forget_open_table;
+	callback->func = forget_table;
 	callback->arg = map;
 	MemoryContextRegisterResetCallback(context, callback);
 }
@@ -181,6 +201,123 @@ check_kind(RelationMap *map, Relation rel)
 				 errhint("Partition the table in the same way in all centers.")));
 }
 
+/*
+ * Does nothing of an open table but its relations depend on the transaction?
+ * That is so where no code of users runs, and no code that keeps a state.
+ */
+static bool
+can_be_parked(const TargetTable *table)
+{
+	const ResultRelInfo *relinfo = table->relinfo;
+	const TupleConstr *constraints = RelationGetDescr(table->rel)->constr;
+
+	if (table->fires_triggers || table->map->has_local_columns ||
+		table->rel->rd_rel->relispartition ||
+		table->rel->rd_rel->relam != HEAP_TABLE_AM_OID ||
+		(constraints && (constraints->num_check > 0 || constraints->has_generated_stored)))
+		return false;
+	for (int i = 0; i < table->map->ncolumns; i++)
+		if (!table->map->columns[i].builtin)
+			return false;
+	for (int i = 0; i < relinfo->ri_NumIndices; i++)
+	{
+		const IndexInfo *info = relinfo->ri_IndexRelationInfo[i];
+
+		if (info->ii_Am != BTREE_AM_OID || info->ii_Expressions != NIL ||
+			info->ii_Predicate != NIL || info->ii_ExclusionOps != NULL)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Make the slots.  Those of a table that will be parked do not refer to the
+ * relation cache.
+ */
+static void
+make_slots(TargetTable *table)
+{
+	TupleDesc	desc = RelationGetDescr(table->rel);
+	const TupleTableSlotOps *ops = table_slot_callbacks(table->rel);
+
+	if (table->parkable)
+		desc = CreateTupleDescCopyConstr(desc);
+	table->local_row = MakeSingleTupleTableSlot(desc, ops);
+	table->other_row = MakeSingleTupleTableSlot(desc, ops);
+	table->write_row = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+}
+
+/* The table is used by a transaction now. */
+static TargetTable *
+begin_use(RemoteTransaction *transaction, TargetTable *table)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(transaction->context);
+
+	transaction->tables = lappend(transaction->tables, table);
+	MemoryContextSwitchTo(old_context);
+	table->map->open = table;
+	table->map->parked = NULL;
+	if (table->map->group_catalog)
+		transaction->catalog_changed = true;
+	return table;
+}
+
+/* Which indexes has a table that will be parked? */
+static void
+remember_indexes(TargetTable *table)
+{
+	ResultRelInfo *relinfo = table->relinfo;
+
+	table->indexes = palloc(sizeof(Oid) * Max(relinfo->ri_NumIndices, 1));
+	for (int i = 0; i < relinfo->ri_NumIndices; i++)
+		table->indexes[i] = RelationGetRelid(relinfo->ri_IndexRelationDescs[i]);
+}
+
+/* Open the indexes of a table that was parked. */
+static void
+open_indexes(TargetTable *table)
+{
+	ResultRelInfo *relinfo = table->relinfo;
+
+	for (int i = 0; i < relinfo->ri_NumIndices; i++)
+		relinfo->ri_IndexRelationDescs[i] = index_open(table->indexes[i], RowExclusiveLock);
+}
+
+/* Close the relations of a table; their locks stay until the commit. */
+static void
+close_relations(TargetTable *table)
+{
+	ResultRelInfo *relinfo = table->relinfo;
+
+	for (int i = 0; i < relinfo->ri_NumIndices; i++)
+	{
+		index_close(relinfo->ri_IndexRelationDescs[i], NoLock);
+		relinfo->ri_IndexRelationDescs[i] = NULL;
+	}
+	table_close(table->rel, NoLock);
+	table->rel = NULL;
+	table->index = NULL;
+}
+
+/*
+ * Take a table that an earlier transaction has parked into use again; NULL if
+ * it has changed since.
+ */
+static TargetTable *
+take_parked(RemoteTransaction *transaction, RelationMap *map, Relation rel)
+{
+	TargetTable *table = map->parked;
+
+	if (table == NULL)
+		return NULL;
+	table->rel = rel;
+	table->relinfo->ri_RelationDesc = rel;
+	open_indexes(table);
+	if (OidIsValid(map->index))
+		table->index = find_index(table);
+	return begin_use(transaction, table);
+}
+
 TargetTable *
 mc_table_open(RemoteTransaction *transaction, RelationMap *map)
 {
@@ -188,30 +325,38 @@ mc_table_open(RemoteTransaction *transaction, RelationMap *map)
 	MemoryContext context;
 	MemoryContext old_context;
 	OwnerScope	scope;
+	Relation	rel;
 
 	if (map->open)
 		return map->open;
 
-	context = AllocSetContextCreate(transaction->context, "multicenter table",
+	/* If the table has changed this makes an end of what was parked. */
+	rel = mc_relation_open(map, RowExclusiveLock);
+	table = take_parked(transaction, map, rel);
+	if (table)
+		return table;
+
+	check_kind(map, rel);
+	context = AllocSetContextCreate(transaction->parks ? map->local_context :
+									transaction->context, "multicenter table",
 									ALLOCSET_DEFAULT_SIZES);
 	old_context = MemoryContextSwitchTo(context);
 	table = palloc0(sizeof(TargetTable));
 	table->map = map;
 	table->context = context;
-	table->rel = mc_relation_open(map, RowExclusiveLock);
-	check_kind(map, table->rel);
+	table->rel = rel;
 
 	/* Opening an index may simplify its expressions, by running them. */
 	mc_owner_enter(map->owner, &scope);
 	make_executor_state(table);
 	mc_owner_leave(&scope);
 
+	table->parkable = transaction->parks && can_be_parked(table);
+	if (table->parkable)
+		remember_indexes(table);
 	prepare_search(table);
 	table->displaces = mc_displace_possible(table);
-	table->local_row = table_slot_create(table->rel, NULL);
-	table->other_row = table_slot_create(table->rel, NULL);
-	table->write_row = MakeSingleTupleTableSlot(RelationGetDescr(table->rel),
-												&TTSOpsVirtual);
+	make_slots(table);
 	make_row(&table->old_row, map->natts);
 	make_row(&table->new_row, map->natts);
 	make_row(&table->spare_row, map->natts);
@@ -219,14 +364,9 @@ mc_table_open(RemoteTransaction *transaction, RelationMap *map)
 	table->image_values = palloc0(sizeof(Datum) * Max(map->ncolumns, 1));
 	table->image_isnull = palloc0(sizeof(bool) * Max(map->ncolumns, 1));
 
-	MemoryContextSwitchTo(transaction->context);
-	transaction->tables = lappend(transaction->tables, table);
 	MemoryContextSwitchTo(old_context);
-	map->open = table;
 	watch_context(map, context);
-	if (map->group_catalog)
-		transaction->catalog_changed = true;
-	return table;
+	return begin_use(transaction, table);
 }
 
 void
@@ -238,14 +378,11 @@ mc_table_close(RemoteTransaction *transaction, TargetTable *table)
 	ExecDropSingleTupleTableSlot(table->write_row);
 	if (table->scan)
 		index_endscan(table->scan);
-	if (table->index)
-		index_close(table->index, NoLock);
 	EvalPlanQualEnd(&table->epqstate);
 	ExecCloseIndices(table->relinfo);
 	ExecResetTupleTable(table->estate->es_tupleTable, false);
 	FreeExecutorState(table->estate);
 	table_close(table->rel, NoLock);	/* keep the lock until the commit */
-	table->map->open = NULL;
 	transaction->tables = list_delete_ptr(transaction->tables, table);
 	MemoryContextDelete(table->context);
 }
@@ -255,6 +392,39 @@ mc_table_close_all(RemoteTransaction *transaction)
 {
 	while (transaction->tables != NIL)
 		mc_table_close(transaction, llast(transaction->tables));
+}
+
+/* Close the relations of a table, and keep the rest for later transactions. */
+static void
+park(RemoteTransaction *transaction, TargetTable *table)
+{
+	mc_displace_closing(transaction, table);
+	if (table->scan)
+		index_endscan(table->scan);
+	table->scan = NULL;
+	table->searches = 0;
+	MemoryContextReset(table->scan_context);
+	close_relations(table);
+	table->map->open = NULL;
+	table->map->parked = table;
+	transaction->tables = list_delete_last(transaction->tables);
+}
+
+void
+mc_table_park_all(RemoteTransaction *transaction)
+{
+	while (transaction->tables != NIL)
+	{
+		TargetTable *table = llast(transaction->tables);
+
+		/* What the executor leaves behind adds up. */
+		if (table->parkable && table->map->valid &&
+			table->estate->es_tupleTable == NIL &&
+			MemoryContextMemAllocated(table->context, true) < PARKED_MEMORY)
+			park(transaction, table);
+		else
+			mc_table_close(transaction, table);
+	}
 }
 
 bool

@@ -6,7 +6,8 @@
  * NOTES
  *	  A TargetTable is opened once in each transaction and relation, with
  *	  everything that the executor needs to write rows, and is closed before
- *	  the commit and before a schema change.
+ *	  the commit and before a schema change.  Of one without code of users the
+ *	  greater part is kept, parked, from one transaction of a peer to the next.
  *
  *	  Whatever may run code of users (type input, index expressions, checks,
  *	  defaults, triggers) runs between mc_owner_enter() and mc_owner_leave().
@@ -52,6 +53,7 @@ typedef struct RemoteTransaction
 	bool		newest;			/* newer than all before it, at its beginning */
 	uint64		late_count;		/* see mc_lookup_begin() */
 	bool		claims;			/* others may be applying to the same keys */
+	bool		parks;			/* never aborts: see mc_table_park_all() */
 	const struct LinkError *aside;	/* why its changes are not applied but put
 									 * into quarantine */
 	struct QuarantineEntry *retried;	/* the change that is tried again */
@@ -95,9 +97,11 @@ typedef struct TargetTable
 	ResultRelInfo *relinfo;
 	bool		fires_triggers; /* it has triggers that run on apply */
 	bool		displaces;		/* rows may clash besides by their key */
+	bool		parkable;		/* see mc_table_park_all() */
+	Oid		   *indexes;		/* then */
 
 	/* Search by key. */
-	Relation	index;			/* NULL: compare whole rows */
+	Relation	index;			/* one of relinfo's; NULL: compare whole rows */
 	IndexScanDesc scan;			/* NULL: not begun */
 	MemoryContext scan_context;
 	int			searches;		/* with this scan */
@@ -150,6 +154,14 @@ extern TargetTable *mc_table_open(RemoteTransaction *transaction,
 /* Close one table, or all of them. */
 extern void mc_table_close(RemoteTransaction *transaction, TargetTable *table);
 extern void mc_table_close_all(RemoteTransaction *transaction);
+
+/*
+ * The same before the commit of a transaction that parks: what does not depend
+ * on the transaction is kept for the next one that opens the table, because it
+ * costs as much as writing a row.  Whoever may abort a transaction and go on
+ * must not park.
+ */
+extern void mc_table_park_all(RemoteTransaction *transaction);
 
 /*
  * Find the row with the same key (or, without an index, an equal row) and
