@@ -78,6 +78,13 @@ stringToQualifiedNameList_compat(const char *string)
 #endif
 }
 
+/* The table that statistics of a transaction are about. */
+#if PG_VERSION_NUM >= 160000
+#define mc_stat_table_oid(status)	((status)->id)
+#else
+#define mc_stat_table_oid(status)	((status)->t_id)
+#endif
+
 /* Tuples of a decoded change: a wrapper struct before PostgreSQL 17. */
 static inline HeapTuple
 mc_change_old_tuple(ReorderBufferChange *change)

@@ -40,10 +40,12 @@
 #include "control/rewrite.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "nodes/plannodes.h"
 #include "origin/routing.h"
 #include "parser/parsetree.h"
 #include "state/clock.h"
+#include "state/deletes.h"
 #include "state/recent.h"
 #include "state/registry.h"
 #include "state/shared.h"
@@ -300,6 +302,8 @@ executor_start(QueryDesc *query, int eflags)
 
 		if (gate != GATE_NO_GROUP)
 		{
+			if (!pgstat_track_counts)
+				mc_deletes_uncounted();
 			check_plan(gate, stmt, stmt->planTree);
 			foreach(lc, stmt->subplans)
 				check_plan(gate, stmt, lfirst(lc));

@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "state/claim.h"
 #include "state/clock.h"
+#include "state/deletes.h"
 #include "state/recent.h"
 #include "state/settings.h"
 #include "state/shared.h"
@@ -37,6 +38,7 @@ _PG_init(void)
 	mc_clock_init();
 	mc_shared_init();
 	mc_claim_init();
+	mc_deletes_init();
 	mc_guard_init();
 	mc_ddl_init();
 	mc_rewrite_init();

@@ -40,6 +40,7 @@
 #include "replication/slot.h"
 #include "replication/syncrep.h"
 #include "state/clock.h"
+#include "state/deletes.h"
 #include "state/settings.h"
 #include "state/shared.h"
 #include "storage/condition_variable.h"
@@ -667,6 +668,7 @@ mc_clock_prepare(void)
 	take_place(shared->floor_origin);
 	if (track_commit_timestamp)
 		recover_from_commits();
+	mc_deletes_begin();
 	pg_memory_barrier();
 	pg_atomic_write_u32(&shared->ready, 1);
 	ConditionVariableBroadcast(&shared->changed);

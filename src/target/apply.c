@@ -36,6 +36,7 @@
 #include "replication/origin.h"
 #include "state/audit.h"
 #include "state/clock.h"
+#include "state/deletes.h"
 #include "state/monitor.h"
 #include "state/recent.h"
 #include "state/registry.h"
@@ -216,6 +217,7 @@ mc_apply_create(SharedLink *link, CenterId our_id, const char *peer_name)
 	applier->observer = *find_rendezvous_variable(MC_APPLY_OBSERVER);
 	mc_vector_set_origin(link, applier->origin);
 	mc_probation_begin(link);
+	mc_deletes_exact();
 	MemoryContextSwitchTo(context);
 	return applier;
 }

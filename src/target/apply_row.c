@@ -28,6 +28,7 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "state/deletes.h"
 #include "target/apply_row.h"
 #include "target/causes.h"
 #include "target/column_trigger.h"
@@ -181,6 +182,27 @@ is_by_policy(RemoteTransaction *transaction, TargetTable *table)
 }
 
 /*
+ * Insert the new row without a look at its key, where that is needless and
+ * nothing but the row itself would have to be taken back.  Returns false if it
+ * has to be put as any other.
+ */
+static bool
+insert_at_once(RemoteTransaction *transaction, TargetTable *table)
+{
+	LocalRow	nothing = {0};
+
+	if (!table->parkable || table->map->group_catalog || transaction->retried ||
+		table->new_row.any_unchanged ||
+		!mc_lookup_is_needless(transaction, table, &table->new_row) ||
+		mc_outcome_put(transaction, table, &nothing) != WRITE_DONE)
+		return false;
+	if (mc_lookup_is_needless(transaction, table, &table->new_row))
+		return true;
+	mc_write_withdraw(table);
+	return false;
+}
+
+/*
  * Put the new row.  key is what the local row is found by: the new row itself,
  * an equal old row in a table without a key, or NULL if there is nothing to
  * look for.
@@ -197,6 +219,8 @@ put_row(RemoteTransaction *transaction, TargetTable *table, MergeOp op,
 	WriteResult result = WRITE_RETRY;
 
 	if (is_held_back(transaction, table, op, key))
+		return;
+	if (!thorough && key && insert_at_once(transaction, table))
 		return;
 	while (result == WRITE_RETRY)
 	{
@@ -316,6 +340,7 @@ move_row(RemoteTransaction *transaction, TargetTable *table,
 	WriteResult result;
 
 	mc_outcome_fill(table, local);
+	mc_deletes_note(RelationGetRelid(table->rel));
 	result = mc_write_update(transaction, table, table->local_row);
 	if (result != WRITE_DONE)
 		return result;

@@ -43,6 +43,7 @@
 #include "miscadmin.h"
 #include "state/claim.h"
 #include "state/clock.h"
+#include "state/deletes.h"
 #include "state/policy.h"
 #include "state/registry.h"
 #include "storage/bufmgr.h"
@@ -455,6 +456,21 @@ look_once(RemoteTransaction *transaction, TargetTable *table,
 	if (!thorough && mc_lookup_is_newest(transaction))
 		return true;
 	return find_dead(transaction, table, row, slot, thorough, local);
+}
+
+bool
+mc_lookup_is_needless(RemoteTransaction *transaction, TargetTable *table,
+					  const RemoteRow *row)
+{
+	/* The horizon before what was forgotten, and that before notes. */
+	if (!mc_deletes_none(RelationGetRelid(table->rel)) ||
+		mc_shared_forgotten() >= transaction->version.commit_ts)
+		return false;
+	pg_read_barrier();
+	if (transaction->claims && !mc_table_key_has_null(table, row))
+		(void) mc_note_claim(transaction, RelationGetRelid(table->rel),
+							 mc_note_hash(table, row));
+	return !mc_note_possible(table) && !table->map->has_truncation;
 }
 
 void

@@ -50,6 +50,16 @@ extern void mc_lookup(RemoteTransaction *transaction, TargetTable *table,
 					  LocalRow *local);
 
 /*
+ * May a row be inserted without a look at what is known of its key?  That is
+ * so where nothing can be known that is not a live row, which the unique index
+ * finds.  Who has inserted it must ask again: a delete may have been committed
+ * between the question and the insertion.  Claims the key where another
+ * applier may be about to note that it is deleted.
+ */
+extern bool mc_lookup_is_needless(RemoteTransaction *transaction,
+								  TargetTable *table, const RemoteRow *row);
+
+/*
  * The version of a row that SQL sees.  notes are those of its key.  Sets
  * *later if this very transaction wrote it.
  */

@@ -33,6 +33,7 @@
 #include "optimizer/optimizer.h"
 #include "replication/origin.h"
 #include "rewrite/rewriteHandler.h"
+#include "state/deletes.h"
 #include "target/displace.h"
 #include "target/write.h"
 #include "utils/fmgrprotos.h"
@@ -84,6 +85,8 @@ mc_write_begin_record(TargetTable *table)
 {
 	if (table->fires_triggers)
 		AfterTriggerBeginQuery();
+	if (!table->parkable)
+		mc_deletes_user_code();
 }
 
 void
@@ -364,6 +367,15 @@ mc_write_insert(RemoteTransaction *transaction, TargetTable *table)
 
 	MemoryContextSwitchTo(old_context);
 	return result;
+}
+
+void
+mc_write_withdraw(TargetTable *table)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(table->estate->es_query_cxt);
+
+	withdraw_row(table);
+	MemoryContextSwitchTo(old_context);
 }
 
 WriteResult

@@ -36,6 +36,9 @@ extern void mc_write_defaults(TargetTable *table);
 extern WriteResult mc_write_insert(RemoteTransaction *transaction,
 								   TargetTable *table);
 
+/* Take back the row that table->write_row has just inserted. */
+extern void mc_write_withdraw(TargetTable *table);
+
 /* Replace the row that was found by table->write_row. */
 extern WriteResult mc_write_update(RemoteTransaction *transaction,
 								   TargetTable *table, TupleTableSlot *found);
@@ -47,9 +50,9 @@ extern WriteResult mc_write_delete(TargetTable *table, TupleTableSlot *found);
  * Leave a dead row where there is none: write table->write_row and delete it
  * at once.  If it is to be told, only the delete is without the session's
  * replication origin, so a commit without one sends it as an ordinary DELETE,
- * with all that follows from that.  No trigger fires and no constraint is checked.  Returns false if
- * another transaction has inserted the key, or is about to; the caller must
- * abort then.
+ * with all that follows from that.  No trigger fires and no constraint is
+ * checked.  Returns false if another transaction has inserted the key, or is
+ * about to; the caller must abort then.
  */
 extern bool mc_write_tombstone(TargetTable *table, bool tell);
 

@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ *
+ * deletes.h
+ *	  Which tables may have dead rows that still matter.
+ *
+ * NOTES
+ *	  Before a row of a peer is inserted, dead rows of its key have to be looked
+ *	  for.  Where nobody has deleted anything since the dead-row horizon there
+ *	  are none that matter, and the look is saved.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_DELETES_H
+#define MC_DELETES_H
+
+#include "core/types.h"
+
+/* Request the memory and register the callback; from _PG_init(). */
+extern void mc_deletes_init(void);
+
+/*
+ * The server has started: deletes that were committed before are not known,
+ * those from now on are.
+ */
+extern void mc_deletes_begin(void);
+
+/*
+ * From now on this process says of each key that it changes by an UPDATE that
+ * it does so, and in which table; but in a transaction that runs code of users
+ * nobody knows.  Of other processes each UPDATE counts as a change of the key.
+ */
+extern void mc_deletes_exact(void);
+extern void mc_deletes_note(Oid relid);
+extern void mc_deletes_user_code(void);
+
+/* This session writes while PostgreSQL does not count what it does. */
+extern void mc_deletes_uncounted(void);
+
+/*
+ * Has no transaction that was committed, and is not behind the dead-row
+ * horizon, deleted rows of the table or changed keys in it?  A transaction
+ * that commits at this moment may not be taken into account; who acts on the
+ * answer must ask again after he has met what that has left.  The horizon is
+ * read first: what was forgotten when it moved is known after this.
+ */
+extern bool mc_deletes_none(Oid relid);
+
+#endif							/* MC_DELETES_H */
