@@ -47,6 +47,7 @@
 #include "target/apply_row.h"
 #include "target/aside.h"
 #include "target/audit_key.h"
+#include "target/batch.h"
 #include "target/column_trigger.h"
 #include "target/causes.h"
 #include "target/displace.h"
@@ -557,6 +558,18 @@ find_map(Applier *applier, uint32 relid)
 	return map;
 }
 
+/* Write the rows that were collected. */
+static void
+flush_batch(Applier *applier)
+{
+	const TargetTable *table = applier->transaction.batched;
+
+	if (table == NULL)
+		return;
+	set_position(applier, "INSERT", table->map);
+	mc_batch_flush(&applier->transaction);
+}
+
 /* Take over the description of a table. */
 static void
 store_relation(Applier *applier, const WireRecord *record)
@@ -564,6 +577,7 @@ store_relation(Applier *applier, const WireRecord *record)
 	RelationMap *map = mc_relation_find(applier->relations,
 										record->relation.relid);
 
+	flush_batch(applier);
 	if (map && map->open)
 		mc_table_close(&applier->transaction, map->open);
 	set_position(applier, NULL, NULL);
@@ -601,6 +615,7 @@ apply_truncate(Applier *applier, const WireRecord *record)
 	ListCell   *lc;
 
 	check_not_aside(applier);
+	flush_batch(applier);
 
 	for (int i = 0; i < record->nrelids; i++)
 	{
@@ -660,6 +675,7 @@ apply_message(Applier *applier, const WireRecord *record)
 	}
 	function = find_message_kind(applier, record->prefix);
 	check_not_aside(applier);
+	flush_batch(applier);
 	set_position(applier, "MESSAGE", NULL);
 
 	/* It cannot change tables that are in use, and may give rows new places. */
@@ -770,6 +786,7 @@ apply_records(Applier *applier, WireCursor *body)
 	{
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(applier->change_context);
+		applier->transaction.more = body->len - body->pos;
 		apply_record(applier, &record);
 		MemoryContextReset(applier->change_context);
 		if (applier->between != NULL)
@@ -777,6 +794,9 @@ apply_records(Applier *applier, WireCursor *body)
 	}
 	if (status != WIRE_END)
 		reject(applier, problem);
+	MemoryContextSwitchTo(applier->change_context);
+	flush_batch(applier);
+	MemoryContextReset(applier->change_context);
 }
 
 bool

@@ -30,6 +30,7 @@
 #include "miscadmin.h"
 #include "state/deletes.h"
 #include "target/apply_row.h"
+#include "target/batch.h"
 #include "target/causes.h"
 #include "target/column_trigger.h"
 #include "target/columns.h"
@@ -198,7 +199,7 @@ insert_at_once(RemoteTransaction *transaction, TargetTable *table)
 		return false;
 	if (mc_lookup_is_needless(transaction, table, &table->new_row))
 		return true;
-	mc_write_withdraw(table);
+	mc_write_withdraw(table, table->write_row);
 	return false;
 }
 
@@ -511,8 +512,7 @@ apply_record(RemoteTransaction *transaction, TargetTable *table,
 	switch (record->type)
 	{
 		case RECORD_INSERT:
-			put_row(transaction, table, MERGE_OP_INSERT,
-					table->index ? &table->new_row : NULL, table->local_row);
+			mc_apply_insert(transaction, table);
 			transaction->counters.inserts++;
 			break;
 		case RECORD_UPDATE:
@@ -528,9 +528,9 @@ apply_record(RemoteTransaction *transaction, TargetTable *table,
 	}
 }
 
-/* Begin to work on one row of a table, as its owner. */
-static TargetTable *
-begin_row(RemoteTransaction *transaction, RelationMap *map, OwnerScope *scope)
+TargetTable *
+mc_apply_begin(RemoteTransaction *transaction, RelationMap *map,
+			   OwnerScope *scope)
 {
 	TargetTable *table;
 
@@ -542,10 +542,9 @@ begin_row(RemoteTransaction *transaction, RelationMap *map, OwnerScope *scope)
 	return table;
 }
 
-/* Undo begin_row(). */
-static void
-end_row(RemoteTransaction *transaction, TargetTable *table,
-		const OwnerScope *scope)
+void
+mc_apply_end(RemoteTransaction *transaction, TargetTable *table,
+			 const OwnerScope *scope)
 {
 	mc_write_end_record(table);
 	ExecClearTuple(table->local_row);
@@ -561,15 +560,54 @@ end_row(RemoteTransaction *transaction, TargetTable *table,
 }
 
 void
+mc_apply_insert(RemoteTransaction *transaction, TargetTable *table)
+{
+	put_row(transaction, table, MERGE_OP_INSERT,
+			table->index ? &table->new_row : NULL, table->local_row);
+}
+
+/* Begin a batch only where more rows may follow. */
+#define BATCH_MORE_BYTES	256
+
+/* Take a row into the batch, if it is one for that. */
+static bool
+add_to_batch(RemoteTransaction *transaction, RelationMap *map,
+			 const WireRecord *record)
+{
+	TargetTable *table;
+
+	if (record->type != RECORD_INSERT || transaction->aside ||
+		(transaction->batched ? transaction->batched->map != map :
+		 transaction->more < BATCH_MORE_BYTES))
+		return false;
+	table = mc_table_open(transaction, map);
+	if (!table->parkable || table->index == NULL || map->group_catalog ||
+		is_by_policy(transaction, table) || mc_note_quarantine_possible(table))
+		return false;
+	decode_rows(table, record);
+	if (table->new_row.any_unchanged ||
+		!mc_lookup_is_needless(transaction, table, &table->new_row))
+		return false;
+	mc_batch_add(transaction, table);
+	transaction->counters.inserts++;
+	return true;
+}
+
+void
 mc_apply_row(RemoteTransaction *transaction, RelationMap *map,
 			 const WireRecord *record)
 {
 	OwnerScope	scope;
-	TargetTable *table = begin_row(transaction, map, &scope);
+	TargetTable *table;
+
+	if (add_to_batch(transaction, map, record))
+		return;
+	mc_batch_flush(transaction);
+	table = mc_apply_begin(transaction, map, &scope);
 
 	apply_record(transaction, table, record);
 	mc_column_told_used(transaction);
-	end_row(transaction, table, &scope);
+	mc_apply_end(transaction, table, &scope);
 }
 
 /*
@@ -623,7 +661,7 @@ mc_apply_again(RemoteTransaction *transaction, RelationMap *map)
 	TargetTable *table;
 
 	take_origin(transaction, entry);
-	table = begin_row(transaction, map, &scope);
+	table = mc_apply_begin(transaction, map, &scope);
 	mc_note_row_from_jsonb(table, entry->key.values, &table->old_row);
 	check_key(table, &table->old_row);
 	if (entry->op == MERGE_OP_DELETE)
@@ -639,7 +677,7 @@ mc_apply_again(RemoteTransaction *transaction, RelationMap *map)
 		table->new_row.moved = entry->key_changed;
 		put_row(transaction, table, entry->op, &table->new_row, table->local_row);
 	}
-	end_row(transaction, table, &scope);
+	mc_apply_end(transaction, table, &scope);
 }
 
 /* Send our own rows among the siblings of a key. */
@@ -668,7 +706,7 @@ mc_apply_request(RemoteTransaction *transaction, RelationMap *map,
 				 const Jsonb *key)
 {
 	OwnerScope	scope;
-	TargetTable *table = begin_row(transaction, map, &scope);
+	TargetTable *table = mc_apply_begin(transaction, map, &scope);
 
 	if (table->index)
 	{
@@ -682,7 +720,7 @@ mc_apply_request(RemoteTransaction *transaction, RelationMap *map,
 		else if (mc_merge_answers_request(&local.state, transaction->our_id))
 			mc_refresh_send(transaction, table, &local);
 	}
-	end_row(transaction, table, &scope);
+	mc_apply_end(transaction, table, &scope);
 }
 
 /* A refresh completes what waits at its version: note that conflict now. */
@@ -773,7 +811,7 @@ mc_apply_refresh(RemoteTransaction *transaction, RelationMap *map,
 				 const Jsonb *row)
 {
 	OwnerScope	scope;
-	TargetTable *table = begin_row(transaction, map, &scope);
+	TargetTable *table = mc_apply_begin(transaction, map, &scope);
 	WriteResult result = table->index ? WRITE_RETRY : WRITE_DONE;
 
 	mc_note_row_from_jsonb(table, row, &table->new_row);
@@ -791,5 +829,5 @@ mc_apply_refresh(RemoteTransaction *transaction, RelationMap *map,
 				  &local);
 		result = write_refresh(transaction, table, &local);
 	}
-	end_row(transaction, table, &scope);
+	mc_apply_end(transaction, table, &scope);
 }

@@ -14,10 +14,20 @@
 /*
  * Apply an INSERT, UPDATE or DELETE record to the table of the map, within
  * the transaction that is open.  Local memory is taken from the transaction's
- * change context, which the caller resets afterwards.
+ * change context, which the caller resets afterwards.  An INSERT may wait in a
+ * batch until mc_batch_flush().
  */
 extern void mc_apply_row(RemoteTransaction *transaction, RelationMap *map,
 						 const WireRecord *record);
+
+/* Put table->new_row as an INSERT. */
+extern void mc_apply_insert(RemoteTransaction *transaction, TargetTable *table);
+
+/* Around work on rows of a table, as its owner and with an active snapshot. */
+extern TargetTable *mc_apply_begin(RemoteTransaction *transaction,
+								   RelationMap *map, OwnerScope *scope);
+extern void mc_apply_end(RemoteTransaction *transaction, TargetTable *table,
+						 const OwnerScope *scope);
 
 /*
  * Try transaction->retried again: write it, find that it is void, or leave it

@@ -131,13 +131,13 @@ mc_displace_possible(TargetTable *table)
 
 void
 mc_displace_note(RemoteTransaction *transaction, TargetTable *table,
-				 bool update)
+				 const ItemPointerData *tid, bool update)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(transaction->context);
 	Suspect    *suspect = palloc(sizeof(Suspect));
 
 	suspect->relid = RelationGetRelid(table->rel);
-	suspect->tid = table->write_row->tts_tid;
+	suspect->tid = *tid;
 	suspect->update = update;
 	transaction->clashes = lappend(transaction->clashes, suspect);
 	MemoryContextSwitchTo(old_context);

@@ -17,11 +17,12 @@
 extern bool mc_displace_possible(TargetTable *table);
 
 /*
- * The row that was just written (table->write_row) may clash with another
- * one.  update: it replaced an older one.
+ * The row that was just written at this place may clash with another one.
+ * update: it replaced an older one.
  */
 extern void mc_displace_note(RemoteTransaction *transaction,
-							 TargetTable *table, bool update);
+							 TargetTable *table, const ItemPointerData *tid,
+							 bool update);
 
 /* A table is closed: displaced rows of it may come back at the commit. */
 extern void mc_displace_closing(RemoteTransaction *transaction,

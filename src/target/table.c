@@ -400,10 +400,12 @@ park(RemoteTransaction *transaction, TargetTable *table)
 {
 	mc_displace_closing(transaction, table);
 	if (table->scan)
+	{
 		index_endscan(table->scan);
+		MemoryContextReset(table->scan_context);
+	}
 	table->scan = NULL;
 	table->searches = 0;
-	MemoryContextReset(table->scan_context);
 	close_relations(table);
 	table->map->open = NULL;
 	table->map->parked = table;

@@ -39,6 +39,8 @@ typedef struct RemoteTransaction
 	MemoryContext context;		/* lives as long as the transaction */
 	MemoryContext change_context;	/* is reset after each record */
 	List	   *tables;			/* TargetTable *, those that are open */
+	struct TargetTable *batched;	/* rows of it wait in a batch; or NULL */
+	uint32		more;			/* bytes of the frame after this record */
 	List	   *rechecks;		/* UniqueRecheck *, in context */
 	List	   *clashes;		/* what displace.c has to settle, in context */
 	List	   *touched;		/* tables whose displaced rows may come back */
@@ -87,6 +89,8 @@ typedef struct ColumnFunctions
 	FmgrInfo	input;
 } ColumnFunctions;
 
+typedef struct RowBatch RowBatch;
+
 typedef struct TargetTable
 {
 	RelationMap *map;
@@ -120,6 +124,7 @@ typedef struct TargetTable
 	ColumnFunctions *functions; /* by remote column */
 	Datum	   *image_values;	/* by remote column */
 	bool	   *image_isnull;
+	RowBatch   *batch;			/* see batch.c; NULL: none yet */
 
 	/* Defaults of columns that only this center has. */
 	bool		defaults_ready;

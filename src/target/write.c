@@ -109,15 +109,14 @@ mc_write_defaults(TargetTable *table)
 }
 
 /*
- * Compute generated columns and check the constraints of the row.  It always
+ * Compute generated columns and check the constraints of a row.  It always
  * counts as an INSERT for generated columns: all of them are computed.
  */
 static void
-check_row(TargetTable *table)
+check_row(TargetTable *table, TupleTableSlot *slot)
 {
 	Relation	rel = table->rel;
 	TupleConstr *constraints = RelationGetDescr(rel)->constr;
-	TupleTableSlot *slot = table->write_row;
 
 	slot->tts_tableOid = RelationGetRelid(rel);
 	if (constraints && constraints->has_generated_stored)
@@ -130,12 +129,13 @@ check_row(TargetTable *table)
 }
 
 /*
- * Insert the row just written into the indexes.  Returns false if its key is
+ * Insert a row just written into the indexes.  Returns false if its key is
  * there already.  *deferred: constraints whose check was put off.
  */
 static bool
 insert_index_entries(RemoteTransaction *transaction, TargetTable *table,
-					 bool update, bool only_summarizing, List **deferred)
+					 TupleTableSlot *row, bool update, bool only_summarizing,
+					 List **deferred)
 {
 	List	   *arbiters = table->displaces || update ? NIL : table->arbiters;
 	bool		conflict = false;
@@ -143,8 +143,7 @@ insert_index_entries(RemoteTransaction *transaction, TargetTable *table,
 	List	   *indexes;
 
 	indexes = ExecInsertIndexTuples_compat(table->relinfo, table->estate,
-										   update, only_summarizing,
-										   table->write_row,
+										   update, only_summarizing, row,
 										   table->displaces || arbiters != NIL,
 										   arbiters, &conflict);
 	if (!table->displaces)
@@ -157,15 +156,15 @@ insert_index_entries(RemoteTransaction *transaction, TargetTable *table,
 		return true;
 	key_conflict = list_member_oid(indexes, table->map->index);
 	if (!key_conflict)
-		mc_displace_note(transaction, table, update);
+		mc_displace_note(transaction, table, &row->tts_tid, update);
 	list_free(indexes);
 	return !key_conflict;
 }
 
-/* Remember constraints whose check was put off for the row just written. */
+/* Remember constraints whose check was put off for a row just written. */
 static void
 note_deferred(RemoteTransaction *transaction, TargetTable *table,
-			  List *indexes)
+			  const TupleTableSlot *row, List *indexes)
 {
 	MemoryContext old_context;
 	ListCell   *cell;
@@ -180,7 +179,7 @@ note_deferred(RemoteTransaction *transaction, TargetTable *table,
 		recheck->relid = RelationGetRelid(table->rel);
 		recheck->index = lfirst_oid(cell);
 		recheck->owner = table->map->owner;
-		recheck->tid = table->write_row->tts_tid;
+		recheck->tid = row->tts_tid;
 		transaction->rechecks = lappend(transaction->rechecks, recheck);
 	}
 	MemoryContextSwitchTo(old_context);
@@ -235,13 +234,13 @@ lock_row(TargetTable *table, TupleTableSlot *found)
 
 /* Take back a row whose key another transaction has inserted first. */
 static void
-withdraw_row(TargetTable *table)
+withdraw_row(TargetTable *table, TupleTableSlot *row)
 {
 	TM_FailureData failure;
 	TM_Result	result;
 
 	CommandCounterIncrement();
-	result = table_tuple_delete_compat(table->rel, &table->write_row->tts_tid,
+	result = table_tuple_delete_compat(table->rel, &row->tts_tid,
 									   begin_write(table),
 									   table->estate->es_snapshot, &failure);
 	if (result != TM_Ok)
@@ -262,18 +261,18 @@ insert_row(RemoteTransaction *transaction, TargetTable *table)
 	if (triggers && triggers->trig_insert_before_row &&
 		!ExecBRInsertTriggers(table->estate, relinfo, slot))
 		return WRITE_SUPPRESSED;
-	check_row(table);
+	check_row(table, slot);
 	table_tuple_insert(table->rel, slot, begin_write(table), 0, NULL);
 	if (relinfo->ri_NumIndices > 0 &&
-		!insert_index_entries(transaction, table, false, false, &deferred))
+		!insert_index_entries(transaction, table, slot, false, false, &deferred))
 	{
 		list_free(deferred);
-		withdraw_row(table);
+		withdraw_row(table, slot);
 		return WRITE_RETRY;
 	}
 	if (triggers)
 		ExecARInsertTriggers(table->estate, relinfo, slot, deferred, NULL);
-	note_deferred(transaction, table, deferred);
+	note_deferred(transaction, table, slot, deferred);
 	list_free(deferred);
 	return WRITE_DONE;
 }
@@ -304,7 +303,7 @@ update_row(RemoteTransaction *transaction, TargetTable *table,
 										 relinfo, &tid, slot))
 			return WRITE_SUPPRESSED;
 	}
-	check_row(table);
+	check_row(table, slot);
 	result = interpret_result(table_tuple_update_compat(table->rel, &tid, slot,
 														begin_write(table),
 														table->estate->es_snapshot,
@@ -313,7 +312,7 @@ update_row(RemoteTransaction *transaction, TargetTable *table,
 	if (result != WRITE_DONE)
 		return result;
 	if (relinfo->ri_NumIndices > 0 && update_indexes != TU_None &&
-		!insert_index_entries(transaction, table, true,
+		!insert_index_entries(transaction, table, slot, true,
 							  update_indexes == TU_Summarizing, &deferred))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -322,7 +321,7 @@ update_row(RemoteTransaction *transaction, TargetTable *table,
 	if (triggers)
 		ExecARUpdateTriggers(table->estate, relinfo, NULL, NULL, &tid, NULL,
 							 slot, deferred, NULL, false);
-	note_deferred(transaction, table, deferred);
+	note_deferred(transaction, table, slot, deferred);
 	list_free(deferred);
 	return WRITE_DONE;
 }
@@ -369,12 +368,50 @@ mc_write_insert(RemoteTransaction *transaction, TargetTable *table)
 	return result;
 }
 
+/* Insert one of many rows into the indexes; false if it was taken back. */
+static bool
+index_row(RemoteTransaction *transaction, TargetTable *table,
+		  TupleTableSlot *row)
+{
+	List	   *deferred = NIL;
+	bool		done = table->relinfo->ri_NumIndices == 0 ||
+		insert_index_entries(transaction, table, row, false, false, &deferred);
+
+	if (done)
+		note_deferred(transaction, table, row, deferred);
+	else
+		withdraw_row(table, row);
+	list_free(deferred);
+	return done;
+}
+
 void
-mc_write_withdraw(TargetTable *table)
+mc_write_insert_many(RemoteTransaction *transaction, TargetTable *table,
+					 TupleTableSlot **rows, int nrows, bool *inserted)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(table->estate->es_query_cxt);
 
-	withdraw_row(table);
+	for (int i = 0; i < nrows; i++)
+		check_row(table, rows[i]);
+
+	/* What it allocates is of no use afterwards. */
+	MemoryContextSwitchTo(GetPerTupleMemoryContext(table->estate));
+	table_multi_insert(table->rel, rows, nrows, begin_write(table), 0, NULL);
+	MemoryContextSwitchTo(table->estate->es_query_cxt);
+	for (int i = 0; i < nrows; i++)
+	{
+		inserted[i] = index_row(transaction, table, rows[i]);
+		ResetPerTupleExprContext(table->estate);
+	}
+	MemoryContextSwitchTo(old_context);
+}
+
+void
+mc_write_withdraw(TargetTable *table, TupleTableSlot *row)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(table->estate->es_query_cxt);
+
+	withdraw_row(table, row);
 	MemoryContextSwitchTo(old_context);
 }
 
@@ -419,7 +456,7 @@ mc_write_tombstone(TargetTable *table, bool tell)
 	{
 		if (tell)
 			mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
-		withdraw_row(table);
+		withdraw_row(table, table->write_row);
 		mc_session_origin_set(origin, InvalidXLogRecPtr, timestamp);
 	}
 	MemoryContextSwitchTo(old_context);

@@ -36,8 +36,17 @@ extern void mc_write_defaults(TargetTable *table);
 extern WriteResult mc_write_insert(RemoteTransaction *transaction,
 								   TargetTable *table);
 
-/* Take back the row that table->write_row has just inserted. */
-extern void mc_write_withdraw(TargetTable *table);
+/*
+ * Insert many rows at once into a table that can be parked, so that no code of
+ * users runs.  inserted[i] is false where the key was there already, or another
+ * transaction is inserting it: that row was taken back.
+ */
+extern void mc_write_insert_many(RemoteTransaction *transaction,
+								 TargetTable *table, TupleTableSlot **rows,
+								 int nrows, bool *inserted);
+
+/* Take back a row that was just inserted from this slot. */
+extern void mc_write_withdraw(TargetTable *table, TupleTableSlot *row);
 
 /* Replace the row that was found by table->write_row. */
 extern WriteResult mc_write_update(RemoteTransaction *transaction,
