@@ -375,7 +375,7 @@ index_row(RemoteTransaction *transaction, TargetTable *table,
 {
 	List	   *deferred = NIL;
 	bool		done = table->relinfo->ri_NumIndices == 0 ||
-		insert_index_entries(transaction, table, row, false, false, &deferred);
+	insert_index_entries(transaction, table, row, false, false, &deferred);
 
 	if (done)
 		note_deferred(transaction, table, row, deferred);
