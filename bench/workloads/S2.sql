@@ -1,8 +1,8 @@
 -- title: many tables in a group
 -- kind: tables
--- compares: multicenter 100, native 100, multicenter 1000, native 1000, multicenter 10000
+-- compares: multicenter 100, multicenter 1000, native 1000, multicenter 10000, native 10000
 -- base: native 1000
--- fit: join_cpu_s, first_cpu_us, next_cpu_us, sender_mb, apply_mb, start_cpu_s, idle_ms, views_ms
+-- fit: join_cpu_s, first_cpu_us, next_cpu_us, sender_mb, apply_mb, start_cpu_s, idle_ms, health_ms, views_ms
 -- unit: tables
 -- conf: max_locks_per_transaction = 512
 -- calm: 3!

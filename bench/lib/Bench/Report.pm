@@ -41,7 +41,7 @@ my %columns = (
 		[ first_cpu_us => 'first change of each table: CPU us', 0 ], [ first_sender_us => 'sender', 0 ], [ first_apply_us => 'apply', 0 ], [ next_cpu_us => 'the next one: CPU us', 0 ],
 		[ sender_mb => 'sender MB', 1 ], [ apply_mb => 'apply MB', 1 ], [ join_s => 'joined in s', 1 ], [ join_cpu_s => 'CPU s of both', 1 ],
 		[ start_s => 'streams after a restart in s', 2 ], [ start_cpu_s => 'CPU s of that', 2 ], [ idle_ms => 'idle: CPU ms/s of a server', 2 ],
-		[ views_ms => 'slowest view ms', 0 ],
+		[ health_ms => 'health() ms', 0 ], [ views_ms => 'slowest view ms', 0 ],
 	],
 	fanout => [
 		[ cpu_s => 'CPU s of all senders', 2 ], [ origin_cpu_s => 'whole origin', 2 ], [ wall_s => 'drained in s', 2 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],

@@ -4,6 +4,10 @@ package Bench::System::Native;
 use strict;
 use warnings;
 
+# Whether rows are copied, which takes very long for thousands of tables.
+my $copy = 'true';
+sub copy { $copy = $_[1] ? 'true' : 'false'; return }
+
 sub conf     { return '' }
 sub appliers { return 'logical replication.*worker' }
 
@@ -20,7 +24,7 @@ sub connect
 	foreach my $target (@targets)
 	{
 		my $name = 'bench_' . $target->name;
-		$target->sql("CREATE SUBSCRIPTION $name CONNECTION '" . $origin->dsn . "' PUBLICATION bench");
+		$target->sql("CREATE SUBSCRIPTION $name CONNECTION '" . $origin->dsn . "' PUBLICATION bench WITH (copy_data = $copy)");
 		$target->wait_for(q{SELECT count(*) > 0 AND bool_and(srsubstate = 'r') FROM pg_subscription_rel});
 	}
 	return;
