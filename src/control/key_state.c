@@ -70,6 +70,10 @@ typedef struct KeyScan
 	int			nkeys;
 	AttrNumber	keys[INDEX_MAX_KEYS];
 	MemoryContext row_context;
+
+	/* The last transaction that was looked up; rows of one lie together. */
+	TransactionId last_xid;
+	RowVersion	last_version;
 } KeyScan;
 
 /* The columns of the table's replica identity; none: it has no notes. */
@@ -90,18 +94,24 @@ find_key_columns(KeyScan *scan, Relation rel)
 
 /* The version that a committed transaction gave to what it wrote. */
 static RowVersion
-version_of(const KeyScan *scan, TransactionId xid)
+version_of(KeyScan *scan, TransactionId xid)
 {
 	RowVersion	version = {0, MC_NO_CENTER};
 	TimestampTz commit_ts;
 	uint16		origin;
 
-	if (!TransactionIdIsNormal(xid) ||
-		!TransactionIdGetCommitTsData(xid, &commit_ts, &origin))
+	if (!TransactionIdIsNormal(xid))
+		return version;
+	if (xid == scan->last_xid)
+		return scan->last_version;
+	scan->last_xid = xid;
+	scan->last_version = version;
+	if (!TransactionIdGetCommitTsData(xid, &commit_ts, &origin))
 		return version;
 	version.center = mc_author_of_origin(origin, scan->our_id);
 	if (version.center != MC_NO_CENTER)
 		version.commit_ts = commit_ts;
+	scan->last_version = version;
 	return version;
 }
 
@@ -148,7 +158,7 @@ is_noted(const KeyScan *scan, TransactionId xid)
 
 /* Tell about one tuple. */
 static void
-tell(const KeyScan *scan, char kind, TupleTableSlot *slot, TransactionId xid)
+tell(KeyScan *scan, char kind, TupleTableSlot *slot, TransactionId xid)
 {
 	RowVersion	version = version_of(scan, xid);
 	MemoryContext caller;

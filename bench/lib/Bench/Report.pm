@@ -116,14 +116,15 @@ sub table
 	my $key = measure($workload);
 	my $text = "**$workload->{name}: $workload->{title}** (size $workload->{size})\n\n| system | ratio | " . join(' | ', map { $_->[1] } @columns) . " |\n"
 	  . '|---' x (@columns + 2) . "|\n";
+	my @notes;
 	foreach my $system (systems($workload))
 	{
 		my @runs = @{ $workload->{runs}{$system} };
 		$text .= join(' | ', "| $system", $system eq base($workload) ? '1' : spread(2, ratios($workload, $system, base($workload), $key)),
 			map { my $column = $_; spread($column->[2], map { $_->{ $column->[0] } } @runs) } @columns) . " |\n";
-		$text .= "\n$system: the tables differ at the end of a run\n\n" if grep { exists $_->{identical} && !$_->{identical} } @runs;
+		push(@notes, "$system: the tables differ at the end of a run") if grep { exists $_->{identical} && !$_->{identical} } @runs;
 	}
-	return $text . growth($workload);
+	return $text . join('', map { "\n$_\n" } @notes) . growth($workload);
 }
 
 # How figures grow with the number in a variant's name: a straight line through
