@@ -512,6 +512,12 @@ mc_wait_event_new(const char *name)
 #define T_ClusterStmt T_RepackStmt
 #endif
 
+/*
+ * Releases whose decode.c does nothing with the record of a row any more once
+ * the plugin has filtered it out; see origin/ahead.c.
+ */
+#define MC_DECODES_AHEAD (PG_VERSION_NUM < 190000)
+
 /* What the callback of a syscache is told first. */
 #if PG_VERSION_NUM >= 190000
 #define SysCacheIdentifier_compat SysCacheIdentifier

@@ -30,6 +30,7 @@
 #include "core/image.h"
 #include "mb/pg_wchar.h"
 #include "origin/encode.h"
+#include "state/registry.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -71,6 +72,7 @@ typedef struct RelationEntry
 	ColumnPlan *columns;
 	Bitmapset  *key;			/* columns of the identity index, offset as in
 								 * the relation cache */
+	const char *schema;			/* NULL: a table of the group's own catalog */
 	MemoryContext context;		/* holds all of the above */
 } RelationEntry;
 
@@ -282,6 +284,17 @@ plan_columns(RowEncoder *encoder, RelationEntry *entry, Relation rel)
 	MemoryContextSwitchTo(caller_context);
 }
 
+/* Name of a schema; an error if it is gone, which cannot happen in decoding. */
+static char *
+schema_name(Oid namespace_oid)
+{
+	char	   *name = get_namespace_name(namespace_oid);
+
+	if (name == NULL)
+		elog(ERROR, "cache lookup failed for namespace %u", namespace_oid);
+	return name;
+}
+
 /* Find what is known of a table; work it out if that is nothing. */
 static RelationEntry *
 get_entry(RowEncoder *encoder, Relation rel)
@@ -311,8 +324,14 @@ get_entry(RowEncoder *encoder, Relation rel)
 	/* An invalidation from here on is one of what is being read now. */
 	entry->valid = true;
 	entry->route = mc_route_table(rel);
+	entry->schema = NULL;
 	if (entry->route != ROUTE_NONE)
+	{
 		plan_columns(encoder, entry, rel);
+		if (!mc_registry_is_group_catalog(relid))
+			entry->schema = MemoryContextStrdup(entry->context,
+												schema_name(RelationGetNamespace(rel)));
+	}
 	return entry;
 }
 
@@ -320,6 +339,12 @@ TableRoute
 mc_encoder_route(RowEncoder *encoder, Relation rel)
 {
 	return get_entry(encoder, rel)->route;
+}
+
+const char *
+mc_encoder_schema(RowEncoder *encoder, Relation rel)
+{
+	return get_entry(encoder, rel)->schema;
 }
 
 /* ---- definitions ---- */
@@ -339,17 +364,6 @@ static const char *
 name_to_target(RowEncoder *encoder, char *name)
 {
 	return to_target(encoder, name, (int) strlen(name));
-}
-
-/* Name of a schema; an error if it is gone, which cannot happen in decoding. */
-static char *
-schema_name(Oid namespace_oid)
-{
-	char	   *name = get_namespace_name(namespace_oid);
-
-	if (name == NULL)
-		elog(ERROR, "cache lookup failed for namespace %u", namespace_oid);
-	return name;
 }
 
 /* Append the definition of a column. */

