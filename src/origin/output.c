@@ -12,9 +12,9 @@
  *	  two-phase decoding.
  *
  *	  What has a replication origin came from a peer, or from a join's copy,
- *	  and is not passed on: every center is linked with every other one.  Only
- *	  the commit records of peers' transactions pass: they tell what had been
- *	  applied here before the transactions that follow (vector.c), and bring
+ *	  and is not passed on: every center is linked with every other one.  The
+ *	  commit records of peers' transactions tell what had been applied here
+ *	  before the transactions that follow (vector.c), and those pass that bring
  *	  what the applier itself has to say to the group.  Transactions that were
  *	  stamped forward have an origin too, but are our own.
  *
