@@ -45,6 +45,13 @@
 /* A parked table that has got larger is made anew. */
 #define PARKED_MEMORY		(1024 * 1024)
 
+/* As much memory is used for all of them: that is about 200 small tables. */
+#define ALL_PARKED_MEMORY	(8 * 1024 * 1024)
+
+/* Parked tables, those first that were used last, and their memory. */
+static dlist_head parked_tables = DLIST_STATIC_INIT(parked_tables);
+static Size all_parked_memory = 0;
+
 void
 mc_owner_enter(Oid owner, OwnerScope *scope)
 {
@@ -167,6 +174,17 @@ prepare_search(TargetTable *table)
 	}
 }
 
+/* A table is not among those that are parked any more. */
+static void
+unpark(RelationMap *map)
+{
+	if (map->parked == NULL)
+		return;
+	dlist_delete(&map->parked->parked_node);
+	all_parked_memory -= map->parked->parked_memory;
+	map->parked = NULL;
+}
+
 /* A table goes, perhaps because its transaction was aborted. */
 static void
 forget_table(void *arg)
@@ -174,7 +192,7 @@ forget_table(void *arg)
 	RelationMap *map = arg;
 
 	map->open = NULL;
-	map->parked = NULL;
+	unpark(map);
 }
 
 /* Let the map know when the memory of its open table is given back. */
@@ -256,7 +274,7 @@ begin_use(RemoteTransaction *transaction, TargetTable *table)
 	transaction->tables = lappend(transaction->tables, table);
 	MemoryContextSwitchTo(old_context);
 	table->map->open = table;
-	table->map->parked = NULL;
+	unpark(table->map);
 	if (table->map->group_catalog)
 		transaction->catalog_changed = true;
 	return table;
@@ -396,7 +414,7 @@ mc_table_close_all(RemoteTransaction *transaction)
 
 /* Close the relations of a table, and keep the rest for later transactions. */
 static void
-park(RemoteTransaction *transaction, TargetTable *table)
+park(RemoteTransaction *transaction, TargetTable *table, Size memory)
 {
 	mc_displace_closing(transaction, table);
 	if (table->scan)
@@ -409,7 +427,26 @@ park(RemoteTransaction *transaction, TargetTable *table)
 	close_relations(table);
 	table->map->open = NULL;
 	table->map->parked = table;
+	table->parked_memory = memory;
+	all_parked_memory += memory;
+	dlist_push_head(&parked_tables, &table->parked_node);
 	transaction->tables = list_delete_last(transaction->tables);
+}
+
+/*
+ * Those that were not used for the longest time go where there are many: a
+ * group may have thousands of tables.
+ */
+static void
+forget_old_tables(void)
+{
+	while (all_parked_memory > ALL_PARKED_MEMORY)
+	{
+		TargetTable *oldest = dlist_container(TargetTable, parked_node,
+											  dlist_tail_node(&parked_tables));
+
+		MemoryContextDelete(oldest->context);
+	}
 }
 
 void
@@ -418,15 +455,16 @@ mc_table_park_all(RemoteTransaction *transaction)
 	while (transaction->tables != NIL)
 	{
 		TargetTable *table = llast(transaction->tables);
+		Size		memory = MemoryContextMemAllocated(table->context, true);
 
 		/* What the executor leaves behind adds up. */
 		if (table->parkable && table->map->valid &&
-			table->estate->es_tupleTable == NIL &&
-			MemoryContextMemAllocated(table->context, true) < PARKED_MEMORY)
-			park(transaction, table);
+			table->estate->es_tupleTable == NIL && memory < PARKED_MEMORY)
+			park(transaction, table, memory);
 		else
 			mc_table_close(transaction, table);
 	}
+	forget_old_tables();
 }
 
 bool

@@ -103,6 +103,8 @@ typedef struct TargetTable
 	bool		displaces;		/* rows may clash besides by their key */
 	bool		parkable;		/* see mc_table_park_all() */
 	Oid		   *indexes;		/* then */
+	dlist_node	parked_node;	/* while it is parked */
+	Size		parked_memory;	/* then */
 
 	/* Search by key. */
 	Relation	index;			/* one of relinfo's; NULL: compare whole rows */
