@@ -1,4 +1,5 @@
 -- title: one transaction of 2 million INSERTs
+-- link: {"logical_decoding_work_mem": "1GB"}
 -- ceiling: 1.4
 -- changes: 2000000
 -- section seed

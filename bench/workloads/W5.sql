@@ -1,4 +1,5 @@
 -- title: one transaction of 500,000 UPDATEs
+-- link: {"logical_decoding_work_mem": "1GB"}
 -- ceiling: 1.4
 -- changes: 500000
 -- section seed

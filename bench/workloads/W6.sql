@@ -1,4 +1,5 @@
 -- title: one transaction of 500,000 DELETEs
+-- link: {"logical_decoding_work_mem": "1GB"}
 -- ceiling: 1.2
 -- changes: 500000
 -- section seed

@@ -12,6 +12,7 @@
 #   measure   figure by which they are compared (its kind's)
 #   fit       figures that are fitted over the number in a variant's name
 #   unit      what that number counts
+#   link      options of multicenter's links, as link_alter() takes them
 #   changes   number of changed rows, by which costs are divided
 #   NAME      another number, that the SQL has as {NAME}
 # Numbers are those of size 1; those that end in "!" do not depend on the size.

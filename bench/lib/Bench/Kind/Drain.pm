@@ -25,6 +25,7 @@ sub measure
 {
 	my ($workload, $method, $system, $origin, $target) = @_;
 	$system->compress($origin, $target, $method) if defined $method;
+	$system->alter_link($origin, $target, $workload->key('link')) if defined $workload->key('link') && $system->can('alter_link');
 	Bench::Group::settle($origin, $target);
 	my $slot = Bench::Group::slot($origin);
 	Bench::Group::hold($system, $origin, $target);

@@ -30,12 +30,19 @@ sub connect
 	return;
 }
 
+# Options of the link from one to the other, as JSON.
+sub alter_link
+{
+	my ($class, $origin, $target, $options) = @_;
+	$target->sql(sprintf(q{SELECT multicenter.link_alter('%s', '%s')}, $origin->name, $options));
+	return;
+}
+
 # What goes from one to the other is compressed from now on.
 sub compress
 {
 	my ($class, $origin, $target, $method) = @_;
-	$target->sql(sprintf(q{SELECT multicenter.link_alter('%s', '{"compression": "%s"}')}, $origin->name, $method));
-	return;
+	return $class->alter_link($origin, $target, qq({"compression": "$method"}));
 }
 
 # Links work both ways.
