@@ -17,6 +17,16 @@
  */
 extern bool mc_decode_ahead(LogicalDecodingContext *ctx);
 
+/*
+ * Instead of OutputPluginWrite(): leave the output in the send buffer of the
+ * connection, since more will follow at once.  now: the time, of which the peer
+ * is told; 0: do not.  False: it is to be written as usual.
+ */
+extern bool mc_gather_output(LogicalDecodingContext *ctx, TimestampTz now);
+
+/* What follows may take a while: let go what was gathered. */
+extern void mc_flush_gathered(void);
+
 /* A stream starts. */
 extern void mc_decode_ahead_init(void);
 

@@ -52,6 +52,12 @@
 /* A buffer that has grown beyond this is given back after its frame. */
 #define MAX_KEPT_BUFFER_BYTES	(16 * MC_CHUNK_BYTES)
 
+/* Many changes: others must not wait until they have been gone through. */
+#define MANY_CHANGES			100
+
+/* PostgreSQL looks at progress once in a second; it need not hear of more. */
+#define TRACK_US				(100 * 1000)
+
 /* After so many changes without a frame, see to the peer's timeout. */
 #define QUIET_CHANGES			100
 
@@ -71,6 +77,7 @@ typedef struct OutputState
 
 	FrameHeader header;			/* of the current transaction */
 	bool		first_sent;		/* its first chunk is on its way */
+	TimestampTz tracked_at;		/* when PostgreSQL was told of progress */
 	XLogRecPtr	prev_end_lsn;	/* of the transaction sent before */
 	bool		is_ours;		/* the current transaction is of this center */
 	int			quiet_changes;
@@ -136,20 +143,18 @@ disconnect_at_reset(void *arg)
 	link_disconnected();
 }
 
-/* Count a frame that was sent. */
+/* Count a frame that was sent; ended: when the transaction did, 0: it did not. */
 static void
 link_count_frame(SharedOutLink *link, uint32 bytes, uint32 bytes_raw,
-				 bool transaction_ended, XLogRecPtr sent_lsn)
+				 TimestampTz ended, XLogRecPtr sent_lsn)
 {
-	TimestampTz now = transaction_ended ? GetCurrentTimestamp() : 0;
-
 	SpinLockAcquire(&link->mutex);
 	link->bytes += bytes;
 	link->bytes_raw += bytes_raw;
-	if (transaction_ended)
+	if (ended != 0)
 	{
 		link->xacts++;
-		link->last_xact_at = now;
+		link->last_xact_at = ended;
 	}
 	if (sent_lsn > link->sent_lsn.value)
 		link->sent_lsn.value = sent_lsn;
@@ -277,10 +282,12 @@ shrink_buffer(LogicalDecodingContext *ctx, OutputState *state)
 
 /*
  * Send the frame in the buffer, compressed if that is wanted and makes it
- * shorter.  Heartbeats are short, and never are.
+ * shorter.  Heartbeats are short, and never are.  ended: when the transaction
+ * has, or 0.
  */
 static void
-send_frame(LogicalDecodingContext *ctx, OutputState *state, uint16 flags)
+send_frame(LogicalDecodingContext *ctx, OutputState *state, uint16 flags,
+		   TimestampTz ended)
 {
 	bool		is_transaction = state->header.type == FRAME_TRANSACTION;
 	bool		is_last = (flags & FRAME_LAST) != 0;
@@ -298,27 +305,28 @@ send_frame(LogicalDecodingContext *ctx, OutputState *state, uint16 flags)
 		appendBinaryStringInfo(ctx->out, state->frame.data, state->frame.len);
 	}
 	bytes = (uint32) (ctx->out->len - start);
-	OutputPluginWrite(ctx, true);
+	if (!mc_gather_output(ctx, ended))
+		OutputPluginWrite(ctx, true);
 
 	state->frame_open = false;
 	state->quiet_changes = 0;
 	shrink_buffer(ctx, state);
-	link_count_frame(state->link, bytes, bytes_raw, is_transaction && is_last,
+	link_count_frame(state->link, bytes, bytes_raw, ended,
 					 is_last ? state->header.end_lsn : InvalidXLogRecPtr);
 }
 
-/* Send a chunk of the current transaction; is_last: its end. */
+/* Send a chunk of the current transaction; ended: when it has, or 0. */
 static void
-send_chunk(LogicalDecodingContext *ctx, OutputState *state, bool is_last)
+send_chunk(LogicalDecodingContext *ctx, OutputState *state, TimestampTz ended)
 {
 	uint16		flags = 0;
 
 	open_frame(state);
 	if (!state->first_sent)
 		flags |= FRAME_FIRST;
-	if (is_last)
+	if (ended != 0)
 		flags |= FRAME_LAST;
-	send_frame(ctx, state, flags);
+	send_frame(ctx, state, flags, ended);
 	state->first_sent = true;
 }
 
@@ -363,6 +371,8 @@ begin_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn)
 	state->first_sent = false;
 	state->is_ours = is_own_origin(txn->origin_id);
 	mc_tally_forget(state->tally);
+	if (txn->nentries > MANY_CHANGES || txn->nsubtxns > 0)
+		mc_flush_gathered();
 }
 
 /* Count what is sent of a table. */
@@ -410,7 +420,7 @@ change_row(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, Relation rel,
 	mc_encode_change(state->encoder, &state->frame, rel, change);
 	count_sent(state, rel, kind_of_change(change));
 	if (state->frame.len > MC_CHUNK_BYTES)
-		send_chunk(ctx, state, false);
+		send_chunk(ctx, state, 0);
 }
 
 /* Tables were truncated in one statement. */
@@ -460,17 +470,27 @@ commit_transaction(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 				   XLogRecPtr commit_lsn)
 {
 	OutputState *state = ctx->output_plugin_private;
-	bool		empty = !state->frame_open && !state->first_sent;
+	TimestampTz now;
 
-	/* Feeds replay_lag, and tells synchronous waiters of what is not sent. */
-	if (!empty || state->is_ours)
-		OutputPluginUpdateProgress(ctx, empty);
-	if (empty)
+	/* Tells synchronous waiters of what is not sent. */
+	if (!state->frame_open && !state->first_sent)
+	{
+		if (state->is_ours)
+			OutputPluginUpdateProgress(ctx, true);
 		return;
+	}
+
+	/* Feeds replay_lag. */
+	now = GetCurrentTimestamp();
+	if (now - state->tracked_at >= TRACK_US || now < state->tracked_at)
+	{
+		OutputPluginUpdateProgress(ctx, false);
+		state->tracked_at = now;
+	}
 
 	/* Before it is sent: the audit must not have less than the peer has. */
-	mc_tally_commit(state->tally);
-	send_chunk(ctx, state, true);
+	mc_tally_commit_at(state->tally, now);
+	send_chunk(ctx, state, now);
 	state->prev_end_lsn = state->header.end_lsn;
 }
 
@@ -534,7 +554,7 @@ send_heartbeat(LogicalDecodingContext *ctx, OutputState *state, XLogRecPtr lsn,
 	pulse.decided = heartbeat.decided;
 	take_pulse(state, &pulse);
 	mc_wire_put_pulse(&state->frame, &pulse);
-	send_frame(ctx, state, FRAME_FIRST | FRAME_LAST);
+	send_frame(ctx, state, FRAME_FIRST | FRAME_LAST, 0);
 }
 
 /* A logical message: ours, somebody else's, or one that pretends to be ours. */

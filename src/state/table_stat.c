@@ -257,8 +257,13 @@ mc_tally_forget(TableTally *tally)
 void
 mc_tally_commit(TableTally *tally)
 {
-	TimestampTz now = tally->first ? GetCurrentTimestamp() : 0;
+	if (tally->first != NULL)
+		mc_tally_commit_at(tally, GetCurrentTimestamp());
+}
 
+void
+mc_tally_commit_at(TableTally *tally, TimestampTz now)
+{
 	for (TallyEntry *entry = tally->first; entry != NULL; entry = entry->next)
 	{
 		if (entry->stat == NULL)

@@ -100,6 +100,7 @@ extern void mc_tally_name(TableTally *tally, Oid relid, const char *schema,
 
 /* The transaction is done; or what is in the tally is of one that was not. */
 extern void mc_tally_commit(TableTally *tally);
+extern void mc_tally_commit_at(TableTally *tally, TimestampTz now);
 extern void mc_tally_forget(TableTally *tally);
 
 /* Forget the tables of links that are no more; peer MC_NO_CENTER: of all. */
