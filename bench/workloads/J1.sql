@@ -1,5 +1,6 @@
 -- title: a server joins one with 5 GB: four tables with two indexes each
 -- kind: join
+-- most: 0.1
 -- changes: 20000000
 -- rows: 5000000
 -- section seed

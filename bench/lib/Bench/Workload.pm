@@ -9,6 +9,7 @@
 #   only      those of the systems that can do it
 #   ceiling   ratio above which bench/run --ceilings fails; generous
 #   base      what the others are compared with (native)
+#   most      largest size that is run: more would not fit into memory
 #   measure   figure by which they are compared (its kind's)
 #   fit       figures that are fitted over the number in a variant's name
 #   unit      what that number counts
@@ -42,6 +43,7 @@ sub load
 		if ($line =~ /^-- section (\w+)/) { $section = $1 }
 		elsif (defined $section) { push(@{ $own{$section} }, $line) }
 		elsif ($line =~ /^-- like: (\w+)$/) { $self->take_from($class->load($1, $size)) }
+		elsif ($line =~ /^-- most: ([\d.]+)$/) { $self->{size} = $size = $1 if $size > $1 }
 		elsif ($line =~ /^-- (\w+): (\d+)(!?)$/) { $self->{number}{$1} = $3 ? $2 : int($2 * $size + 0.5) || 1 }
 		elsif ($line =~ /^-- (\w+): (.*)/) { $self->{$1} = $2 }
 	}

@@ -8,8 +8,9 @@ use warnings;
 
 use Bench::Group;
 use Bench::Processes;
+use Bench::Profile;
 use Bench::Server;
-use Time::HiRes qw(time);
+use Time::HiRes qw(time usleep);
 
 sub run
 {
@@ -30,6 +31,19 @@ sub workers
 {
 	my ($system, $server) = @_;
 	return map { $_ => Bench::Processes::cpu($_) } Bench::Group::senders($server), Bench::Group::appliers($system, $server);
+}
+
+# Profile those who work at one of them, where that is wanted.
+sub profile
+{
+	my ($system, $server) = @_;
+	return unless Bench::Profile::wanted();
+	my @appliers;
+	usleep(20_000) until @appliers = Bench::Group::appliers($system, $server);
+	my ($name) = lc($system) =~ /(\w+)$/;
+	Bench::Profile::start("$name-sender", Bench::Group::senders($server));
+	Bench::Profile::start("$name-apply", @appliers);
+	return;
 }
 
 # Change rows on both servers at the same time.
@@ -68,12 +82,15 @@ sub measure
 	{
 		$system->release($lisbon, $oslo);
 		$system->release($oslo, $lisbon);
+		profile($system, $oslo);
 	}
 	else
 	{
+		profile($system, $oslo);
 		change($workload, \@markers, @both);
 	}
 	my ($seen) = sort { $b <=> $a } map { Bench::Server::finish_sql($_) } @waiters;
+	Bench::Profile::stop();
 	$figures{wall_s} = $seen - $begun;
 	$figures{rate} = $workload->changes / $figures{wall_s};
 	$figures{foreign_cpu_s} = Bench::Processes::machine_cpu() - $before[1] - ($lisbon->cpu + $oslo->cpu - $before[0]);
