@@ -54,7 +54,7 @@
 #include "parser/parse_relation.h"
 #include "parser/parse_type.h"
 #include "state/registry.h"
-#include "target/apply.h"
+#include "target/message_kind.h"
 #include "target/table.h"
 #include "tcop/cmdtag.h"
 #include "tcop/tcopprot.h"
@@ -809,5 +809,5 @@ mc_ddl_init(void)
 {
 	prev_object_access = object_access_hook;
 	object_access_hook = object_access;
-	mc_apply_register_message(MC_DDL_PREFIX, apply_change);
+	mc_message_register(MC_DDL_PREFIX, apply_change);
 }

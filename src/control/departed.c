@@ -70,6 +70,17 @@ is_receiving(CenterId peer)
 	return pid != 0;
 }
 
+/* Drop the origins of the appliers of its link, which tag no row. */
+static void
+drop_applier_origins(CenterId peer)
+{
+	char		name[NAMEDATALEN];
+
+	for (int i = 0; i < MC_MAX_APPLY_WORKERS; i++)
+		replorigin_drop_by_name(mc_applier_origin_name(name, MyDatabaseId, peer, i),
+								true, true);
+}
+
 void
 mc_departed_release(void)
 {
@@ -84,8 +95,10 @@ mc_departed_release(void)
 	{
 		char		name[NAMEDATALEN];
 
-		if (!is_receiving((CenterId) id))
-			mc_origin_retire(mc_origin_name(name, MyDatabaseId, (CenterId) id));
+		if (is_receiving((CenterId) id))
+			continue;
+		mc_origin_retire(mc_origin_name(name, MyDatabaseId, (CenterId) id));
+		drop_applier_origins((CenterId) id);
 	}
 	mc_step_end();
 }

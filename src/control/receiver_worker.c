@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * receiver_worker.c
- *	  Entry point of the background worker that is a link's receiver.
+ *	  Entry points of the background workers that apply: a link's receiver and
+ *	  its appliers.
  *
  * NOTES
- *	  The receiver itself is in target/receiver.c.  What all our workers have
+ *	  They themselves are in target/receiver.c and target/applier.c.  What all our workers have
  *	  in common, and the exemption from the write gate, belong to this layer.
  *
  *-------------------------------------------------------------------------
@@ -15,9 +16,54 @@
 #include "control/workers.h"
 #include "state/shared.h"
 #include "storage/ipc.h"
+#include "target/applier.h"
 #include "target/receiver.h"
 
 extern PGDLLEXPORT void mc_receiver_main(Datum arg);
+extern PGDLLEXPORT void mc_applier_main(Datum arg);
+
+/* The argument of an applier: link and number in one. */
+#define LINK_SHIFT		8
+
+/*
+ * Start an applier of a link.
+ */
+static bool
+start_applier(SharedLink *link, int number, BackgroundWorkerHandle **handle)
+{
+	char		label[NAMEDATALEN + 16];
+
+	snprintf(label, sizeof(label), "%d of %s", number + 1, NameStr(link->peer_name));
+	return mc_worker_start("mc_applier_main", "multicenter applier", label,
+						   Int32GetDatum(((int32) (link - mc_shared->links) << LINK_SHIFT) | number),
+						   handle);
+}
+
+/*
+ * Start of an applier, which the receiver of the link has asked for.
+ */
+void
+mc_applier_main(Datum arg)
+{
+	int32		index = DatumGetInt32(arg) >> LINK_SHIFT;
+	int			number = DatumGetInt32(arg) & ((1 << LINK_SHIFT) - 1);
+	SharedLink *link;
+	Oid			dboid;
+
+	mc_shared_require();
+	if (index < 0 || index >= mc_shared->nlinks || number >= MC_MAX_APPLY_WORKERS)
+		elog(ERROR, "there is no applier %d of link %d", number, index);
+	link = &mc_shared->links[index];
+	SpinLockAcquire(&link->mutex);
+	dboid = link->dboid;
+	SpinLockRelease(&link->mutex);
+	if (!OidIsValid(dboid))
+		proc_exit(1);
+
+	mc_worker_begin(dboid);
+	mc_guard_exempt();
+	mc_applier_run(link, number);
+}
 
 /*
  * Start of a receiver.  arg is the index of its entry in mc_shared->links,
@@ -45,5 +91,5 @@ mc_receiver_main(Datum arg)
 
 	mc_worker_begin(dboid);
 	mc_guard_exempt();
-	mc_receiver_run(link);
+	mc_receiver_run(link, start_applier);
 }

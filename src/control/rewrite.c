@@ -60,7 +60,7 @@
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
-#include "target/apply.h"
+#include "target/message_kind.h"
 #include "target/quarantine.h"
 #include "target/table.h"
 #include "utils/array.h"
@@ -874,5 +874,5 @@ mc_rewrite_work(CenterId our_id, List *centers, bool look)
 void
 mc_rewrite_init(void)
 {
-	mc_apply_register_message(MC_FENCE_PREFIX, apply_step);
+	mc_message_register(MC_FENCE_PREFIX, apply_step);
 }

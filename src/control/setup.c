@@ -379,25 +379,32 @@ count_peers(void)
 
 /*
  * Compare what the server has with what this database needs: one for each
- * peer, and fixed ones, besides what others use.
+ * peer and each of its appliers, and fixed ones, besides what others use.
  */
 static void
 check_capacity(SetupReport *report, const char *check_name,
-			   const char *parameter, const Capacity *capacity, int fixed)
+			   const char *parameter, const Capacity *capacity, int fixed,
+			   int appliers)
 {
 	int			peers = count_peers();
 	int			others = Max(0, capacity->in_use - capacity->ours);
 	int			needed_now = others + fixed + (peers < 0 ? PEERS_WITHOUT_GROUP : peers);
 	int			needed_next = needed_now + (peers < 0 ? 0 : 1);
+	int			with_appliers = needed_next + (needed_next - others - fixed) * appliers;
 	char	   *object;
 	char	   *fix;
 
 	object = psprintf("%d, of which %d in use and %d needed here",
-					  capacity->limit, capacity->in_use, needed_next - others);
+					  capacity->limit, capacity->in_use, with_appliers - others);
 	fix = psprintf("%s = %d  # in postgresql.conf, then restart",
-				   parameter, needed_next);
-	if (capacity->limit >= needed_next)
+				   parameter, with_appliers);
+	if (capacity->limit >= with_appliers)
 		mc_setup_add(report, check_name, SETUP_OK, object, NULL, NULL);
+	else if (capacity->limit >= needed_next)
+		mc_setup_add(report, check_name, SETUP_WARNING, object,
+					 psprintf("%s is too small for multicenter.apply_workers = %d",
+							  parameter, appliers),
+					 fix);
 	else if (capacity->limit >= needed_now)
 		mc_setup_add(report, check_name, SETUP_WARNING, object,
 					 psprintf("%s is too small for one more center", parameter),
@@ -444,38 +451,38 @@ check_capacities(SetupReport *report)
 	count_used(&capacity, max_wal_senders,
 			   "SELECT count(*), count(*) FILTER (WHERE " OUR_SLOT("a.application_name") ")"
 			   " FROM pg_catalog.pg_stat_activity a WHERE a.backend_type = 'walsender'");
-	check_capacity(report, "max_wal_senders", "max_wal_senders", &capacity, 0);
+	check_capacity(report, "max_wal_senders", "max_wal_senders", &capacity, 0, 0);
 
 	count_used(&capacity, max_replication_slots,
 			   "SELECT count(*), count(*) FILTER (WHERE " OUR_SLOT("s.slot_name") ")"
 			   " FROM pg_catalog.pg_replication_slots s");
 	/* One keeps dead rows, two keep WAL with deletes, one reads that. */
 	check_capacity(report, "max_replication_slots", "max_replication_slots",
-				   &capacity, 4);
+				   &capacity, 4, 0);
 
 	/*
-	 * One origin for each peer and one for rows that a join has copied.  What
-	 * is limited is their progress: the names of centers that have parted
-	 * stay in the catalog, but occupy nothing.  Before PostgreSQL 18 there
-	 * are as many as slots, counted apart.  The stamp pool and the floor are
-	 * the whole server's.
+	 * One origin for each peer and its appliers, and one for rows that a join
+	 * has copied.  What is limited is their progress: the names of centers
+	 * that have parted stay in the catalog, but occupy nothing.  Before
+	 * PostgreSQL 18 there are as many as slots, counted apart.  The stamp
+	 * pool and the floor are the whole server's.
 	 */
 	count_used(&capacity, origins ? pg_strtoint32(origins) : max_replication_slots,
-			   "SELECT count(*), count(*) FILTER (WHERE " OURS("o.external_id", "([0-9]+|copy)")
+			   "SELECT count(*), count(*) FILTER (WHERE " OURS("o.external_id", "([0-9]+(_apply_[0-9]+)?|copy)")
 			   " OR o.external_id ~ '^multicenter_(stamp_[0-9]+|floor)$')"
 			   " FROM pg_catalog.pg_replication_origin_status o");
 	check_capacity(report, "replication_origins",
 				   origins ? "max_active_replication_origins" : "max_replication_slots",
-				   &capacity, 1 + mc_stamp_origins + 1);
+				   &capacity, 1 + mc_stamp_origins + 1, mc_apply_workers);
 
-	/* Supervisor, manager, an operation, and a receiver for each peer. */
+	/* Supervisor, manager, an operation; receiver and appliers for each peer. */
 	count_used(&capacity, max_worker_processes,
 			   "SELECT count(*), count(*) FILTER (WHERE a.backend_type ~ '^multicenter '"
 			   "  AND (a.datname = current_database() OR a.datname IS NULL))"
 			   " FROM pg_catalog.pg_stat_activity a"
 			   " WHERE a.backend_type !~ " NO_WORKER);
 	check_capacity(report, "max_worker_processes", "max_worker_processes",
-				   &capacity, 3);
+				   &capacity, 3, mc_apply_workers);
 }
 
 /* Check how long a slot may keep the WAL for a peer that is away. */

@@ -102,7 +102,8 @@ CREATE TABLE multicenter.link (
 	attempt_lsn pg_lsn,
 	attempts integer NOT NULL DEFAULT 0,
 	compression text,
-	logical_decoding_work_mem text
+	logical_decoding_work_mem text,
+	workers integer
 );
 COMMENT ON TABLE multicenter.link IS 'Options and last known times of the links with one peer; local to this center.';
 

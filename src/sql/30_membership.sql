@@ -280,6 +280,7 @@ DECLARE
 	id integer := multicenter.internal_find_peer(peer);
 	option text;
 	work_mem text := current_setting('logical_decoding_work_mem');
+	most_workers integer := (SELECT max_val::integer FROM pg_settings WHERE name = 'multicenter.apply_workers');
 BEGIN
 	IF options IS NULL OR jsonb_typeof(options) <> 'object' THEN
 		RAISE EXCEPTION 'options must be a JSON object'
@@ -287,12 +288,19 @@ BEGIN
 				HINT = 'For example {"dsn": "service=lisbon"}.';
 	END IF;
 	FOR option IN SELECT jsonb_object_keys(options) LOOP
-		IF option NOT IN ('dsn', 'compression', 'logical_decoding_work_mem') THEN
+		IF option NOT IN ('dsn', 'compression', 'logical_decoding_work_mem', 'workers') THEN
 			RAISE EXCEPTION 'unknown option "%" of a link', option
 				USING ERRCODE = 'invalid_parameter_value',
-					HINT = 'Allowed options are "dsn", "compression", "logical_decoding_work_mem".';
+					HINT = 'Allowed options are "dsn", "compression", "logical_decoding_work_mem", "workers".';
 		END IF;
-		IF jsonb_typeof(options -> option) NOT IN ('string', 'null') THEN
+		IF option = 'workers' THEN
+			IF NOT coalesce(options ->> option ~ '^[0-9]{1,9}$' AND (options ->> option)::integer <= most_workers,
+							jsonb_typeof(options -> option) = 'null') THEN
+				RAISE EXCEPTION 'invalid value for option "workers" of a link'
+					USING ERRCODE = 'invalid_parameter_value',
+						HINT = format('It must be a number from 0 to %s, or null for the default.', most_workers);
+			END IF;
+		ELSIF jsonb_typeof(options -> option) NOT IN ('string', 'null') THEN
 			RAISE EXCEPTION 'invalid value for option "%" of a link', option
 				USING ERRCODE = 'invalid_parameter_value',
 					HINT = 'It must be a string, or null for the default.';
@@ -310,12 +318,13 @@ BEGIN
 	SET dsn = CASE WHEN options ? 'dsn' THEN options ->> 'dsn' ELSE l.dsn END,
 		compression = CASE WHEN options ? 'compression' THEN options ->> 'compression' ELSE l.compression END,
 		logical_decoding_work_mem = CASE WHEN options ? 'logical_decoding_work_mem'
-			THEN options ->> 'logical_decoding_work_mem' ELSE l.logical_decoding_work_mem END
+			THEN options ->> 'logical_decoding_work_mem' ELSE l.logical_decoding_work_mem END,
+		workers = CASE WHEN options ? 'workers' THEN (options ->> 'workers')::integer ELSE l.workers END
 	WHERE l.peer_id = id;
 	PERFORM multicenter.internal_links_changed();
 END $$;
 COMMENT ON FUNCTION multicenter.link_alter(name, jsonb) IS
-'Changes options of the link with a peer, for this center only. peer: name of a center. options: an object, of which what is named is changed, and null means the default. dsn: the connection string to use instead of the peer''s own, without a password, at the next connect. compression: "none", "lz4" or "zstd", of what the peer sends; null: multicenter.compression. logical_decoding_work_mem: of the peer''s walsender, such as "256MB"; null: as it is set there. After a change of the last two the stream starts again. Errors: 42704 no such peer; 22023 an unknown option or a wrong value; 0A000 this server was built without that compression.';
+'Changes options of the link with a peer, for this center only. peer: name of a center. options: an object, of which what is named is changed, and null means the default. dsn: the connection string to use instead of the peer''s own, without a password, at the next connect. compression: "none", "lz4" or "zstd", of what the peer sends; null: multicenter.compression. logical_decoding_work_mem: of the peer''s walsender, such as "256MB"; null: as it is set there. workers: how many processes apply what comes beside the receiver; null: multicenter.apply_workers. After a change of the last three the stream starts again. Errors: 42704 no such peer; 22023 an unknown option or a wrong value; 0A000 this server was built without that compression.';
 
 CREATE FUNCTION multicenter.center_alter(center_name name, dsn text DEFAULT NULL, site text DEFAULT NULL, kind text DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -244,6 +244,16 @@ COMMENT ON FUNCTION multicenter.stat_reset(name) IS
 REVOKE ALL ON FUNCTION multicenter.stat_reset(name) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION multicenter.stat_reset(name) TO multicenter_admin;
 
+CREATE FUNCTION multicenter.applier_status(
+	OUT peer_id integer, OUT pid integer, OUT queued integer, OUT xacts bigint, OUT waits bigint, OUT redone bigint)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'mc_applier_status' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION multicenter.applier_status() IS
+'Internal: the appliers of links, as shared memory has them.';
+
+REVOKE ALL ON FUNCTION multicenter.applier_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION multicenter.applier_status() TO multicenter_monitor;
+
 CREATE VIEW multicenter.workers AS
 SELECT regexp_replace(a.backend_type, '^multicenter ', '') AS role,
 	a.pid,
@@ -252,12 +262,17 @@ SELECT regexp_replace(a.backend_type, '^multicenter ', '') AS role,
 	a.started_at,
 	a.state,
 	a.wait_event_type,
-	a.wait_event
+	a.wait_event,
+	p.queued,
+	p.xacts,
+	p.waits,
+	p.redone
 FROM multicenter.process_status() a
 	LEFT JOIN multicenter.link_status() s ON s.pid = a.pid
-	LEFT JOIN multicenter.center c ON c.center_id = s.peer_id
+	LEFT JOIN multicenter.applier_status() p ON p.pid = a.pid
+	LEFT JOIN multicenter.center c ON c.center_id = coalesce(s.peer_id, p.peer_id)
 ORDER BY 1, 2;
-COMMENT ON VIEW multicenter.workers IS 'Processes of multicenter that serve this database, and the walsenders of its links.';
+COMMENT ON VIEW multicenter.workers IS 'Processes of multicenter that serve this database, and the walsenders of its links. Of an applier also: transactions that it has to apply (queued) and that it has applied (xacts), how often it has waited for the commit of one before (waits), and transactions that it had to apply again, alone (redone).';
 
 CREATE VIEW multicenter.tables AS
 SELECT t.relation,

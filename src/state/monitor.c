@@ -339,10 +339,11 @@ judge_applying(const SharedLink *link, TimestampTz now, LinkMeasure *measure)
 	TimestampTz since = (TimestampTz) pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &link->applying_since));
 	XLogRecPtr	lsn = pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &link->applying_lsn));
 	bool		flows = now - link->last_message_at < silence_us();
+	pid_t		pid = link->applier_pid != 0 ? link->applier_pid : link->pid;
 
-	if (waits_for_lock(link->pid))
+	if (waits_for_lock(pid))
 	{
-		measure->waits_for_lock = link->pid;
+		measure->waits_for_lock = pid;
 		set_state(measure, LINK_STALLED, since);
 		snprintf(measure->reason, MC_REASON_BYTES,
 				 "waits for a lock in transaction at %X/%X of center \"%s\" for %d s",

@@ -292,9 +292,10 @@ mc_registry_link(CenterId peer, LinkOptions *options)
 	Datum		values[] = {Int32GetDatum(peer)};
 
 	memset(options, 0, sizeof(LinkOptions));
+	options->workers = -1;
 	begin_query(&query);
 	SPI_execute_with_args("SELECT dsn, paused_in, paused_out, stopped, heard_ts, confirmed_ts,"
-						  " compression, logical_decoding_work_mem"
+						  " compression, logical_decoding_work_mem, coalesce(workers, -1)"
 						  " FROM multicenter.link"
 						  " WHERE peer_id OPERATOR(pg_catalog.=) $1",
 						  1, types, values, NULL, true, 1);
@@ -310,6 +311,7 @@ mc_registry_link(CenterId peer, LinkOptions *options)
 		options->confirmed_ts = column_time(row, 6);
 		options->compression = column_text(&query, row, 7);
 		options->work_mem = column_text(&query, row, 8);
+		options->workers = DatumGetInt32(column_datum(row, 9));
 	}
 	end_query(&query);
 }
@@ -373,6 +375,13 @@ char *
 mc_origin_name(char *buf, Oid dboid, CenterId peer)
 {
 	snprintf(buf, NAMEDATALEN, "multicenter_%u_%u", dboid, peer);
+	return buf;
+}
+
+char *
+mc_applier_origin_name(char *buf, Oid dboid, CenterId peer, int number)
+{
+	snprintf(buf, NAMEDATALEN, "multicenter_%u_%u_apply_%d", dboid, peer, number);
 	return buf;
 }
 

@@ -68,6 +68,7 @@ typedef struct LinkOptions
 	char	   *compression;	/* NULL: multicenter.compression */
 	char	   *work_mem;		/* logical_decoding_work_mem of the peer's
 								 * walsender, NULL: as it is set there */
+	int			workers;		/* -1: multicenter.apply_workers */
 	bool		paused_in;
 	bool		paused_out;
 	char	   *stopped;		/* why it must never run again, NULL: it may */
@@ -116,6 +117,10 @@ extern Oid	mc_registry_owner(void);
  */
 extern char *mc_slot_name(char *buf, Oid dboid, CenterId target);
 extern char *mc_origin_name(char *buf, Oid dboid, CenterId peer);
+
+/* The origin that an applier has while it does not commit; it tags nothing. */
+extern char *mc_applier_origin_name(char *buf, Oid dboid, CenterId peer,
+									int number);
 
 /* The slot that keeps dead rows; it has no position in WAL. */
 extern char *mc_horizon_slot_name(char *buf, Oid dboid);

@@ -10,11 +10,13 @@
 #include <limits.h>
 
 #include "core/pack.h"
+#include "state/apply_order.h"
 #include "state/clock.h"
 #include "state/settings.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+int			mc_apply_workers = 0;
 int			mc_audit = AUDIT_OFF;
 int			mc_audit_retention_min = 90 * 24 * 60;
 int			mc_compression = PACK_NONE;
@@ -121,6 +123,13 @@ mc_settings_init(void)
 							 PACK_NONE, compression_options,
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
+	DefineCustomIntVariable("multicenter.apply_workers",
+							"Sets how many processes apply the changes of each peer beside its receiver.",
+							"0: the receiver applies them itself, one transaction after the other.",
+							&mc_apply_workers,
+							0, 0, MC_MAX_APPLY_WORKERS,
+							PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
 	DefineCustomIntVariable("multicenter.dead_row_retention",
 							"Sets how long deleted rows are kept from VACUUM for a center that is away.",
 							"Changes of a center that was away for longer may have to wait for a decision.",

@@ -260,6 +260,7 @@ mc_shared_link(Oid dboid, CenterId peer, bool create)
 		entry->stats_reset = entry->state_since;
 		pg_atomic_init_u64(&entry->applying_lsn, 0);
 		pg_atomic_init_u64(&entry->applying_since, 0);
+		mc_order_init(&entry->order);
 		pg_atomic_write_u64(&mc_shared->histories[entry - mc_shared->links].count, 0);
 		entry->dboid = dboid;
 		mc_stat_file_take(entry);

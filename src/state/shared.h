@@ -25,6 +25,7 @@
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
+#include "state/apply_order.h"
 #include "state/audit.h"
 #include "state/fence.h"
 #include "state/join_progress.h"
@@ -197,6 +198,7 @@ typedef struct SharedLink
 	/* The transaction that is being applied; both are 0 between two of them. */
 	pg_atomic_uint64 applying_lsn;	/* its commit */
 	pg_atomic_uint64 applying_since;
+	pid_t		applier_pid;	/* whose it is, if not the receiver's; else 0 */
 
 	/* Positions in the peer's WAL. */
 	OriginLsn	sent_lsn;		/* what the peer says it has sent */
@@ -237,6 +239,8 @@ typedef struct SharedLink
 	int			ring_count;
 	int			ring_next;
 	RingEntry	ring[MC_RING_SIZE];
+
+	SharedOrder order;			/* of what is applied in parallel */
 } SharedLink;
 
 /* An outgoing link: this center -> peer. */

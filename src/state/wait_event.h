@@ -20,6 +20,8 @@ typedef enum McWaitEvent
 	MC_WAIT_PEER_APPLY,			/* until a peer's changes are applied here */
 	MC_WAIT_READY,				/* wait_until_ready() */
 	MC_WAIT_APPLY_CAUSES,		/* a change: for what its author had seen */
+	MC_WAIT_APPLIER,			/* idle: for a transaction */
+	MC_WAIT_APPLY_TURN,			/* a change: for the commit of those before */
 	MC_WAIT_APPLY_CLOCK,		/* a change: until our clock has reached it */
 	MC_WAIT_CLOCK_START,		/* until it is known what was stamped before */
 	MC_WAIT_COMMIT_HELD,		/* a commit: while somebody holds them up */

@@ -51,29 +51,22 @@
 #include "target/column_trigger.h"
 #include "target/causes.h"
 #include "target/displace.h"
+#include "target/durable.h"
 #include "target/lookup.h"
+#include "target/message_kind.h"
+#include "target/peer_clock.h"
+#include "target/place.h"
 #include "target/probation.h"
 #include "target/rebuild.h"
 #include "target/seen.h"
 #include "target/truncate.h"
+#include "target/turn.h"
 #include "target/write.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
-
-/* A peer whose clock is further ahead is not followed. */
-#define MAX_AHEAD_US		USECS_PER_HOUR
-
-/* Commits that are remembered until they are durable. */
-#define COMMIT_QUEUE_SIZE	1024
-
-typedef struct CommitEntry
-{
-	OriginLsn	end_lsn;
-	LocalLsn	commit_end;
-} CommitEntry;
 
 struct Applier
 {
@@ -88,7 +81,6 @@ struct Applier
 	TableTally *tally;			/* rows of the current transaction, by table */
 	ApplyPosition position;		/* without the name of the relation */
 	const RelationMap *position_map;	/* that relation; NULL: none */
-	TimestampTz clock;			/* ours has been past this */
 
 	/* The transaction whose chunks are arriving. */
 	bool		in_transaction;
@@ -103,39 +95,17 @@ struct Applier
 
 	/* Progress. */
 	OriginLsn	progress;
-	OriginLsn	flushed;
 	bool		seen_transaction;	/* in this session */
 	OriginLsn	last_end_lsn;	/* of the transaction seen last */
-	CommitEntry queue[COMMIT_QUEUE_SIZE];
-	int			queue_first;
-	int			queue_count;
+	DurableQueue commits;		/* of this session */
 
 	BetweenRecords between;		/* NULL: nothing */
 	void	   *between_arg;
 
 	const ApplyObserver *observer;	/* NULL: this is no test */
+	Turn	   *turn;			/* NULL: this process is the receiver */
+	bool		owns_origin;	/* that of the peer */
 };
-
-/* Who carries out which messages. */
-#define MAX_MESSAGE_KINDS	8
-
-typedef struct MessageKind
-{
-	const char *prefix;
-	MessageApplyFunction function;
-} MessageKind;
-
-static MessageKind message_kinds[MAX_MESSAGE_KINDS];
-static int	nmessage_kinds = 0;
-
-void
-mc_apply_register_message(const char *prefix, MessageApplyFunction function)
-{
-	Assert(nmessage_kinds < MAX_MESSAGE_KINDS);
-	message_kinds[nmessage_kinds].prefix = prefix;
-	message_kinds[nmessage_kinds].function = function;
-	nmessage_kinds++;
-}
 
 /* The replication origin of a peer; made if it is missing. */
 static uint16
@@ -177,8 +147,9 @@ set_ring_floor(Applier *applier)
 						 applier->progress);
 }
 
-Applier *
-mc_apply_create(SharedLink *link, CenterId our_id, const char *peer_name)
+/* Make an applier that knows no progress yet. */
+static Applier *
+make_applier(SharedLink *link, CenterId our_id, const char *peer_name)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Applier    *applier = palloc0(sizeof(Applier));
@@ -206,21 +177,58 @@ mc_apply_create(SharedLink *link, CenterId our_id, const char *peer_name)
 													ALLOCSET_DEFAULT_SIZES);
 	applier->relations = mc_relation_cache_create();
 	applier->tally = mc_tally_create(link->peer, false);
+	applier->observer = *find_rendezvous_variable(MC_APPLY_OBSERVER);
+	before_shmem_exit(clear_origin, (Datum) 0);
+	mc_deletes_exact();
+	return applier;
+}
+
+Applier *
+mc_apply_create(SharedLink *link, CenterId our_id, const char *peer_name)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Applier    *applier = make_applier(link, our_id, peer_name);
 
 	applier->origin = find_origin(link->peer);
-	before_shmem_exit(clear_origin, (Datum) 0);
-	replorigin_session_setup_compat(applier->origin, 0);
+	MemoryContextSwitchTo(context);
+	mc_apply_own_origin(applier, true);
 
 	/* What an earlier receiver has applied is made durable here and now. */
 	applier->progress.value = replorigin_session_get_progress(true);
-	applier->flushed = applier->progress;
+	applier->commits.durable = applier->progress;
 	set_ring_floor(applier);
-	applier->observer = *find_rendezvous_variable(MC_APPLY_OBSERVER);
 	mc_vector_set_origin(link, applier->origin);
 	mc_probation_begin(link);
-	mc_deletes_exact();
 	MemoryContextSwitchTo(context);
 	return applier;
+}
+
+Applier *
+mc_apply_create_beside(Turn *turn, CenterId our_id, const char *peer_name)
+{
+	Applier    *applier = make_applier(turn->link, our_id, peer_name);
+
+	applier->origin = turn->origin;
+	applier->turn = turn;
+	return applier;
+}
+
+void
+mc_apply_own_origin(Applier *applier, bool own)
+{
+	if (applier->owns_origin == own)
+		return;
+	if (own)
+		replorigin_session_setup_compat(applier->origin, 0);
+	else
+		replorigin_session_reset();
+	applier->owns_origin = own;
+}
+
+uint16
+mc_apply_origin(const Applier *applier)
+{
+	return applier->origin;
 }
 
 OriginLsn
@@ -328,47 +336,6 @@ check_next_chunk(Applier *applier, const FrameHeader *header)
 		reject(applier, "a chunk belongs to another transaction");
 }
 
-/* Has our clock been past a time?  Looks at it only if need be. */
-static bool
-clock_is_past(Applier *applier, TimestampTz ts)
-{
-	if (ts > applier->clock)
-		applier->clock = GetCurrentTimestamp();
-	return ts <= applier->clock;
-}
-
-/*
- * The time of a remote transaction is ahead of our clock: let a small
- * difference pass, so that local commits need no stamp.  A greater one is
- * applied at once, and local commits are stamped past it; but one beyond all
- * reason would lead every center astray until real time has caught up.
- */
-static void
-wait_for_clock(Applier *applier, TimestampTz commit_ts)
-{
-	int64		ahead_us;
-
-	if (clock_is_past(applier, commit_ts))
-		return;
-	ahead_us = commit_ts - applier->clock;
-	if (ahead_us > MAX_AHEAD_US)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_FIELD_OVERFLOW),
-				 errmsg("the clock of center \"%s\" is ahead by more than an hour",
-						applier->peer_name),
-				 errdetail("Its transaction of %s is not applied before that hour.",
-						   timestamptz_to_str(commit_ts)),
-				 errhint("Correct the clocks. The link goes on by itself.")));
-	while (ahead_us > 0 && ahead_us <= mc_max_apply_wait_ms * INT64CONST(1000))
-	{
-		CHECK_FOR_INTERRUPTS();
-		pgstat_report_wait_start(mc_wait_event(MC_WAIT_APPLY_CLOCK));
-		pg_usleep(ahead_us);
-		pgstat_report_wait_end();
-		ahead_us = commit_ts - GetCurrentTimestamp();
-	}
-}
-
 /* Remember deletes that may matter to a transaction, if some were forgotten. */
 static void
 remember_deletes(Applier *applier)
@@ -403,11 +370,15 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	if (applier->passing_over)
 		return;
 
-	mc_vector_next(applier->link, applier->last_end_lsn);
-	mc_monitor_applying(applier->link, header->commit_lsn);
+	/* Others may still be applying what comes before. */
+	if (applier->turn == NULL || applier->turn->alone)
+	{
+		mc_vector_next(applier->link, applier->last_end_lsn);
+		mc_monitor_applying(applier->link, header->commit_lsn);
+	}
 	if (applier->observer)
 		applier->observer->before(applier->peer_name);
-	wait_for_clock(applier, header->commit_ts);
+	mc_peer_clock_wait(applier->peer_name, header->commit_ts);
 	memset(transaction, 0, sizeof(RemoteTransaction));
 	transaction->our_id = applier->our_id;
 	transaction->peer = applier->link->peer;
@@ -421,16 +392,19 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 											 applier->our_id, &missing);
 	transaction->overtook = !applier->covered;
 	transaction->remote_xid = header->xid;
-	transaction->parks = true;
+	transaction->parks = applier->turn == NULL;
 	transaction->context = applier->transaction_context;
 	transaction->change_context = applier->change_context;
 	remember_deletes(applier);
 	if (mc_aside_wanted(applier->link, applier->position.commit_lsn, &applier->aside))
 		transaction->aside = &applier->aside;
 	mc_lookup_begin(transaction);
+	transaction->claims |= applier->turn != NULL;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
+	if (applier->turn)
+		mc_turn_begin(applier->turn);
 	mc_causes_wait(transaction, applier->link);
 
 	/* Whatever the defaults of this database are. */
@@ -445,18 +419,11 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	mc_session_origin_set(applier->origin, InvalidXLogRecPtr, 0);
 }
 
-/* Remember when the local commit of a remote transaction becomes durable. */
-static void
-queue_commit(Applier *applier, OriginLsn end_lsn, LocalLsn commit_end)
+void
+mc_apply_committed(Applier *applier, OriginLsn end_lsn, LocalLsn commit_end)
 {
-	int			last;
-
-	/* A full queue forgets the entry before: it only claims less. */
-	if (applier->queue_count < COMMIT_QUEUE_SIZE)
-		applier->queue_count++;
-	last = (applier->queue_first + applier->queue_count - 1) % COMMIT_QUEUE_SIZE;
-	applier->queue[last].end_lsn = end_lsn;
-	applier->queue[last].commit_end = commit_end;
+	applier->progress = end_lsn;
+	mc_durable_add(&applier->commits, end_lsn, commit_end);
 }
 
 /* Count what was applied.  The receiver publishes times and positions. */
@@ -491,6 +458,10 @@ commit_transaction(Applier *applier)
 	LocalLsn	commit_end;
 
 	set_position(applier, "COMMIT", NULL);
+
+	/* What follows, and closing tables, asks what is known by then. */
+	if (applier->turn)
+		mc_turn_take(applier->turn, &transaction->counters);
 	mc_table_park_all(transaction);
 	mc_write_check_deferred(transaction);
 	mc_displace_settle(transaction, true);
@@ -509,7 +480,7 @@ commit_transaction(Applier *applier)
 					  transaction->peer, end_lsn.value);
 
 	/* Nobody else remembers a time that our clock has not reached. */
-	if (!clock_is_past(applier, applier->header.commit_ts))
+	if (!mc_peer_clock_is_past(applier->header.commit_ts))
 		mc_clock_save(applier->header.commit_ts);
 
 	/* The tag too: an error that a trigger caught may have undone it. */
@@ -521,9 +492,10 @@ commit_transaction(Applier *applier)
 	/* What this process writes otherwise is its own. */
 	mc_session_origin_set(0, InvalidXLogRecPtr, 0);
 
-	applier->progress = end_lsn;
-	queue_commit(applier, end_lsn, commit_end);
+	mc_apply_committed(applier, end_lsn, commit_end);
 	update_link(applier);
+	if (applier->turn)
+		mc_turn_done(applier->turn, commit_end);
 	mc_tally_commit(applier->tally);
 	mc_probation_after();
 	mc_shared_applied();
@@ -636,24 +608,6 @@ apply_truncate(Applier *applier, const WireRecord *record)
 	}
 }
 
-/* Has a message this prefix? */
-static bool
-is_prefix(WireBytes prefix, const char *name)
-{
-	return prefix.len == strlen(name) && memcmp(prefix.data, name, prefix.len) == 0;
-}
-
-/* Who carries out a message; refuse one that we do not know. */
-static MessageApplyFunction
-find_message_kind(Applier *applier, WireBytes prefix)
-{
-	for (int i = 0; i < nmessage_kinds; i++)
-		if (is_prefix(prefix, message_kinds[i].prefix))
-			return message_kinds[i].function;
-	reject(applier, "a message with an unknown prefix");
-	return NULL;				/* keep the compiler quiet */
-}
-
 /* Apply a message: a schema change, or what a peer tells us. */
 static void
 apply_message(Applier *applier, const WireRecord *record)
@@ -661,19 +615,21 @@ apply_message(Applier *applier, const WireRecord *record)
 	MessageApplyFunction function;
 
 	/* These belong to the change that follows. */
-	if (is_prefix(record->prefix, MC_SEEN_PREFIX))
+	if (mc_message_is(record->prefix, MC_SEEN_PREFIX))
 	{
 		mc_seen_message(&applier->transaction, record->content.data,
 						record->content.len);
 		return;
 	}
-	if (is_prefix(record->prefix, MC_COLUMNS_PREFIX))
+	if (mc_message_is(record->prefix, MC_COLUMNS_PREFIX))
 	{
 		mc_column_message(&applier->transaction, record->content.data,
 						  record->content.len);
 		return;
 	}
-	function = find_message_kind(applier, record->prefix);
+	function = mc_message_function(record->prefix);
+	if (function == NULL)
+		reject(applier, "a message with an unknown prefix");
 	check_not_aside(applier);
 	flush_batch(applier);
 	set_position(applier, "MESSAGE", NULL);
@@ -837,10 +793,69 @@ mc_apply_frame(Applier *applier, const FrameHeader *header, WireCursor *body)
 }
 
 void
+mc_apply_hand_over(Applier *applier, const FrameHeader *header, WireCursor *body)
+{
+	check_first_chunk(applier, header);
+	take_vector(applier, header, body);
+	applier->seen_transaction = true;
+	applier->last_end_lsn.value = header->end_lsn;
+}
+
+const DependencyVector *
+mc_apply_vector(const Applier *applier)
+{
+	return &applier->vector;
+}
+
+RelationCache *
+mc_apply_relations(Applier *applier)
+{
+	return applier->relations;
+}
+
+void
+mc_apply_learn(Applier *applier, const VectorDelta *vector, int nvector)
+{
+	for (int i = 0; i < nvector; i++)
+		mc_vector_raise(&applier->vector, vector[i].center, vector[i].lsn,
+						vector[i].promise);
+	applier->covered = false;
+}
+
+void
+mc_apply_describe(Applier *applier, const WireRecord *record)
+{
+	store_relation(applier, record);
+}
+
+void
+mc_apply_assigned(Applier *applier, const FrameHeader *header, WireCursor *body)
+{
+	/* The receiver has checked that nothing is missing. */
+	applier->seen_transaction = header->prev_end_lsn != InvalidXLogRecPtr;
+	applier->last_end_lsn.value = header->prev_end_lsn;
+	(void) mc_apply_frame(applier, header, body);
+}
+
+void
+mc_apply_aborted(Applier *applier)
+{
+	applier->in_transaction = false;
+	set_position(applier, NULL, NULL);
+	applier->position.remote_xid = 0;
+	applier->position.commit_lsn.value = InvalidXLogRecPtr;
+	mc_tally_forget(applier->tally);
+	memset(&applier->transaction, 0, sizeof(RemoteTransaction));
+	mc_place_forget();
+	MemoryContextReset(applier->change_context);
+	MemoryContextReset(applier->transaction_context);
+	mc_turn_aborted(applier->turn);
+}
+
+void
 mc_apply_heartbeat(Applier *applier, const FrameHeader *header, WireCursor *body,
 				   Pulse *pulse)
 {
-	OriginLsn	at = {header->end_lsn};
 	const char *problem = "no times";
 
 	take_vector(applier, header, body);
@@ -848,32 +863,18 @@ mc_apply_heartbeat(Applier *applier, const FrameHeader *header, WireCursor *body
 		reject(applier, problem);
 	if (!IS_VALID_TIMESTAMP(pulse->written))
 		reject(applier, "a heartbeat has no time");
-	mc_vector_promised(applier->link, header->commit_ts, at);
-	mc_vector_heard(applier->link, &applier->vector, pulse->decided, applier->our_id);
+}
+
+void
+mc_apply_promised(Applier *applier, const DependencyVector *vector,
+				  TimestampTz promise, OriginLsn at, TimestampTz decided)
+{
+	mc_vector_promised(applier->link, promise, at);
+	mc_vector_heard(applier->link, vector, decided, applier->our_id);
 }
 
 OriginLsn
 mc_apply_flushed(Applier *applier, bool flush)
 {
-	XLogRecPtr	durable;
-
-	if (applier->queue_count == 0)
-		return applier->flushed;
-	if (flush)
-	{
-		int			last = (applier->queue_first + applier->queue_count - 1) %
-		COMMIT_QUEUE_SIZE;
-
-		XLogFlush(applier->queue[last].commit_end.value);
-	}
-
-	durable = GetFlushRecPtr(NULL);
-	while (applier->queue_count > 0 &&
-		   applier->queue[applier->queue_first].commit_end.value <= durable)
-	{
-		applier->flushed = applier->queue[applier->queue_first].end_lsn;
-		applier->queue_first = (applier->queue_first + 1) % COMMIT_QUEUE_SIZE;
-		applier->queue_count--;
-	}
-	return applier->flushed;
+	return mc_durable_end(&applier->commits, flush);
 }

@@ -24,6 +24,8 @@
 #include "state/shared.h"
 
 typedef struct Applier Applier;
+struct DependencyVector;
+struct RelationCache;
 
 /* What the error context and the link's last_error say; see mc_apply_position(). */
 typedef struct ApplyPosition
@@ -43,6 +45,14 @@ typedef struct ApplyPosition
 extern Applier *mc_apply_create(SharedLink *link, CenterId our_id,
 								const char *peer_name);
 
+/*
+ * The same for a process that applies single transactions beside the
+ * receiver; turn is its place in their order.
+ */
+struct Turn;
+extern Applier *mc_apply_create_beside(struct Turn *turn, CenterId our_id,
+									   const char *peer_name);
+
 /* End of the last remote transaction that was applied; 0: none yet. */
 extern OriginLsn mc_apply_progress(const Applier *applier);
 
@@ -55,11 +65,16 @@ extern bool mc_apply_frame(Applier *applier, const FrameHeader *header,
 						   WireCursor *body);
 
 /*
- * Take over what a FRAME_HEARTBEAT says; everything before it is applied, and
- * no transaction is open.  *pulse is for the receiver.
+ * Take over what a FRAME_HEARTBEAT says of the stream; no transaction is open.
+ * *pulse is for the receiver.  Then, when everything before it is applied, what
+ * it says of that; vector is the one that it has brought.
  */
 extern void mc_apply_heartbeat(Applier *applier, const FrameHeader *header,
 							   WireCursor *body, Pulse *pulse);
+extern void mc_apply_promised(Applier *applier,
+							  const struct DependencyVector *vector,
+							  TimestampTz promise, OriginLsn at,
+							  TimestampTz decided);
 
 /*
  * Have something done between two records of a frame: applying one may take
@@ -71,6 +86,39 @@ typedef void (*BetweenRecords) (void *arg);
 extern void mc_apply_between_records(Applier *applier, BetweenRecords function,
 									 void *arg);
 
+/*
+ * For the receiver, where others apply: a whole transaction has come and is
+ * going to be applied by another process; take over what its frame says of the
+ * stream.  Then that it was committed here.
+ */
+extern void mc_apply_hand_over(Applier *applier, const FrameHeader *header,
+							   WireCursor *body);
+extern void mc_apply_committed(Applier *applier, OriginLsn end_lsn,
+							   LocalLsn commit_end);
+
+/* What the stream says of the next transaction; and of tables. */
+extern const struct DependencyVector *mc_apply_vector(const Applier *applier);
+extern struct RelationCache *mc_apply_relations(Applier *applier);
+
+/*
+ * For those others: what the receiver has taken over, since it has told them
+ * last; and a transaction, which is applied or raises an error.  After an
+ * error the local transaction is aborted, then this forgets it, too.
+ */
+extern void mc_apply_learn(Applier *applier, const VectorDelta *vector,
+						   int nvector);
+extern void mc_apply_describe(Applier *applier, const WireRecord *record);
+extern void mc_apply_assigned(Applier *applier, const FrameHeader *header,
+							  WireCursor *body);
+extern void mc_apply_aborted(Applier *applier);
+
+/*
+ * The receiver owns the peer's replication origin, except while others commit
+ * under it.
+ */
+extern void mc_apply_own_origin(Applier *applier, bool own);
+extern uint16 mc_apply_origin(const Applier *applier);
+
 /* Is a transaction open, waiting for its next chunk? */
 extern bool mc_apply_in_transaction(const Applier *applier);
 
@@ -79,18 +127,6 @@ extern bool mc_apply_in_transaction(const Applier *applier);
  * durable here.  With flush, make it so first.
  */
 extern OriginLsn mc_apply_flushed(Applier *applier, bool flush);
-
-/*
- * Carries out a message with this prefix, which a peer has written in its
- * transaction.  It belongs to a lower layer, which registers it before the
- * first frame.  All tables are closed, and a snapshot is active.
- */
-struct RemoteTransaction;
-typedef void (*MessageApplyFunction) (struct RemoteTransaction *transaction,
-									  const char *content, uint32 len);
-
-extern void mc_apply_register_message(const char *prefix,
-									  MessageApplyFunction function);
 
 /*
  * For tests (test/modules/step): a library that is preloaded besides us puts

@@ -15,13 +15,24 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "state/settings.h"
+#include "state/shared.h"
 #include "target/peer_clock.h"
 #include "utils/timestamp.h"
+
+#include "compat.h"
+
+/* A peer whose clock is further ahead is not followed. */
+#define MAX_AHEAD_US	USECS_PER_HOUR
 
 #define SAMPLE_AGE_US	(60 * USECS_PER_SEC)
 
 /* How fast the peer writes is measured over this time. */
 #define RATE_US			(2 * USECS_PER_SEC)
+
+static TimestampTz clock_seen = 0;	/* ours has been past this */
 
 /* Take a round trip. */
 static void
@@ -78,4 +89,38 @@ mc_peer_clock_best(const PeerClock *clock, TimestampTz now)
 			best = sample;
 	}
 	return best;
+}
+
+bool
+mc_peer_clock_is_past(TimestampTz ts)
+{
+	if (ts > clock_seen)
+		clock_seen = GetCurrentTimestamp();
+	return ts <= clock_seen;
+}
+
+void
+mc_peer_clock_wait(const char *peer_name, TimestampTz commit_ts)
+{
+	int64		ahead_us;
+
+	if (mc_peer_clock_is_past(commit_ts))
+		return;
+	ahead_us = commit_ts - clock_seen;
+	if (ahead_us > MAX_AHEAD_US)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_FIELD_OVERFLOW),
+				 errmsg("the clock of center \"%s\" is ahead by more than an hour",
+						peer_name),
+				 errdetail("Its transaction of %s is not applied before that hour.",
+						   timestamptz_to_str(commit_ts)),
+				 errhint("Correct the clocks. The link goes on by itself.")));
+	while (ahead_us > 0 && ahead_us <= mc_max_apply_wait_ms * INT64CONST(1000))
+	{
+		CHECK_FOR_INTERRUPTS();
+		pgstat_report_wait_start(mc_wait_event(MC_WAIT_APPLY_CLOCK));
+		pg_usleep(ahead_us);
+		pgstat_report_wait_end();
+		ahead_us = commit_ts - GetCurrentTimestamp();
+	}
 }

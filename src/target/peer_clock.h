@@ -42,4 +42,15 @@ extern void mc_peer_clock_heard(PeerClock *clock, const Pulse *pulse,
 extern const ClockSample *mc_peer_clock_best(const PeerClock *clock,
 											 TimestampTz now);
 
+/* Has our clock been past a time?  Looks at it only if need be. */
+extern bool mc_peer_clock_is_past(TimestampTz ts);
+
+/*
+ * The time of a remote transaction is ahead of our clock: let a small
+ * difference pass, so that local commits need no stamp.  A greater one is
+ * applied at once, and local commits are stamped past it; but one beyond all
+ * reason would lead every center astray until real time has caught up.
+ */
+extern void mc_peer_clock_wait(const char *peer_name, TimestampTz commit_ts);
+
 #endif							/* MC_PEER_CLOCK_H */

@@ -150,3 +150,9 @@ mc_place_fetch(TargetTable *table, const RemoteRow *row, TupleTableSlot *slot)
 	ExecClearTuple(slot);
 	return false;
 }
+
+void
+mc_place_forget(void)
+{
+	memset(places, 0, sizeof(places));
+}

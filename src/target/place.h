@@ -25,4 +25,10 @@ extern void mc_place_note(TargetTable *table, const RemoteRow *row,
 extern bool mc_place_fetch(TargetTable *table, const RemoteRow *row,
 						   TupleTableSlot *slot);
 
+/*
+ * A transaction of this process was aborted, or has truncated a table: what was
+ * written may be gone at once.
+ */
+extern void mc_place_forget(void);
+
 #endif							/* MC_PLACE_H */

@@ -139,6 +139,12 @@ mc_probation_before(OriginLsn commit_lsn)
 	return attempts - 1;
 }
 
+bool
+mc_probation_wants_alone(void)
+{
+	return marks || (marked_lsn != InvalidXLogRecPtr && mc_monotonic_ms() >= until_ms);
+}
+
 void
 mc_probation_after(void)
 {

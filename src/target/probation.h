@@ -20,6 +20,9 @@ extern void mc_probation_begin(SharedLink *link);
  */
 extern int	mc_probation_before(OriginLsn commit_lsn);
 
+/* Must the receiver itself apply what comes next, and nobody beside it? */
+extern bool mc_probation_wants_alone(void);
+
 /* It was applied: it has become durable when this returns, if that matters. */
 extern void mc_probation_after(void);
 

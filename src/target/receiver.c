@@ -51,6 +51,8 @@
 #include "target/peer_clock.h"
 #include "target/handler.h"
 #include "target/receiver.h"
+#include "target/receiver_link.h"
+#include "target/schedule.h"
 #include "target/stream.h"
 
 #include "compat.h"
@@ -64,7 +66,6 @@
 
 /* Silence of the peer, which writes a heartbeat each second. */
 #define SILENCE_ASK_MS			3000	/* ask for an answer */
-#define SILENCE_STALLED_MS		7000	/* tell people */
 #define SILENCE_FAILED_MS		20000	/* connect again */
 
 /*
@@ -80,58 +81,15 @@
 /* A heartbeat that was older than this when it was sent: we are behind. */
 #define BEHIND_US				(2 * USECS_PER_SEC)
 
+/* The longest sleep while appliers are waited for. */
+#define APPLIERS_MS				100
+
 /* An error that repeats is logged again after this time. */
 #define LOG_AGAIN_US			(10 * SECS_PER_MINUTE * USECS_PER_SEC)
 
 /* Layout of messages: XLogData and keepalive. */
 #define DATA_HEADER_BYTES		25	/* type, start, end, time */
 #define KEEPALIVE_BYTES			18	/* type, end, time, reply requested */
-
-typedef struct Receiver
-{
-	SharedLink *link;
-	CenterId	peer_id;
-	Identity	identity;
-	Center		peer;
-	const char *dsn;
-	LinkOptions options;
-	PeerStream *stream;			/* NULL: not yet */
-	StringInfoData unpacked;	/* the body of the frame in work, if that was
-								 * compressed */
-	MemoryContext context;		/* as long as the process */
-	MemoryContext batch_context;
-	Applier    *applier;		/* NULL: not yet */
-	PeerConnection *connection; /* NULL: not yet */
-	WaitEventSet *wait_set;
-	LinkState	state;			/* as last set in the link */
-
-	/* Positions in the peer's WAL. */
-	Feedback	feedback;
-	OriginLsn	end_at_start;	/* of the peer's WAL, when we connected */
-	OriginLsn	previous_end;	/* of the last transaction of this session */
-	OriginLsn	malformed_at;	/* of the message that ended it; 0: none did */
-
-	/* What was heard. */
-	int64		heard_ms;		/* bytes have arrived last */
-	int64		complete_ms;	/* a whole message has arrived last */
-	int64		partial_ms;		/* how long we wait for the rest of one */
-	int64		silence_ms;		/* and for the first byte, until proven */
-	bool		heard_heartbeat;	/* in this session */
-	bool		heard_time;		/* heard_ts is not published yet */
-	bool		behind;
-	bool		proven;			/* got further than any receiver before */
-	TimestampTz heard_ts;
-	TimestampTz last_commit_ts;
-
-	/* Times of the peer's clock. */
-	TimestampTz sent_ts;		/* of its last message */
-	int64		sent_us;		/* when that came */
-	PeerClock	clock;
-
-	uint64		bytes;			/* received and not published yet */
-	uint64		bytes_saved;	/* by compression */
-	int64		stats_ms;		/* when statistics were forced out last */
-} Receiver;
 
 /* ---- start and end ---- */
 
@@ -193,12 +151,8 @@ claim_link(Receiver *receiver)
 	on_shmem_exit(release_link, PointerGetDatum(receiver));
 }
 
-/*
- * Settings on which the meaning of received text depends, or that could end a
- * transaction which waits for its next chunk, beyond those of all our workers.
- */
-static void
-pin_settings(void)
+void
+mc_receiver_pin_settings(void)
 {
 	SetConfigOption("client_encoding", GetDatabaseEncodingName(),
 					PGC_USERSET, PGC_S_OVERRIDE);
@@ -315,6 +269,7 @@ connect_to_peer(Receiver *receiver)
 	stream->identity = &receiver->identity;
 	stream->progress = mc_apply_progress(receiver->applier);
 	stream->patient = lost_within_transaction(receiver);
+	stream->appliers = mc_stream_appliers(&receiver->options);
 	stream->compression = mc_stream_compression(&receiver->options);
 	stream->work_mem = receiver->options.work_mem;
 	mc_stream_open(stream);
@@ -337,6 +292,88 @@ connect_to_peer(Receiver *receiver)
 	AddWaitEventToSet(receiver->wait_set, WL_SOCKET_READABLE,
 					  mc_peer_socket(receiver->connection), NULL, NULL);
 	announce_stream(receiver);
+}
+
+/* ---- appliers ---- */
+
+static void note_time(Receiver *receiver, TimestampTz ts, TimestampTz sent_at);
+
+/*
+ * A transaction of an applier is committed, or all that a heartbeat speaks of.
+ */
+static void
+take_finished(Receiver *receiver, const Finished *finished)
+{
+	if (finished->heartbeat)
+	{
+		mc_apply_promised(receiver->applier, finished->vector, finished->commit_ts,
+						  finished->end_lsn, finished->decided);
+		receiver->heard_heartbeat = true;
+		note_time(receiver, finished->written, finished->sent_at);
+		mc_feedback_done(&receiver->feedback, finished->end_lsn.value);
+		return;
+	}
+	note_time(receiver, finished->commit_ts, finished->sent_at);
+	receiver->last_commit_ts = finished->commit_ts;
+	mc_feedback_committed(&receiver->feedback, finished->end_lsn.value);
+}
+
+/*
+ * Fetch what appliers have committed.
+ */
+static void
+fetch_finished(Receiver *receiver)
+{
+	Finished	finished;
+
+	if (receiver->schedule == NULL)
+		return;
+	mc_schedule_check(receiver->schedule);
+	while (mc_schedule_fetch(receiver->schedule, &finished))
+		take_finished(receiver, &finished);
+	mc_schedule_show(receiver->schedule);
+}
+
+/*
+ * Wait for appliers; meanwhile the peer must hear of us.
+ */
+static void
+pause_for_appliers(void *arg)
+{
+	Receiver   *receiver = arg;
+
+	fetch_finished(receiver);
+	mc_feedback_report(&receiver->feedback, mc_monotonic_ms(), false, false);
+	mc_receiver_publish(receiver);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 APPLIERS_MS, mc_wait_event(MC_WAIT_APPLY_TURN));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	fetch_finished(receiver);
+}
+
+/*
+ * Start the appliers, if there are to be any.
+ */
+static void
+start_appliers(Receiver *receiver)
+{
+	int			nappliers = mc_stream_appliers(&receiver->options);
+
+	if (nappliers > 0)
+		receiver->schedule = mc_schedule_create(receiver->link, receiver->applier,
+												receiver->identity.center_id,
+												nappliers, receiver->starter,
+												pause_for_appliers, receiver);
+}
+
+/*
+ * May it sleep?  Not if an applier has committed something meanwhile.
+ */
+static bool
+may_sleep(Receiver *receiver)
+{
+	return receiver->schedule == NULL || mc_schedule_may_sleep(receiver->schedule);
 }
 
 /* ---- receiving ---- */
@@ -382,6 +419,38 @@ note_time(Receiver *receiver, TimestampTz ts, TimestampTz sent_at)
 }
 
 /*
+ * Is anything given away that was not committed yet?
+ */
+static bool
+is_waiting(const Receiver *receiver)
+{
+	return receiver->schedule != NULL && mc_schedule_busy(receiver->schedule);
+}
+
+/*
+ * Take over what a heartbeat says of all that came before it, at once or when
+ * all that is committed.
+ */
+static void
+take_heartbeat(Receiver *receiver, const FrameHeader *header, const Pulse *pulse,
+			   TimestampTz sent_at)
+{
+	Finished	heartbeat = {0};
+
+	heartbeat.heartbeat = true;
+	heartbeat.end_lsn.value = header->end_lsn;
+	heartbeat.commit_ts = header->commit_ts;
+	heartbeat.sent_at = sent_at;
+	heartbeat.written = pulse->written;
+	heartbeat.decided = pulse->decided;
+	heartbeat.vector = mc_apply_vector(receiver->applier);
+	if (is_waiting(receiver))
+		mc_schedule_defer(receiver->schedule, &heartbeat);
+	else
+		take_finished(receiver, &heartbeat);
+}
+
+/*
  * A frame has arrived: apply it.
  */
 static void
@@ -391,6 +460,7 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 	FrameHeader header;
 	WireCursor	body;
 	Pulse		pulse;
+	int64		begun_us;
 	const char *problem = "unknown";
 
 	if (mc_wire_read_frame(data, len, &header, &body, &problem) != WIRE_OK)
@@ -413,15 +483,22 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 			raise_malformed(receiver, header.commit_lsn,
 							"heartbeat within a transaction");
 		mc_apply_heartbeat(receiver->applier, &header, &body, &pulse);
-		receiver->heard_heartbeat = true;
-		note_time(receiver, pulse.written, sent_at);
 		mc_peer_clock_heard(&receiver->clock, &pulse, sent_at);
-		mc_feedback_done(&receiver->feedback, header.end_lsn);
+		take_heartbeat(receiver, &header, &pulse, sent_at);
 		return;
 	}
 
+	if (receiver->schedule &&
+		mc_schedule_take(receiver->schedule, &header, &body, sent_at))
+	{
+		receiver->previous_end.value = header.end_lsn;
+		return;
+	}
+	begun_us = receiver->schedule ? mc_monotonic_us() : 0;
 	if (mc_apply_frame(receiver->applier, &header, &body))
 	{
+		if (receiver->schedule && (header.flags & FRAME_FIRST))
+			mc_schedule_worked(receiver->schedule, mc_monotonic_us() - begun_us);
 		note_time(receiver, header.commit_ts, sent_at);
 		receiver->last_commit_ts = header.commit_ts;
 		receiver->previous_end.value = header.end_lsn;
@@ -462,7 +539,7 @@ take_message(Receiver *receiver, const char *message, int len)
 			mc_feedback_heard(&receiver->feedback, lsn, false);
 
 			/* All transactions that end before it have been sent before. */
-			if (!mc_apply_in_transaction(receiver->applier))
+			if (!mc_apply_in_transaction(receiver->applier) && !is_waiting(receiver))
 				mc_feedback_done(&receiver->feedback, lsn);
 			if (message[17] != 0)
 				receiver->feedback.reply_requested = true;
@@ -504,129 +581,6 @@ take_batch(Receiver *receiver)
 	}
 	receiver->bytes += bytes;
 	return false;
-}
-
-/* ---- the state of the link ---- */
-
-/*
- * This receiver got further than those before it that failed: the manager
- * need not wait any longer before it starts the next one.
- */
-static void
-note_success(Receiver *receiver)
-{
-	SharedLink *link = receiver->link;
-
-	receiver->proven = true;
-	SpinLockAcquire(&link->mutex);
-	link->failures = 0;
-	link->logged = 0;
-	SpinLockRelease(&link->mutex);
-	ereport(LOG,
-			(errmsg("replication from center \"%s\" is running",
-					NameStr(receiver->peer.name))));
-}
-
-/*
- * Set the state of the link to what the last messages, or their absence, say.
- */
-static void
-update_state(Receiver *receiver, int64 now_ms)
-{
-	LinkState	state;
-	char		reason[64 + NAMEDATALEN] = "";
-
-	/*
-	 * Old heartbeats may come again before the transaction at which earlier
-	 * receivers have failed, so they prove nothing.
-	 */
-	if (!receiver->proven &&
-		(receiver->previous_end.value != InvalidXLogRecPtr ||
-		 receiver->feedback.done.value >= receiver->end_at_start.value))
-		note_success(receiver);
-
-	if (now_ms - receiver->heard_ms >= SILENCE_STALLED_MS)
-	{
-		state = LINK_STALLED;
-		snprintf(reason, sizeof(reason), "no message from center \"%s\" for %d s",
-				 NameStr(receiver->peer.name), SILENCE_STALLED_MS / 1000);
-	}
-	else if (!receiver->proven)
-		state = receiver->state;
-	else
-		state = receiver->behind ? LINK_CATCHING_UP : LINK_STREAMING;
-
-	if (state != receiver->state)
-		mc_link_set_state(receiver->link, state, reason);
-	receiver->state = state;
-}
-
-/*
- * Publish what is known of the peer's clock: by the quickest round trip or,
- * where there was none, by the last message.  The spinlock of the link is held.
- */
-static void
-publish_clock(Receiver *receiver, const ClockSample *clock, TimestampTz now)
-{
-	SharedLink *link = receiver->link;
-
-	link->clock_known = true;
-	if (clock == NULL)
-	{
-		link->clock_offset_us = receiver->sent_ts - now;
-		link->clock_error_us = -1;
-		return;
-	}
-	link->clock_offset_us = clock->offset_us;
-	link->clock_error_us = (clock->round_trip_us + 1) / 2;
-	link->round_trip_us = clock->round_trip_us;
-	link->measured_at = now;
-}
-
-/*
- * Publish in the link what a batch has brought.
- */
-static void
-publish(Receiver *receiver)
-{
-	SharedLink *link = receiver->link;
-	TimestampTz now = GetCurrentTimestamp();
-	const ClockSample *clock = mc_peer_clock_best(&receiver->clock, now);
-
-	SpinLockAcquire(&link->mutex);
-	link->sent_lsn = receiver->feedback.sent;
-	link->received_lsn = receiver->feedback.received;
-	link->applied_lsn = receiver->feedback.done;
-	link->flush_lsn = receiver->feedback.durable;
-	if (link->peer_insert_lsn.value < receiver->feedback.sent.value)
-		link->peer_insert_lsn = receiver->feedback.sent;
-	if (link->peer_insert_lsn.value < receiver->clock.end.value)
-		link->peer_insert_lsn = receiver->clock.end;
-	link->write_rate = receiver->clock.write_rate;
-	if (receiver->bytes > 0)
-		link->last_message_at = now;
-	link->counters.bytes += receiver->bytes;
-	link->counters.bytes_raw += receiver->bytes + receiver->bytes_saved;
-	if (receiver->heard_time)
-	{
-		link->heard_ts = receiver->heard_ts;
-		link->heard_at = now;
-		link->heard_by_heartbeat = receiver->heard_heartbeat;
-		link->sent_ts = receiver->sent_ts;
-		link->sent_us = receiver->sent_us;
-		publish_clock(receiver, clock, now);
-	}
-	if (receiver->last_commit_ts != 0)
-	{
-		link->last_commit_ts = receiver->last_commit_ts;
-		link->last_xact_at = now;
-		receiver->last_commit_ts = 0;
-	}
-	SpinLockRelease(&link->mutex);
-
-	receiver->bytes = 0;
-	receiver->bytes_saved = 0;
-	receiver->heard_time = false;
 }
 
 /* ---- the loop ---- */
@@ -678,6 +632,10 @@ wait_for_input(Receiver *receiver, int64 now_ms)
 	int64		until_ms = mc_feedback_due_ms(&receiver->feedback);
 	int			nevents;
 
+	if (receiver->schedule)
+		mc_schedule_drained(receiver->schedule);
+	if (!may_sleep(receiver))
+		return;
 	pgstat_report_activity(IsTransactionOrTransactionBlock() ?
 						   STATE_IDLEINTRANSACTION : STATE_IDLE, NULL);
 	nevents = WaitEventSetWait(receiver->wait_set,
@@ -759,6 +717,7 @@ stream(Receiver *receiver)
 
 		MemoryContextSwitchTo(receiver->batch_context);
 		drained = take_batch(receiver);
+		fetch_finished(receiver);
 		now_ms = mc_monotonic_ms();
 		if (receiver->bytes > 0)
 			receiver->heard_ms = receiver->complete_ms = now_ms;
@@ -766,8 +725,8 @@ stream(Receiver *receiver)
 		/* The peer does not speak by itself as long as it hears us. */
 		mc_feedback_report(&receiver->feedback, now_ms, drained,
 						   now_ms - receiver->heard_ms >= SILENCE_ASK_MS);
-		publish(receiver);
-		update_state(receiver, now_ms);
+		mc_receiver_publish(receiver);
+		mc_receiver_show_state(receiver, now_ms);
 		follow_options(receiver);
 		if (!mc_apply_in_transaction(receiver->applier))
 			MemoryContextReset(receiver->batch_context);
@@ -853,12 +812,13 @@ record_failure(Receiver *receiver)
  * The receiver; see receiver.h.
  */
 void
-mc_receiver_run(SharedLink *link)
+mc_receiver_run(SharedLink *link, ApplierStarter starter)
 {
 	Receiver   *receiver = MemoryContextAllocZero(TopMemoryContext,
 												  sizeof(Receiver));
 
 	receiver->link = link;
+	receiver->starter = starter;
 	receiver->context = AllocSetContextCreate(TopMemoryContext,
 											  "multicenter receiver",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -866,7 +826,7 @@ mc_receiver_run(SharedLink *link)
 													"multicenter batch",
 													ALLOCSET_DEFAULT_SIZES);
 	claim_link(receiver);
-	pin_settings();
+	mc_receiver_pin_settings();
 	MemoryContextSwitchTo(receiver->context);
 	initStringInfo(&receiver->unpacked);
 
@@ -884,6 +844,7 @@ mc_receiver_run(SharedLink *link)
 											receiver->identity.center_id,
 											NameStr(receiver->peer.name));
 		MemoryContextSwitchTo(receiver->context);
+		start_appliers(receiver);
 		connect_to_peer(receiver);
 		stream(receiver);
 	}

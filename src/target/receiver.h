@@ -9,6 +9,7 @@
 #define MC_RECEIVER_H
 
 #include "state/shared.h"
+#include "target/schedule.h"
 
 /*
  * Claim the link for this process, connect to its peer and apply what arrives
@@ -18,6 +19,12 @@
  * the settings of our workers, outside a transaction.  If the link has a
  * receiver already the process exits and leaves the link alone.
  */
-extern void mc_receiver_run(SharedLink *link);
+/*
+ * Settings on which the meaning of received text depends, or that could end a
+ * transaction which waits for its next chunk, beyond those of all our workers.
+ */
+extern void mc_receiver_pin_settings(void);
+
+extern void mc_receiver_run(SharedLink *link, ApplierStarter starter);
 
 #endif							/* MC_RECEIVER_H */

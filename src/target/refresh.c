@@ -30,10 +30,10 @@
 #include "state/clock.h"
 #include "state/registry.h"
 #include "storage/lmgr.h"
-#include "target/apply.h"
 #include "target/apply_row.h"
 #include "target/conflict.h"
 #include "target/local_map.h"
+#include "target/message_kind.h"
 #include "target/refresh.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -241,5 +241,5 @@ apply_message(RemoteTransaction *transaction, const char *content, uint32 len)
 void
 mc_refresh_register(void)
 {
-	mc_apply_register_message(MC_DERIVED_PREFIX, apply_message);
+	mc_message_register(MC_DERIVED_PREFIX, apply_message);
 }

@@ -476,6 +476,7 @@ build_local_half(RelationMap *map, Relation rel)
 
 	check_target(map, rel);
 	map->notes_generation = 0;
+	map->write_key = NULL;
 	map->owner = rel->rd_rel->relowner;
 	map->group_catalog = mc_registry_is_group_catalog(RelationGetRelid(rel));
 	map_columns(map, rel);

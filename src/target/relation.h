@@ -85,6 +85,8 @@ typedef struct RelationMap
 	bool		has_truncation;
 	bool		has_quarantine; /* changes of it wait there */
 
+	struct WriteKey *write_key; /* see writeset.c; NULL: not looked up */
+
 	struct TargetTable *open;	/* used by the current transaction, or NULL */
 	struct TargetTable *parked; /* by an earlier one, or NULL; it lives in
 								 * local_context */

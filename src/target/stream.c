@@ -308,6 +308,12 @@ mc_stream_compression(const LinkOptions *options)
 	return method;
 }
 
+int
+mc_stream_appliers(const LinkOptions *options)
+{
+	return options->workers >= 0 ? options->workers : mc_apply_workers;
+}
+
 bool
 mc_stream_is_outdated(const PeerStream *stream)
 {
@@ -318,6 +324,7 @@ mc_stream_is_outdated(const PeerStream *stream)
 	StartTransactionCommand();
 	mc_registry_link(stream->peer->id, &options);
 	same = mc_stream_compression(&options) == stream->compression &&
+		mc_stream_appliers(&options) == stream->appliers &&
 		strcmp(options.work_mem ? options.work_mem : "",
 			   stream->work_mem ? stream->work_mem : "") == 0;
 	CommitTransactionCommand();

@@ -24,6 +24,7 @@ typedef struct PeerStream
 	bool		patient;		/* the peer must bear a long silence of ours */
 	PackMethod	compression;	/* of what the peer sends */
 	const char *work_mem;		/* logical_decoding_work_mem; NULL: leave it */
+	int			appliers;		/* that were to be started for it */
 
 	/* Set by mc_stream_open(). */
 	PeerConnection *connection;
@@ -41,6 +42,9 @@ extern void mc_stream_open(PeerStream *stream);
 
 /* How the peer is to compress; an error if this server cannot read that. */
 extern PackMethod mc_stream_compression(const LinkOptions *options);
+
+/* How many processes are to apply what comes, beside the receiver. */
+extern int	mc_stream_appliers(const LinkOptions *options);
 
 /*
  * Has somebody changed options of links, or settings, since this was asked

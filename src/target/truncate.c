@@ -53,6 +53,7 @@
 #include "target/lookup.h"
 #include "target/quarantine.h"
 #include "target/siblings.h"
+#include "target/place.h"
 #include "target/truncate.h"
 #include "target/write.h"
 #include "utils/rel.h"
@@ -521,6 +522,8 @@ mc_truncate_apply(RemoteTransaction *transaction, List *maps,
 	}
 
 	PushActiveSnapshot(GetTransactionSnapshot());
+	/* In the transaction that made a file, PostgreSQL cuts it in its place. */
+	mc_place_forget();
 	if (all_is_older(transaction, tables))
 		truncate_files(tables, restart_sequences);
 	else

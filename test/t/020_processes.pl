@@ -46,7 +46,7 @@ is($lisbon->sql(q{SELECT application_name FROM pg_stat_replication}), $lisbon->s
 SKIP:
 {
 	skip 'wait events have names since PostgreSQL 17', 1 unless $named;
-	is($lisbon->sql(q{SELECT count(*) FROM pg_wait_events WHERE type = 'Extension' AND name LIKE 'Multicenter%'}), '16', 'pg_wait_events has all of them');
+	is($lisbon->sql(q{SELECT count(*) FROM pg_wait_events WHERE type = 'Extension' AND name LIKE 'Multicenter%'}), '18', 'pg_wait_events has all of them');
 }
 
 # While it applies, a receiver waits for what apply waits for.
