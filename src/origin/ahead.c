@@ -47,8 +47,12 @@
 
 #include "compat.h"
 
-/* So many records are decoded in one step. */
-#define AHEAD_RECORDS		64
+/*
+ * So many records are decoded in one step, which takes less than a millisecond.
+ * Many rows that are inserted by one call have one record for them all and then
+ * one for each of their index entries, none of which we are asked about.
+ */
+#define AHEAD_RECORDS		1000
 
 /* A record that ends within so many bytes does not end beyond the flushed WAL. */
 #define MARGIN_BYTES		(2 * XLOG_BLCKSZ)
