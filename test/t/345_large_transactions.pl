@@ -5,7 +5,9 @@
 #
 # Method: the walsender gives up after 5 s without a word, and a trigger makes
 # each row slow, so that one chunk takes longer than that; then a transaction
-# that is many times as large as the memory, as fast as it goes.
+# that is many times as large as the memory, as fast as it goes.  At last a
+# backlog of transactions of all sizes and kinds, in both directions: a walsender
+# that is behind decodes many records in one step.
 use strict;
 use warnings;
 
@@ -39,10 +41,17 @@ $oslo->sql("SELECT multicenter.link_resume(peer => 'lisbon')");
 wait_streaming($lisbon, $oslo);
 
 #
-# Slow rows: 20 s for one transaction of one or two chunks
+# Slow rows: a minute for the transaction, unless it is let go
 #
 $oslo->sql(q{
-	CREATE FUNCTION drag() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep_for(interval '10 ms'); RETURN NEW; END $$;
+	CREATE UNLOGGED TABLE go ();
+	CREATE FUNCTION drag() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF NOT EXISTS (SELECT FROM public.go) THEN
+			PERFORM pg_sleep_for(interval '10 ms');
+		END IF;
+		RETURN NEW;
+	END $$;
 	CREATE TRIGGER drag BEFORE INSERT ON slow FOR EACH ROW EXECUTE FUNCTION drag();
 	ALTER TABLE slow ENABLE REPLICA TRIGGER drag;
 });
@@ -50,7 +59,7 @@ my $before = $oslo->sql("SELECT connects, retries FROM multicenter.stat_links WH
 my $receiver = $oslo->link_pid($lisbon);
 my $sender = walsender_of($lisbon, $oslo);
 my $replies = $lisbon->sql("SELECT reply_time FROM pg_stat_replication WHERE pid = $sender");
-$lisbon->sql(q{INSERT INTO slow SELECT g, 'a row that takes its time' FROM generate_series(1, 1000) g});
+$lisbon->sql(q{INSERT INTO slow SELECT g, 'a row that takes its time' FROM generate_series(1, 6000) g});
 $oslo->wait_for_sql("SELECT xact_start < clock_timestamp() - interval '1 s' FROM pg_stat_activity WHERE pid = $receiver", 't');
 
 # Meanwhile others go on, here and on the other links.
@@ -64,8 +73,9 @@ is($oslo->sql("SELECT count(*) FROM slow") , '0', 'other links and sessions go o
 $oslo->wait_for_sql("SELECT xact_start < clock_timestamp() - interval '6 s' FROM pg_stat_activity WHERE pid = $receiver", 't');
 $lisbon->wait_for_sql("SELECT reply_time > '$replies'::timestamptz + interval '5 s' FROM pg_stat_replication WHERE pid = $sender", 't');
 is($oslo->sql('SELECT count(*) FROM slow'), '0', 'feedback is sent within a chunk that takes longer than the timeout');
+$oslo->sql('INSERT INTO go DEFAULT VALUES');
 wait_all_applied($lisbon, $oslo);
-is($oslo->sql('SELECT count(*) FROM slow'), '1000', 'it is applied');
+is($oslo->sql('SELECT count(*) FROM slow'), '6000', 'it is applied');
 is($oslo->sql("SELECT connects, retries FROM multicenter.stat_links WHERE $in"), $before, 'at the first attempt');
 
 #
@@ -88,6 +98,38 @@ note(sprintf('receiver %.1f to %.1f MB, walsender %.1f to %.1f MB', $receiver_be
 cmp_ok($receiver_max, '<', 16, 'the receiver needs less than 16 MB for 400,000 rows');
 cmp_ok($sender_max, '<', 16 + 64, 'the walsender no more than its work memory and 64 MB');
 is($oslo->sql("SELECT retries FROM multicenter.stat_links WHERE $in"), (split(/\|/, $before))[1], 'no error on the way');
+wait_all_applied($lisbon, $oslo, $riga);
+identical($lisbon, $oslo, $riga);
+
+#
+# A backlog
+#
+$_->[0]->sql("SELECT multicenter.link_pause(peer => '" . $_->[1]->name . "')") foreach [ $lisbon, $oslo ], [ $oslo, $lisbon ];
+foreach my $center ($lisbon, $oslo)
+{
+	my $first = $center == $lisbon ? 10_000 : 20_000;
+	$center->sql(qq{
+		DO \$\$ BEGIN
+			FOR i IN $first .. $first + 999 LOOP
+				INSERT INTO other VALUES (i, repeat('x', i % 300));
+				IF i % 7 = 0 THEN
+					BEGIN
+						UPDATE bulk SET n = i WHERE id = i;
+						IF i % 14 = 0 THEN RAISE EXCEPTION 'undone'; END IF;
+					EXCEPTION WHEN raise_exception THEN NULL;
+					END;
+				END IF;
+				IF i % 11 = 0 THEN DELETE FROM other WHERE id = i - 5; END IF;
+				IF i % 13 = 0 THEN PERFORM pg_logical_emit_message(true, 'somebody', 'else'); END IF;
+				IF i % 100 = 0 THEN INSERT INTO bulk SELECT i * 100 + g, g, 'v' FROM generate_series(1000001, 1000050) g; END IF;
+				COMMIT;
+			END LOOP;
+		END \$\$});
+	$center->sql(qq{SELECT multicenter.replicate_ddl('ALTER TABLE other ADD COLUMN added_$first int')});
+	$center->sql(qq{INSERT INTO other SELECT 100000 + $first + g, 'late', g FROM generate_series(1, 3000) g});
+}
+$_->[0]->sql("SELECT multicenter.link_resume(peer => '" . $_->[1]->name . "')") foreach [ $lisbon, $oslo ], [ $oslo, $lisbon ];
+wait_streaming($lisbon, $oslo, $riga);
 wait_all_applied($lisbon, $oslo, $riga);
 identical($lisbon, $oslo, $riga);
 done_testing();
