@@ -1,4 +1,5 @@
 -- title: TPC-B transactions: three updates and an insert each
+-- ceiling: 2.2
 -- transactions: 100000
 -- changes: 400000
 -- accounts: 1000000

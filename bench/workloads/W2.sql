@@ -1,5 +1,5 @@
 -- title: transactions of one INSERT
--- ceiling: 2.2
+-- ceiling: 1.5
 -- changes: 200000
 -- section seed
 CREATE TABLE item (id int PRIMARY KEY, k int, v int, note text);

@@ -1,6 +1,6 @@
 -- title: one transaction of 2 million INSERTs
 -- link: {"logical_decoding_work_mem": "1GB"}
--- ceiling: 1.4
+-- ceiling: 0.9
 -- changes: 2000000
 -- section seed
 CREATE TABLE item (id int PRIMARY KEY, k int, v bigint, note text);

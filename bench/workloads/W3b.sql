@@ -1,5 +1,5 @@
 -- title: 20 transactions of 100,000 INSERTs
--- ceiling: 1.4
+-- ceiling: 0.8
 -- changes: 2000000
 -- rows: 100000
 -- section seed

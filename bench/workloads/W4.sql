@@ -1,5 +1,5 @@
 -- title: transactions of one UPDATE, of an indexed column; two secondary indexes
--- ceiling: 1.9
+-- ceiling: 1.5
 -- changes: 200000
 -- rows: 1000000
 -- section seed

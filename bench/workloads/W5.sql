@@ -1,6 +1,6 @@
 -- title: one transaction of 500,000 UPDATEs
 -- link: {"logical_decoding_work_mem": "1GB"}
--- ceiling: 1.4
+-- ceiling: 1.1
 -- changes: 500000
 -- section seed
 CREATE TABLE item (id int PRIMARY KEY, k int, v int, note text);

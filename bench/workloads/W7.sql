@@ -1,5 +1,5 @@
 -- title: 50 transactions of 1,000 wide rows (20 columns, 1.6 kB)
--- ceiling: 1.4
+-- ceiling: 1.3
 -- changes: 50000
 -- rows: 1000
 -- section seed
