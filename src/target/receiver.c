@@ -444,6 +444,8 @@ take_heartbeat(Receiver *receiver, const FrameHeader *header, const Pulse *pulse
 	heartbeat.written = pulse->written;
 	heartbeat.decided = pulse->decided;
 	heartbeat.vector = mc_apply_vector(receiver->applier);
+	if (receiver->schedule)
+		mc_schedule_heard(receiver->schedule);
 	if (is_waiting(receiver))
 		mc_schedule_defer(receiver->schedule, &heartbeat);
 	else

@@ -352,6 +352,12 @@ mc_schedule_busy(const Schedule *schedule)
 }
 
 void
+mc_schedule_heard(Schedule *schedule)
+{
+	schedule->vector++;
+}
+
+void
 mc_schedule_defer(Schedule *schedule, const Finished *heartbeat)
 {
 	MemoryContext caller = MemoryContextSwitchTo(schedule->context);
@@ -364,7 +370,6 @@ mc_schedule_defer(Schedule *schedule, const Finished *heartbeat)
 	memcpy(&kept->vector, heartbeat->vector, size);
 	kept->finished.vector = &kept->vector;
 	schedule->heartbeats = lappend(schedule->heartbeats, kept);
-	schedule->vector++;
 	MemoryContextSwitchTo(caller);
 }
 

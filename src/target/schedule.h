@@ -66,6 +66,9 @@ extern void mc_schedule_drained(Schedule *schedule);
 extern bool mc_schedule_take(Schedule *schedule, const FrameHeader *header,
 							 const WireCursor *body, TimestampTz sent_at);
 
+/* A heartbeat has changed the peer's vector, which appliers have to know. */
+extern void mc_schedule_heard(Schedule *schedule);
+
 /* Keep a heartbeat until all before it is committed; its vector is copied. */
 extern void mc_schedule_defer(Schedule *schedule, const Finished *heartbeat);
 

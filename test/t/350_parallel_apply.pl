@@ -112,6 +112,19 @@ wait_all_applied($lisbon, $oslo);
 is($oslo->sql(q{SELECT id, v FROM slow WHERE id IN (11, 41)}), '41|three', 'changes of one row come one after the other');
 is($oslo->sql(q{SELECT count(*) FROM multicenter.conflicts}), 0, 'and are no conflicts');
 
+# Appliers know what the peer had seen, be it that a heartbeat has said so.
+$lisbon->sql(q{INSERT INTO item VALUES (5, 'new')});
+foreach my $i (1 .. 5)
+{
+	wait_all_applied($lisbon, $oslo);
+	$oslo->sql("UPDATE item SET v = 'oslo $i' WHERE id = 5");
+	wait_all_applied($lisbon, $oslo);
+	$lisbon->sql("UPDATE item SET v = 'lisbon $i' WHERE id = 5");
+}
+wait_all_applied($lisbon, $oslo);
+is($_->sql(q{SELECT count(*) FROM multicenter.conflicts}), 0, "no conflicts at $_->{name} where each center had seen what the other has written")
+  foreach $lisbon, $oslo;
+
 #
 # One that is in the way of an earlier one
 #
