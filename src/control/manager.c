@@ -73,6 +73,13 @@
 #define KEEP_TIMES_MS		10000	/* write the links' last known times */
 #define FIRST_TIMES_MS		1000	/* the same while some are not known yet */
 #define LOOK_MS			500
+
+/*
+ * Dead rows are kept by heartbeats.  Where so many transactions write in a
+ * second there are more of them, so that hot rows do not get slow.
+ */
+#define BUSY_RATE			300
+#define BUSY_HEARTBEATS		10
 #define FAILED_LOOK_MS	60000
 #define STALE_MS			10000
 #define RETRY_MS			500
@@ -103,6 +110,10 @@ typedef struct Manager
 
 	/* When what is due next; not by the wall clock, which may step. */
 	int64		next_heartbeat_ms;
+	int64		heartbeat_pause_ms; /* before the next one */
+	int64		next_noted_ms;	/* the next one that lag is measured by */
+	int64		last_heartbeat_ms;
+	uint64		last_xid;		/* that was given out before it */
 	int64		next_registry_check_ms;
 	int64		next_keep_times_ms;
 	int64		next_look_ms;	/* at displaced rows */
@@ -522,6 +533,19 @@ tell_detached(Manager *manager)
 				 errhint("Call multicenter.group_remove_local(force => true), then join the group as a new center.")));
 }
 
+/* Have many transactions written since the last heartbeat? */
+static bool
+is_busy(Manager *manager, int64 now_ms)
+{
+	uint64		xid = U64FromFullTransactionId(ReadNextFullTransactionId());
+	uint64		ended = xid - manager->last_xid;
+	int64		elapsed_ms = now_ms - manager->last_heartbeat_ms;
+
+	manager->last_xid = xid;
+	manager->last_heartbeat_ms = now_ms;
+	return ended * 1000 >= BUSY_RATE * (uint64) elapsed_ms;
+}
+
 /*
  * Write a heartbeat: a message in the stream that needs no transaction, so
  * that it works on a center that refuses writes, and is flushed, because the
@@ -530,8 +554,17 @@ tell_detached(Manager *manager)
 static void
 write_heartbeat(Manager *manager, TimestampTz now)
 {
-	mc_monitor_heartbeat(mc_heartbeat_write(NULL), now);
-	manager->next_heartbeat_ms = mc_monotonic_ms() + mc_heartbeat_interval_ms;
+	LocalLsn	end = mc_heartbeat_write(NULL);
+	int64		now_ms = mc_monotonic_ms();
+
+	manager->heartbeat_pause_ms = mc_heartbeat_interval_ms;
+	if (is_busy(manager, now_ms))
+		manager->heartbeat_pause_ms /= BUSY_HEARTBEATS;
+	manager->next_heartbeat_ms = now_ms + manager->heartbeat_pause_ms;
+	if (now_ms < manager->next_noted_ms)
+		return;
+	mc_monitor_heartbeat(end, now);
+	manager->next_noted_ms = now_ms + mc_heartbeat_interval_ms;
 	manager->confirmed_pause_ms = CONFIRMED_PAUSE_MS;
 }
 
@@ -597,7 +630,7 @@ look_at_displaced(Manager *manager, int64 now_ms)
 
 	/* Most of the time is for other work, however many rows there are. */
 	manager->next_look_ms = end_ms + 10 * (end_ms - now_ms) +
-		(result == LOOK_FAILED ? FAILED_LOOK_MS : LOOK_MS);
+		(result == LOOK_FAILED ? FAILED_LOOK_MS : Min(LOOK_MS, manager->heartbeat_pause_ms));
 }
 
 /* When to try the changes in quarantine: soon after something was applied. */
