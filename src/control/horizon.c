@@ -58,6 +58,7 @@
 #include "storage/lmgr.h"
 #include "storage/lwlock.h"
 #include "storage/procarray.h"
+#include "target/displace.h"
 #include "target/quarantine.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -563,14 +564,14 @@ purge_is_due(TimestampTz now)
 }
 
 void
-mc_horizon_work(bool heartbeat, bool alone)
+mc_horizon_work(bool alone)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz frontier;
 	TimestampTz decided;
 	TimestampTz seen;
 
-	if (!begun || !heartbeat)
+	if (!begun)
 		return;
 	frontier = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
 	decided = decided_up_to(&seen);
@@ -579,6 +580,8 @@ mc_horizon_work(bool heartbeat, bool alone)
 	take_sample();
 	pg_atomic_write_u32(&database->slowest_peer, slowest_peer());
 	pg_atomic_write_u64(&database->frontier, (uint64) frontier);
+	if (mc_displace_none())
+		displaced_seen = frontier;
 	frontier = Min(frontier, displaced_seen);
 	follow(frontier, now);
 	if (frontier > 0 && purge_is_due(now))

@@ -17,11 +17,10 @@
 extern void mc_horizon_begin(void);
 
 /*
- * Let go of what no change can need any more; in each round of the manager,
- * outside a transaction.  heartbeat: one was just written.  alone: this center
- * has no peers.
+ * Let go of what no change can need any more; after each heartbeat of ours, or
+ * more often, outside a transaction.  alone: this center has no peers.
  */
-extern void mc_horizon_work(bool heartbeat, bool alone);
+extern void mc_horizon_work(bool alone);
 
 /*
  * The time up to which nothing older can arrive, as of the last round; and

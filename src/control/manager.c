@@ -75,11 +75,14 @@
 #define LOOK_MS			500
 
 /*
- * Dead rows are kept by heartbeats.  Where so many transactions write in a
- * second there are more of them, so that hot rows do not get slow.
+ * Dead rows are kept from heartbeat to heartbeat.  Where so many transactions
+ * write in a second there are more of them, so that hot rows do not get slow;
+ * and without peers, for whom alone dead rows are kept, hardly any are.
  */
 #define BUSY_RATE			300
-#define BUSY_HEARTBEATS		10
+#define BUSY_HEARTBEATS		20
+#define BUSY_ALONE_MS		10
+#define RATE_MS			100
 #define FAILED_LOOK_MS	60000
 #define STALE_MS			10000
 #define RETRY_MS			500
@@ -112,8 +115,11 @@ typedef struct Manager
 	int64		next_heartbeat_ms;
 	int64		heartbeat_pause_ms; /* before the next one */
 	int64		next_noted_ms;	/* the next one that lag is measured by */
-	int64		last_heartbeat_ms;
-	uint64		last_xid;		/* that was given out before it */
+	int64		next_horizon_ms;	/* without peers, and a heartbeat */
+	int64		next_rate_ms;	/* see watch_rate() */
+	int64		last_rate_ms;
+	uint64		last_xid;		/* that was given out before that */
+	bool		busy;			/* many transactions write */
 	int64		next_registry_check_ms;
 	int64		next_keep_times_ms;
 	int64		next_look_ms;	/* at displaced rows */
@@ -533,17 +539,30 @@ tell_detached(Manager *manager)
 				 errhint("Call multicenter.group_remove_local(force => true), then join the group as a new center.")));
 }
 
-/* Have many transactions written since the last heartbeat? */
+/* Has the group no other center? */
 static bool
-is_busy(Manager *manager, int64 now_ms)
+is_alone(const Manager *manager)
+{
+	return list_length(manager->members) <= 1;
+}
+
+/*
+ * Look how many transactions write.  Where that begins, the heartbeat before
+ * was a long one.
+ */
+static void
+watch_rate(Manager *manager, int64 now_ms)
 {
 	uint64		xid = U64FromFullTransactionId(ReadNextFullTransactionId());
-	uint64		ended = xid - manager->last_xid;
-	int64		elapsed_ms = now_ms - manager->last_heartbeat_ms;
+	bool		busy = (xid - manager->last_xid) * 1000 >=
+		BUSY_RATE * (uint64) (now_ms - manager->last_rate_ms);
 
+	if (busy && !manager->busy)
+		manager->next_heartbeat_ms = Min(manager->next_heartbeat_ms, now_ms);
+	manager->busy = busy;
 	manager->last_xid = xid;
-	manager->last_heartbeat_ms = now_ms;
-	return ended * 1000 >= BUSY_RATE * (uint64) elapsed_ms;
+	manager->last_rate_ms = now_ms;
+	manager->next_rate_ms = now_ms + RATE_MS;
 }
 
 /*
@@ -557,10 +576,13 @@ write_heartbeat(Manager *manager, TimestampTz now)
 	LocalLsn	end = mc_heartbeat_write(NULL);
 	int64		now_ms = mc_monotonic_ms();
 
+
 	manager->heartbeat_pause_ms = mc_heartbeat_interval_ms;
-	if (is_busy(manager, now_ms))
+	if (manager->busy && !is_alone(manager))
 		manager->heartbeat_pause_ms /= BUSY_HEARTBEATS;
 	manager->next_heartbeat_ms = now_ms + manager->heartbeat_pause_ms;
+	manager->next_horizon_ms = manager->busy && is_alone(manager) ?
+		now_ms + BUSY_ALONE_MS : manager->next_heartbeat_ms;
 	if (now_ms < manager->next_noted_ms)
 		return;
 	mc_monitor_heartbeat(end, now);
@@ -681,11 +703,18 @@ static void
 do_timed_work(Manager *manager, TimestampTz now)
 {
 	int64		now_ms = mc_monotonic_ms();
-	bool		heartbeat = now_ms >= manager->next_heartbeat_ms;
+	bool		horizon = true;
 
-	if (heartbeat)
+	if (now_ms >= manager->next_rate_ms)
+		watch_rate(manager, now_ms);
+	if (now_ms >= manager->next_heartbeat_ms)
 		write_heartbeat(manager, now);
-	mc_horizon_work(heartbeat, list_length(manager->members) <= 1);
+	else if (now_ms >= manager->next_horizon_ms)
+		manager->next_horizon_ms = now_ms + BUSY_ALONE_MS;
+	else
+		horizon = false;
+	if (horizon)
+		mc_horizon_work(is_alone(manager));
 	watch_links(manager, now_ms);
 	if (now_ms >= manager->next_keep_times_ms)
 		manager->next_keep_times_ms = now_ms +
@@ -721,7 +750,8 @@ static long
 next_round_ms(Manager *manager)
 {
 	int64		now_ms = mc_monotonic_ms();
-	int64		next_ms = Min(Min(manager->next_heartbeat_ms, manager->next_look_ms),
+	int64		next_ms = Min(Min(Min(manager->next_heartbeat_ms, manager->next_horizon_ms),
+								  Min(manager->next_rate_ms, manager->next_look_ms)),
 							  Min(manager->next_registry_check_ms, next_retry_ms(manager)));
 	ListCell   *lc;
 
@@ -765,6 +795,8 @@ manage(Manager *manager)
 	{
 		tell_detached(manager);
 		manager->next_heartbeat_ms = now_ms + REGISTRY_CHECK_MS;
+		manager->next_horizon_ms = manager->next_heartbeat_ms;
+		manager->next_rate_ms = manager->next_heartbeat_ms;
 		manager->next_look_ms = manager->next_heartbeat_ms;
 		manager->next_retry_ms = manager->next_heartbeat_ms;
 		return true;

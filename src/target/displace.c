@@ -827,22 +827,33 @@ attempt(CenterId our_id, AttemptFunction function, Oid relid)
 	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ? LOOK_BUSY : LOOK_FAILED;
 }
 
+/* What the last look has found: no displaced rows, among these notes. */
+static uint64 looked_at = 0;
+static bool found_none = false;
+
+bool
+mc_displace_none(void)
+{
+	uint64		generation = looked_at;
+
+	return mc_notes_unchanged(&generation) && looked_at != 0 && found_none;
+}
+
 LookResult
 mc_displace_look(CenterId our_id)
 {
-	static uint64 generation = 0;
-	static bool none = false;
-	uint64		now = generation;
+	uint64		generation = looked_at;
 	TimestampTz due;
 	LookResult	result = LOOK_DONE;
 	List	   *tables;
 	ListCell   *cell;
 
-	if (mc_notes_unchanged(&now) && generation != 0 && none)
+	if (mc_displace_none())
 		return LOOK_DONE;
+	(void) mc_notes_unchanged(&generation);
 	tables = find_tables();
-	none = tables == NIL;
-	generation = now;
+	found_none = tables == NIL;
+	looked_at = generation;
 	due = GetCurrentTimestamp() - mc_displaced_retention_s * USECS_PER_SEC;
 	foreach(cell, tables)
 	{

@@ -54,4 +54,7 @@ typedef enum LookResult
  */
 extern LookResult mc_displace_look(CenterId our_id);
 
+/* Did the last look of this process find none, and could none come since? */
+extern bool mc_displace_none(void);
+
 #endif							/* MC_DISPLACE_H */
