@@ -11,7 +11,8 @@
  *	  oldest transaction that is running; the floor, which no transaction
  *	  before that exceeds).  When every peer has promised to commit nothing up
  *	  to the floor of a sample any more (mc_vector_frontier()), the horizon
- *	  moves to its transaction.  Where conflict policies decide, a delete may
+ *	  moves to its transaction; author by author it may move earlier, see
+ *	  sample.c.  Where conflict policies decide, a delete may
  *	  also matter to a newer change whose author had not seen it: there every
  *	  peer must have seen what was committed up to that time, by its own word
  *	  (mc_vector_seen_by_all()).  Before that the manager compares displaced
@@ -41,6 +42,7 @@
 #include "catalog/pg_type.h"
 #include "control/horizon.h"
 #include "control/kept.h"
+#include "control/sample.h"
 #include "core/merge.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -75,14 +77,6 @@ PG_FUNCTION_INFO_V1(mc_horizon_status);
 #define SMALL_MOVE_MS	10000
 #define PURGE_MS		10000
 #define PURGE_NEW_MS	2000	/* where somebody has written notes */
-
-/* Where the horizon may go once the frontier has passed the floor. */
-typedef struct Sample
-{
-	TransactionId xid;			/* everything before has ended */
-	TimestampTz floor;			/* and is not newer than this */
-	TimestampTz at;
-} Sample;
 
 static bool begun = false;
 static SharedDatabase *database;	/* this one */
@@ -278,24 +272,37 @@ mc_horizon_begin(void)
 	begun = true;
 }
 
-/* Take a sample; first the transaction, because others end meanwhile. */
+/* Forget samples up to this one. */
+static void
+drop_samples(int number)
+{
+	for (int i = 0; i <= number; i++)
+		mc_sample_free(&samples[i]);
+	nsamples -= number + 1;
+	memmove(samples, samples + number + 1, sizeof(Sample) * nsamples);
+}
+
+/* A peer is away for long: keep every second sample. */
+static void
+thin_samples(void)
+{
+	for (int i = 0; i < MAX_SAMPLES; i++)
+	{
+		if (i % 2 == 0)
+			samples[i / 2] = samples[i];
+		else
+			mc_sample_free(&samples[i]);
+	}
+	nsamples = MAX_SAMPLES / 2;
+}
+
+/* Take a sample. */
 static void
 take_sample(void)
 {
-	Sample	   *sample;
-
 	if (nsamples == MAX_SAMPLES)
-	{
-		/* A peer is away for long: keep every second one. */
-		for (int i = 0; i < MAX_SAMPLES / 2; i++)
-			samples[i] = samples[2 * i];
-		nsamples = MAX_SAMPLES / 2;
-	}
-	sample = &samples[nsamples++];
-	sample->xid = GetOldestActiveTransactionId_compat();
-	pg_memory_barrier();
-	sample->floor = newest_time();
-	sample->at = GetCurrentTimestamp();
+		thin_samples();
+	mc_sample_take(&samples[nsamples++]);
 }
 
 /* Is it time for something again?  The clock may have stepped back. */
@@ -315,23 +322,20 @@ move_is_due(TransactionId xid, TimestampTz now)
 		(distance >= SMALL_MOVE || is_due(last_move, now, SMALL_MOVE_MS));
 }
 
-/* Forget samples up to this one. */
+/*
+ * Move the horizon to a sample.  by_time: all that is older than its floor may
+ * be forgotten, whoever wrote it; given_up: a peer may still need what goes.
+ */
 static void
-drop_samples(int number)
-{
-	nsamples -= number + 1;
-	memmove(samples, samples + number + 1, sizeof(Sample) * nsamples);
-}
-
-/* Move the horizon to a sample; given_up: a peer may still need what goes. */
-static void
-move_to(int number, bool given_up, TimestampTz now)
+move_to(int number, bool by_time, bool given_up, TimestampTz now)
 {
 	Sample		sample = samples[number];
 	TimestampTz forgotten = (TimestampTz) pg_atomic_read_u64(&database->forgotten);
 
 	if (given_up)
 		forgotten = Max(forgotten, sample.floor);
+	if (by_time)
+		pg_atomic_write_u64(&database->settled, (uint64) sample.floor);
 	write_row(sample.xid, sample.floor, forgotten);
 
 	/* Before VACUUM can go there: see target/place.c. */
@@ -361,12 +365,31 @@ newest_sample(TimestampTz floor, TimestampTz at)
 	return number;
 }
 
-/* Let the horizon follow the frontier, or time where that does not move. */
+/* The newest sample that is settled, author by author; -1: none. */
+static int
+newest_settled(void)
+{
+	Promises	promises;
+	int			number = -1;
+
+	mc_promises_read(&promises);
+	for (int i = 0; i < nsamples; i++)
+		if (mc_sample_is_settled(&samples[i], &promises))
+			number = i;
+	pfree(promises.peers);
+	return number;
+}
+
+/*
+ * Let the horizon follow the frontier; where nothing but the order of changes
+ * decides also what is settled; or time where neither moves.
+ */
 static void
-follow(TimestampTz frontier, TimestampTz now)
+follow(TimestampTz frontier, bool by_author, TimestampTz now)
 {
 	int64		retention = (int64) mc_dead_row_retention_s * USECS_PER_SEC;
-	int			number = newest_sample(frontier, 0);
+	int			by_time = newest_sample(frontier, 0);
+	int			number = Max(by_time, by_author ? newest_settled() : -1);
 
 	/* A sample that moves nothing must not keep the retention from ending. */
 	if (number >= 0 && !TransactionIdPrecedes(current_xid, samples[number].xid))
@@ -379,14 +402,14 @@ follow(TimestampTz frontier, TimestampTz now)
 	if (number >= 0)
 	{
 		if (move_is_due(samples[number].xid, now))
-			move_to(number, false, now);
+			move_to(number, number == by_time, false, now);
 	}
 	else if (nsamples > 0 && samples[0].at < now - retention)
 	{
 		/* In steps, because each is written down. */
 		number = newest_sample(0, now - retention + retention / 10);
 		if (TransactionIdPrecedes(current_xid, samples[number].xid))
-			move_to(number, true, now);
+			move_to(number, true, true, now);
 	}
 }
 
@@ -570,20 +593,27 @@ mc_horizon_work(bool alone)
 	TimestampTz frontier;
 	TimestampTz decided;
 	TimestampTz seen;
+	bool		none_displaced;
 
 	if (!begun)
 		return;
+
+	/*
+	 * First of all: what waits in quarantine, or is displaced, when we look for
+	 * it is then what may need a row that had died before the sample.
+	 */
+	take_sample();
 	frontier = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
 	decided = decided_up_to(&seen);
 	mc_kept_work(Min(frontier, seen), alone);
 	frontier = Min(frontier, decided);
-	take_sample();
 	pg_atomic_write_u32(&database->slowest_peer, slowest_peer());
 	pg_atomic_write_u64(&database->frontier, (uint64) frontier);
-	if (mc_displace_none())
+	none_displaced = mc_displace_none();
+	if (none_displaced)
 		displaced_seen = frontier;
 	frontier = Min(frontier, displaced_seen);
-	follow(frontier, now);
+	follow(frontier, none_displaced && decided == DT_NOEND && seen == DT_NOEND, now);
 	if (frontier > 0 && purge_is_due(now))
 	{
 		purge_notes(frontier);

@@ -74,6 +74,7 @@
 typedef struct ClockShared
 {
 	pg_atomic_uint64 floor;		/* a TimestampTz, which is positive here */
+	pg_atomic_uint64 last_delete;	/* see mc_clock_last_delete() */
 	pg_atomic_uint32 ready;
 	pg_atomic_uint64 stamped;
 	pg_atomic_uint64 waits;
@@ -85,7 +86,9 @@ typedef struct ClockShared
 	uint16		origins[MC_MAX_STAMP_ORIGINS];	/* 0: does not exist */
 	pg_atomic_uint32 owners[MC_MAX_STAMP_ORIGINS];	/* pid; 0: free */
 	int			nprocs;
-	pg_atomic_uint32 committing[FLEXIBLE_ARRAY_MEMBER]; /* xid; 0: does not */
+
+	/* By process: the xid, 0: it does not; and behind those: does it delete? */
+	pg_atomic_uint32 committing[FLEXIBLE_ARRAY_MEMBER];
 } ClockShared;
 
 static ClockShared *shared = NULL;
@@ -93,6 +96,8 @@ static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
 static bool preparing = false;	/* mc_clock_prepare() */
+static bool applies = false;	/* mc_clock_applies() */
+static bool deletes = false;	/* mc_clock_deletes() */
 static int	claimed = -1;		/* index of the origin that is ours */
 static bool holds_origin = false;	/* and PostgreSQL knows */
 static bool exit_registered = false;	/* end_commit_at_exit() */
@@ -109,7 +114,7 @@ static Size
 clock_size(void)
 {
 	return add_size(offsetof(ClockShared, committing),
-					mul_size(count_procs(), sizeof(pg_atomic_uint32)));
+					mul_size(2 * count_procs(), sizeof(pg_atomic_uint32)));
 }
 
 /* Reserve memory. */
@@ -135,6 +140,7 @@ clock_startup(void)
 	{
 		memset(shared, 0, clock_size());
 		pg_atomic_init_u64(&shared->floor, 0);
+		pg_atomic_init_u64(&shared->last_delete, 0);
 		pg_atomic_init_u32(&shared->ready, 0);
 		pg_atomic_init_u64(&shared->stamped, 0);
 		pg_atomic_init_u64(&shared->waits, 0);
@@ -144,7 +150,7 @@ clock_startup(void)
 		shared->nprocs = count_procs();
 		for (int i = 0; i < MC_MAX_STAMP_ORIGINS; i++)
 			pg_atomic_init_u32(&shared->owners[i], 0);
-		for (int i = 0; i < shared->nprocs; i++)
+		for (int i = 0; i < 2 * shared->nprocs; i++)
 			pg_atomic_init_u32(&shared->committing[i], 0);
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -158,14 +164,27 @@ mc_clock_floor(void)
 	return shared ? (TimestampTz) pg_atomic_read_u64(&shared->floor) : 0;
 }
 
+/* Raise a time that everybody may raise. */
+static void
+raise_time(pg_atomic_uint64 *time, TimestampTz ts)
+{
+	uint64		current = pg_atomic_read_u64(time);
+
+	while ((TimestampTz) current < ts &&
+		   !pg_atomic_compare_exchange_u64(time, &current, (uint64) ts))
+		 /* somebody else has raised it: look again */ ;
+}
+
 void
 mc_clock_raise(TimestampTz ts)
 {
-	uint64		floor = pg_atomic_read_u64(&shared->floor);
+	raise_time(&shared->floor, ts);
+}
 
-	while ((TimestampTz) floor < ts &&
-		   !pg_atomic_compare_exchange_u64(&shared->floor, &floor, (uint64) ts))
-		 /* somebody else has raised it: look again */ ;
+void
+mc_clock_applies(void)
+{
+	applies = true;
 }
 
 void
@@ -209,6 +228,34 @@ our_place(void)
 
 	return number >= 0 && number < shared->nprocs ?
 		&shared->committing[number] : NULL;
+}
+
+/* The local transaction gets this timestamp, or a smaller one. */
+static void
+note_delete(TimestampTz ts)
+{
+	if (deletes)
+		raise_time(&shared->last_delete, ts);
+}
+
+/* Say that what this process commits deletes rows, or that it has. */
+static void
+set_deletes(bool value)
+{
+	pg_atomic_uint32 *place = our_place();
+
+	if (deletes == value)
+		return;
+	deletes = value;
+	if (place != NULL)
+		pg_atomic_write_u32(place + shared->nprocs, value);
+}
+
+void
+mc_clock_deletes(void)
+{
+	if (shared != NULL && !applies)
+		set_deletes(true);
 }
 
 /* Say that this process commits a transaction; 0: it does not any more. */
@@ -324,6 +371,7 @@ end_commit(void)
 	}
 	mc_clock_release_commits();
 	set_committing(0);
+	set_deletes(false);
 }
 
 /* Same, at the end of a process. */
@@ -350,6 +398,7 @@ stamp(void)
 	ts = pg_atomic_add_fetch_u64(&shared->floor, 1);
 	mc_session_origin_set(shared->origins[claimed], (XLogRecPtr) ts,
 						  (TimestampTz) ts);
+	note_delete((TimestampTz) ts);
 	pg_atomic_fetch_add_u64(&shared->stamped, 1);
 }
 
@@ -393,6 +442,9 @@ begin_commit(void)
 	if (mc_session_origin(&ts) != InvalidRepOriginId)
 	{
 		mc_clock_raise(ts);
+
+		/* Without a time of its own it is going to get one soon. */
+		note_delete(Max(ts, GetCurrentTimestamp() + USECS_PER_SEC));
 		return;
 	}
 	mc_clock_wait_ready();
@@ -417,12 +469,18 @@ transaction_ends(XactEvent event, void *arg)
 			/* The timestamp was taken after PRE_COMMIT. */
 			place = shared && IsUnderPostmaster && MyProc ? our_place() : NULL;
 			if (place && pg_atomic_read_u32(place) != 0 && claimed < 0)
+			{
 				mc_clock_raise(GetCurrentTransactionStopTimestamp());
+				note_delete(GetCurrentTransactionStopTimestamp());
+			}
 			end_commit();
 			break;
 		case XACT_EVENT_ABORT:
 			preparing = false;
 			end_commit();
+			break;
+		case XACT_EVENT_PREPARE:
+			set_deletes(false);
 			break;
 		default:
 			break;
@@ -438,6 +496,7 @@ mc_clock_begin_prepared(void)
 		return;
 	mc_clock_wait_ready();
 	announce_commit(COMMITS_PREPARED);
+	set_deletes(true);
 
 	/*
 	 * Always stamped, because nobody could raise the floor after its commit;
@@ -520,6 +579,30 @@ mc_clock_promise(LocalLsn *since)
 	wait_for_commits();
 	wait_for_progress();
 	return promise;
+}
+
+/* Does any process commit deletes at this moment? */
+static bool
+anybody_deletes(void)
+{
+	for (int i = 0; i < shared->nprocs; i++)
+		if (pg_atomic_read_u32(&shared->committing[shared->nprocs + i]) != 0)
+			return true;
+	return false;
+}
+
+/*
+ * Whoever has committed deletes has raised the time before he says that he does
+ * not any more; while somebody does, the present must do.
+ */
+TimestampTz
+mc_clock_last_delete(void)
+{
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&shared->ready) == 0 || anybody_deletes())
+		return Max(GetCurrentTimestamp(), mc_clock_floor());
+	pg_memory_barrier();
+	return (TimestampTz) pg_atomic_read_u64(&shared->last_delete);
 }
 
 /* ---- holding commits up ---- */
@@ -669,6 +752,7 @@ mc_clock_prepare(void)
 	if (track_commit_timestamp)
 		recover_from_commits();
 	mc_deletes_begin();
+	raise_time(&shared->last_delete, mc_clock_floor());
 	pg_memory_barrier();
 	pg_atomic_write_u32(&shared->ready, 1);
 	ConditionVariableBroadcast(&shared->changed);

@@ -47,6 +47,22 @@ extern TimestampTz mc_clock_floor(void);
 extern void mc_clock_raise(TimestampTz ts);
 
 /*
+ * A time that no local commit exceeds which has ended and has deleted, or
+ * updated, rows that peers may know; without those of apply.  Whoever asks has
+ * read before which transactions have ended.
+ */
+extern TimestampTz mc_clock_last_delete(void);
+
+/* The current transaction, which is about to commit, is such a one. */
+extern void mc_clock_deletes(void);
+
+/*
+ * This process applies what peers send, under their origins and timestamps: its
+ * commits with an origin are not local ones.
+ */
+extern void mc_clock_applies(void);
+
+/*
  * Apply is about to commit a transaction of this timestamp: make sure that the
  * floor is at least that after a crash, too.  Within that transaction.
  */

@@ -26,16 +26,20 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/atomics.h"
 #include "replication/origin.h"
+#include "state/clock.h"
 #include "state/deletes.h"
+#include "state/registry.h"
 #include "state/shared.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "utils/lsyscache.h"
 #include "utils/pgstat_internal.h"
 
 #include "compat.h"
@@ -60,10 +64,19 @@ typedef struct DeletesShared
 	DeletesEntry entries[MAX_TABLES];
 } DeletesShared;
 
-/* What this process knows of a table; good for one generation. */
+/* Whose is a table? */
+typedef enum TableOwner
+{
+	OWNER_UNKNOWN,
+	OWNER_USERS,
+	OWNER_OURS,
+} TableOwner;
+
+/* What this process knows of a table; its deletes are good for a generation. */
 typedef struct KnownTable
 {
 	Oid			relid;
+	TableOwner	owner;
 	uint64		generation;		/* 0: nothing */
 	TransactionId xid;			/* invalid: no deletes */
 } KnownTable;
@@ -161,6 +174,8 @@ last_in_table(Oid relid)
 		return table->xid;
 	LWLockAcquire(shared->lock, LW_SHARED);
 	entry = find_entry(relid, false);
+	if (table->relid != relid)
+		table->owner = OWNER_UNKNOWN;
 	table->relid = relid;
 	table->generation = pg_atomic_read_u64(&shared->generation);
 	table->xid = entry ? entry->xid : InvalidTransactionId;
@@ -211,6 +226,22 @@ has_deleted(const PgStat_TableXactStatus *counts, bool updates_count)
 		(updates_count && (counts->tuples_updated > 0 || counts->updated_pre_truncdrop > 0));
 }
 
+/* May a peer know rows of a table?  It is none of PostgreSQL's, nor of ours. */
+static bool
+is_of_users(Oid relid)
+{
+	KnownTable *table = &known[relid & (KNOWN_TABLES - 1)];
+
+	if (relid < FirstNormalObjectId)
+		return false;
+	if (table->relid != relid)
+		(void) last_in_table(relid);
+	if (table->owner == OWNER_UNKNOWN)
+		table->owner = get_rel_namespace(relid) == get_namespace_oid(MC_SCHEMA, true) ?
+			OWNER_OURS : OWNER_USERS;
+	return table->owner == OWNER_USERS;
+}
+
 /* This transaction is about to commit: write down where it has deleted. */
 static void
 publish_all(TransactionId xid)
@@ -219,13 +250,20 @@ publish_all(TransactionId xid)
 
 	for (const PgStat_TableXactStatus *counts = status->first; counts != NULL; counts = counts->next)
 	{
-		if (has_deleted(counts, !exact || user_code))
-			publish(mc_stat_table_oid(counts->parent), xid);
+		Oid			relid = mc_stat_table_oid(counts->parent);
+
+		if (!has_deleted(counts, !exact || user_code) || !is_of_users(relid))
+			continue;
+		publish(relid, xid);
+		mc_clock_deletes();
 	}
 	for (int i = 0; i < nnoted; i++)
 		publish(noted[i], xid);
 	if (uncounted || !pgstat_track_counts)
+	{
 		publish(InvalidOid, xid);
+		mc_clock_deletes();
+	}
 }
 
 /* Callback: a transaction ends. */

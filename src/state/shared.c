@@ -105,6 +105,7 @@ shared_lay_out(void)
 		SpinLockInit(&mc_shared->databases[i].mutex);
 		pg_atomic_init_u32(&mc_shared->databases[i].horizon_xid, InvalidTransactionId);
 		pg_atomic_init_u64(&mc_shared->databases[i].horizon_ts, 0);
+		pg_atomic_init_u64(&mc_shared->databases[i].settled, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].forgotten, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].columns_purged, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].kept_floor, 0);
@@ -209,6 +210,7 @@ mc_shared_database(Oid dboid, bool create)
 		entry->start_after_ms = 0;
 		pg_atomic_write_u32(&entry->horizon_xid, InvalidTransactionId);
 		pg_atomic_write_u64(&entry->horizon_ts, 0);
+		pg_atomic_write_u64(&entry->settled, 0);
 		pg_atomic_write_u64(&entry->forgotten, 0);
 		pg_atomic_write_u64(&entry->columns_purged, 0);
 		pg_atomic_write_u64(&entry->decided, 0);

@@ -103,6 +103,7 @@ typedef struct SharedDatabase
 								 * own */
 	pg_atomic_uint32 horizon_xid;	/* dead rows are kept from here on */
 	pg_atomic_uint64 horizon_ts;	/* no older transaction is newer than this */
+	pg_atomic_uint64 settled;	/* everything up to here may be forgotten */
 	pg_atomic_uint64 forgotten; /* deletes up to here may be forgotten */
 	pg_atomic_uint64 kept_floor;	/* newer deletes are in kept WAL; 0: none */
 	pg_atomic_uint64 rebuilds;	/* forgotten was lowered so often */
@@ -205,6 +206,8 @@ typedef struct SharedLink
 	OriginLsn	received_lsn;
 	OriginLsn	applied_lsn;	/* everything before it is applied here */
 	OriginLsn	next_end;		/* no transaction ends between that and this */
+	TimestampTz begun_ts;		/* nothing newer of the peer has a local
+								 * transaction yet */
 	OriginLsn	flush_lsn;		/* and is durable here up to this */
 	OriginLsn	peer_insert_lsn;	/* end of the peer's WAL, as last told */
 	double		write_rate;		/* bytes per second by which it grows */

@@ -204,7 +204,7 @@ mc_vector_forgettable(void)
 	SharedDatabase *database = mc_shared_database(MyDatabaseId, true);
 
 	return Max((TimestampTz) pg_atomic_read_u64(&database->frontier),
-			   (TimestampTz) pg_atomic_read_u64(&database->horizon_ts));
+			   (TimestampTz) pg_atomic_read_u64(&database->settled));
 }
 
 TimestampTz
@@ -245,6 +245,14 @@ mc_vector_applied(DependencyVector *vector)
 }
 
 /* ---- questions ---- */
+
+void
+mc_vector_begun(SharedLink *link, TimestampTz commit_ts)
+{
+	SpinLockAcquire(&link->mutex);
+	link->begun_ts = Max(link->begun_ts, commit_ts);
+	SpinLockRelease(&link->mutex);
+}
 
 void
 mc_vector_next(SharedLink *link, OriginLsn end)

@@ -96,6 +96,12 @@ extern TimestampTz mc_vector_decided(void);
 extern void mc_vector_set_quarantined(TimestampTz oldest);
 
 /*
+ * A transaction of a peer with this timestamp begins here, and has no local
+ * transaction id yet: the dead-row horizon reckons with it from now on.
+ */
+extern void mc_vector_begun(SharedLink *link, TimestampTz commit_ts);
+
+/*
  * The next transaction of a peer ends there; all before it is applied.  A vector
  * may name a position in between (origin/vector.c).
  */

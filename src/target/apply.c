@@ -180,6 +180,7 @@ make_applier(SharedLink *link, CenterId our_id, const char *peer_name)
 	applier->observer = *find_rendezvous_variable(MC_APPLY_OBSERVER);
 	before_shmem_exit(clear_origin, (Datum) 0);
 	mc_deletes_exact();
+	mc_clock_applies();
 	return applier;
 }
 
@@ -369,6 +370,8 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 	applier->position.commit_lsn.value = header->commit_lsn;
 	if (applier->passing_over)
 		return;
+
+	mc_vector_begun(applier->link, header->commit_ts);
 
 	/* Others may still be applying what comes before. */
 	if (applier->turn == NULL || applier->turn->alone)
