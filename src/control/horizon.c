@@ -599,8 +599,8 @@ mc_horizon_work(bool alone)
 		return;
 
 	/*
-	 * First of all: what waits in quarantine, or is displaced, when we look for
-	 * it is then what may need a row that had died before the sample.
+	 * First of all: what waits in quarantine, or is displaced, when we look
+	 * for it is then what may need a row that had died before the sample.
 	 */
 	take_sample();
 	frontier = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);

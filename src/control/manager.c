@@ -555,7 +555,7 @@ watch_rate(Manager *manager, int64 now_ms)
 {
 	uint64		xid = U64FromFullTransactionId(ReadNextFullTransactionId());
 	bool		busy = (xid - manager->last_xid) * 1000 >=
-		BUSY_RATE * (uint64) (now_ms - manager->last_rate_ms);
+	BUSY_RATE * (uint64) (now_ms - manager->last_rate_ms);
 
 	if (busy && !manager->busy)
 		manager->next_heartbeat_ms = Min(manager->next_heartbeat_ms, now_ms);
