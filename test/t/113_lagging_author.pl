@@ -43,7 +43,7 @@ sub let_heartbeats_pass
 	{
 		my $time = $riga->sql('SELECT clock_timestamp()');
 		wait_applied($oslo, $riga);
-		$riga->wait_for_sql(qq{SELECT heard_ts > '$time' FROM multicenter.lag WHERE direction = 'in' AND peer = 'oslo'});
+		$riga->wait_for_sql(qq{SELECT last_message_at > '$time' FROM multicenter.lag WHERE direction = 'in' AND peer = 'oslo'});
 	}
 	return;
 }
