@@ -294,6 +294,9 @@ executor_start(QueryDesc *query, int eflags)
 {
 	PlannedStmt *stmt = query->plannedstmt;
 
+	/* Of a SELECT, too: what it opens stays uncounted for others. */
+	if (!pgstat_track_counts && mc_gate() != GATE_NO_GROUP)
+		mc_deletes_uncounted();
 	if ((stmt->commandType != CMD_SELECT || stmt->hasModifyingCTE) && !exempt &&
 		(eflags & EXEC_FLAG_EXPLAIN_ONLY) == 0)
 	{
@@ -302,8 +305,6 @@ executor_start(QueryDesc *query, int eflags)
 
 		if (gate != GATE_NO_GROUP)
 		{
-			if (!pgstat_track_counts)
-				mc_deletes_uncounted();
 			check_plan(gate, stmt, stmt->planTree);
 			foreach(lc, stmt->subplans)
 				check_plan(gate, stmt, lfirst(lc));

@@ -323,27 +323,41 @@ move_is_due(TransactionId xid, TimestampTz now)
 }
 
 /*
- * Move the horizon to a sample.  by_time: all that is older than its floor may
- * be forgotten, whoever wrote it; given_up: a peer may still need what goes.
+ * Move the horizon to a sample.  What still arrives is newer than a row before
+ * it if it is newer than this time.  given_up: a peer may still need what goes.
  */
 static void
-move_to(int number, bool by_time, bool given_up, TimestampTz now)
+move_to(int number, TimestampTz time, bool given_up, TimestampTz now)
 {
 	Sample		sample = samples[number];
 	TimestampTz forgotten = (TimestampTz) pg_atomic_read_u64(&database->forgotten);
 
 	if (given_up)
 		forgotten = Max(forgotten, sample.floor);
-	if (by_time)
-		pg_atomic_write_u64(&database->settled, (uint64) sample.floor);
-	write_row(sample.xid, sample.floor, forgotten);
+	if (time == sample.floor)
+		pg_atomic_write_u64(&database->settled, (uint64) time);
+	write_row(sample.xid, time, forgotten);
 
 	/* Before VACUUM can go there: see target/place.c. */
-	publish(sample.xid, sample.floor, forgotten, sample.at);
+	publish(sample.xid, time, forgotten, sample.at);
 	move_slot(sample.xid);
 	current_xid = sample.xid;
 	last_move = now;
 	drop_samples(number);
+}
+
+/*
+ * The same where it is settled author by author only.  A row before it may be
+ * newer than what a lagging peer sends next; but not if that is about the row,
+ * so the promise of that peer does as a time.
+ */
+static void
+move_by_author(int number, const Promises *promises, TimestampTz now)
+{
+	TimestampTz least = mc_promises_least(promises);
+	TimestampTz before = (TimestampTz) pg_atomic_read_u64(&database->horizon_ts);
+
+	move_to(number, Max(before, Min(samples[number].floor, least)), false, now);
 }
 
 /*
@@ -367,29 +381,27 @@ newest_sample(TimestampTz floor, TimestampTz at)
 
 /* The newest sample that is settled, author by author; -1: none. */
 static int
-newest_settled(void)
+newest_settled(const Promises *promises)
 {
-	Promises	promises;
 	int			number = -1;
 
-	mc_promises_read(&promises);
 	for (int i = 0; i < nsamples; i++)
-		if (mc_sample_is_settled(&samples[i], &promises))
+		if (mc_sample_is_settled(&samples[i], promises))
 			number = i;
-	pfree(promises.peers);
 	return number;
 }
 
 /*
  * Let the horizon follow the frontier; where nothing but the order of changes
- * decides also what is settled; or time where neither moves.
+ * decides also what is settled by these promises (NULL: not there); or time
+ * where neither moves.
  */
 static void
-follow(TimestampTz frontier, bool by_author, TimestampTz now)
+follow(TimestampTz frontier, const Promises *promises, TimestampTz now)
 {
 	int64		retention = (int64) mc_dead_row_retention_s * USECS_PER_SEC;
 	int			by_time = newest_sample(frontier, 0);
-	int			number = Max(by_time, by_author ? newest_settled() : -1);
+	int			number = Max(by_time, promises ? newest_settled(promises) : -1);
 
 	/* A sample that moves nothing must not keep the retention from ending. */
 	if (number >= 0 && !TransactionIdPrecedes(current_xid, samples[number].xid))
@@ -401,15 +413,19 @@ follow(TimestampTz frontier, bool by_author, TimestampTz now)
 
 	if (number >= 0)
 	{
-		if (move_is_due(samples[number].xid, now))
-			move_to(number, number == by_time, false, now);
+		if (!move_is_due(samples[number].xid, now))
+			return;
+		if (number == by_time)
+			move_to(number, samples[number].floor, false, now);
+		else
+			move_by_author(number, promises, now);
 	}
 	else if (nsamples > 0 && samples[0].at < now - retention)
 	{
 		/* In steps, because each is written down. */
 		number = newest_sample(0, now - retention + retention / 10);
 		if (TransactionIdPrecedes(current_xid, samples[number].xid))
-			move_to(number, true, true, now);
+			move_to(number, samples[number].floor, true, now);
 	}
 }
 
@@ -594,15 +610,18 @@ mc_horizon_work(bool alone)
 	TimestampTz decided;
 	TimestampTz seen;
 	bool		none_displaced;
+	Promises	promises;
 
 	if (!begun)
 		return;
 
 	/*
-	 * First of all: what waits in quarantine, or is displaced, when we look
-	 * for it is then what may need a row that had died before the sample.
+	 * In this order: what waits in quarantine, or is displaced, when we look
+	 * for it is what may need a row that had died before the sample, and what
+	 * comes to wait later is newer than the promises say.
 	 */
 	take_sample();
+	mc_promises_read(&promises);
 	frontier = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
 	decided = decided_up_to(&seen);
 	mc_kept_work(Min(frontier, seen), alone);
@@ -613,7 +632,9 @@ mc_horizon_work(bool alone)
 	if (none_displaced)
 		displaced_seen = frontier;
 	frontier = Min(frontier, displaced_seen);
-	follow(frontier, none_displaced && decided == DT_NOEND && seen == DT_NOEND, now);
+	follow(frontier, none_displaced && decided == DT_NOEND && seen == DT_NOEND ?
+		   &promises : NULL, now);
+	pfree(promises.peers);
 	if (frontier > 0 && purge_is_due(now))
 	{
 		purge_notes(frontier);

@@ -138,6 +138,12 @@ promised_by_others(const Promises *promises, CenterId author)
 	return promised;
 }
 
+TimestampTz
+mc_promises_least(const Promises *promises)
+{
+	return promised_by_others(promises, MC_NO_CENTER);
+}
+
 /* May a delete of this time be forgotten when this is promised? */
 static bool
 may_forget(TimestampTz ts, TimestampTz promised)
@@ -151,7 +157,7 @@ bool
 mc_sample_is_settled(const Sample *sample, const Promises *promises)
 {
 	if (!promises->known ||
-		!may_forget(sample->local, promised_by_others(promises, MC_NO_CENTER)))
+		!may_forget(sample->local, mc_promises_least(promises)))
 		return false;
 	for (int i = 0; i < sample->nauthors; i++)
 		if (!may_forget(sample->authors[i].ts,

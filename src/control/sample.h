@@ -46,6 +46,9 @@ extern void mc_sample_free(Sample *sample);
 /* Read what the peers of this database have promised. */
 extern void mc_promises_read(Promises *promises);
 
+/* What all of them have promised. */
+extern TimestampTz mc_promises_least(const Promises *promises);
+
 /*
  * Can no older change arrive for anything that was deleted before the sample?
  * What a center sends it has written in the order in which it sends it, and

@@ -75,6 +75,8 @@ typedef struct ClockShared
 {
 	pg_atomic_uint64 floor;		/* a TimestampTz, which is positive here */
 	pg_atomic_uint64 last_delete;	/* see mc_clock_last_delete() */
+	pg_atomic_uint32 prepared_by_others;	/* under an origin, or before the
+											 * start, with deletes */
 	pg_atomic_uint32 ready;
 	pg_atomic_uint64 stamped;
 	pg_atomic_uint64 waits;
@@ -141,6 +143,7 @@ clock_startup(void)
 		memset(shared, 0, clock_size());
 		pg_atomic_init_u64(&shared->floor, 0);
 		pg_atomic_init_u64(&shared->last_delete, 0);
+		pg_atomic_init_u32(&shared->prepared_by_others, 0);
 		pg_atomic_init_u32(&shared->ready, 0);
 		pg_atomic_init_u64(&shared->stamped, 0);
 		pg_atomic_init_u64(&shared->waits, 0);
@@ -247,6 +250,9 @@ set_deletes(bool value)
 	if (deletes == value)
 		return;
 	deletes = value;
+
+	/* The time was raised before. */
+	pg_memory_barrier();
 	if (place != NULL)
 		pg_atomic_write_u32(place + shared->nprocs, value);
 }
@@ -458,6 +464,7 @@ static void
 transaction_ends(XactEvent event, void *arg)
 {
 	pg_atomic_uint32 *place;
+	TimestampTz ts;
 
 	switch (event)
 	{
@@ -469,10 +476,9 @@ transaction_ends(XactEvent event, void *arg)
 			/* The timestamp was taken after PRE_COMMIT. */
 			place = shared && IsUnderPostmaster && MyProc ? our_place() : NULL;
 			if (place && pg_atomic_read_u32(place) != 0 && claimed < 0)
-			{
 				mc_clock_raise(GetCurrentTransactionStopTimestamp());
+			if (deletes)
 				note_delete(GetCurrentTransactionStopTimestamp());
-			}
 			end_commit();
 			break;
 		case XACT_EVENT_ABORT:
@@ -480,6 +486,10 @@ transaction_ends(XactEvent event, void *arg)
 			end_commit();
 			break;
 		case XACT_EVENT_PREPARE:
+
+			/* Other software's workers commit it behind our back. */
+			if (deletes && mc_session_origin(&ts) != InvalidRepOriginId)
+				pg_atomic_write_u32(&shared->prepared_by_others, 1);
 			set_deletes(false);
 			break;
 		default:
@@ -492,8 +502,14 @@ mc_clock_begin_prepared(void)
 {
 	TimestampTz ts;
 
-	if (!is_concerned() || mc_session_origin(&ts) != InvalidRepOriginId)
+	if (!is_concerned())
 		return;
+	if (mc_session_origin(&ts) != InvalidRepOriginId)
+	{
+		set_deletes(true);
+		note_delete(Max(ts, GetCurrentTimestamp() + USECS_PER_SEC));
+		return;
+	}
 	mc_clock_wait_ready();
 	announce_commit(COMMITS_PREPARED);
 	set_deletes(true);
@@ -599,7 +615,8 @@ TimestampTz
 mc_clock_last_delete(void)
 {
 	pg_memory_barrier();
-	if (pg_atomic_read_u32(&shared->ready) == 0 || anybody_deletes())
+	if (pg_atomic_read_u32(&shared->ready) == 0 || anybody_deletes() ||
+		pg_atomic_read_u32(&shared->prepared_by_others) != 0)
 		return Max(GetCurrentTimestamp(), mc_clock_floor());
 	pg_memory_barrier();
 	return (TimestampTz) pg_atomic_read_u64(&shared->last_delete);
@@ -696,6 +713,20 @@ fit_pool(void)
 						 limit ? "max_active_replication_origins" : "max_replication_slots")));
 }
 
+/* Have workers of other software left prepared transactions to be committed? */
+static void
+look_for_prepared(void)
+{
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (SPI_execute("SELECT FROM pg_catalog.pg_prepared_xacts"
+					" WHERE gid OPERATOR(pg_catalog.~) '^pg_gid_'", true, 1) == SPI_OK_SELECT &&
+		SPI_processed > 0)
+		pg_atomic_write_u32(&shared->prepared_by_others, 1);
+	PopActiveSnapshot();
+	SPI_finish();
+}
+
 /* Read the newest commit timestamps back. */
 static void
 recover_from_commits(void)
@@ -733,6 +764,7 @@ mc_clock_prepare(void)
 	LockSharedObject(ReplicationOriginRelationId, InvalidOid, 0,
 					 ShareUpdateExclusiveLock);
 	fit_pool();
+	look_for_prepared();
 	for (int i = 0; i < MC_MAX_STAMP_ORIGINS; i++)
 	{
 		snprintf(name, sizeof(name), "multicenter_stamp_%d", i);

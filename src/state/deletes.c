@@ -183,6 +183,13 @@ last_in_table(Oid relid)
 	return table->xid;
 }
 
+/* The later of two transactions; the second one may be invalid. */
+static TransactionId
+later(TransactionId xid, TransactionId other)
+{
+	return TransactionIdIsValid(other) && TransactionIdFollows(other, xid) ? other : xid;
+}
+
 /*
  * A transaction deletes in a table; InvalidOid: in any.  Those that follow soon
  * are written down with it, so that they need not do so.
@@ -205,14 +212,16 @@ publish(Oid relid, TransactionId xid)
 		last = FirstNormalTransactionId + AHEAD;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	entry = OidIsValid(relid) ? find_entry(relid, true) : NULL;
-	if (entry != NULL)
+	if (entry == NULL)
+		pg_atomic_write_u32(&shared->anywhere,
+							later(last, pg_atomic_read_u32(&shared->anywhere)));
+	else
 	{
+		entry->xid = entry->relid == relid && entry->dboid == MyDatabaseId ?
+			later(last, entry->xid) : last;
 		entry->dboid = MyDatabaseId;
 		entry->relid = relid;
-		entry->xid = last;
 	}
-	else
-		pg_atomic_write_u32(&shared->anywhere, last);
 	pg_atomic_fetch_add_u64(&shared->generation, 1);
 	LWLockRelease(shared->lock);
 }

@@ -641,6 +641,9 @@ apply_message(Applier *applier, const WireRecord *record)
 	mc_table_close_all(&applier->transaction);
 	mc_write_check_deferred(&applier->transaction);
 	mc_displace_settle(&applier->transaction, false);
+
+	/* It may be a command that fires triggers of users. */
+	mc_deletes_user_code();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	function(&applier->transaction, record->content.data, record->content.len);
 	PopActiveSnapshot();
@@ -653,7 +656,10 @@ apply_row(Applier *applier, const char *operation, TallyKind kind,
 		  const WireRecord *record)
 {
 	RelationMap *map = find_map(applier, record->relid);
+	const TargetTable *batched = applier->transaction.batched;
 
+	if (batched != NULL && (batched->map != map || kind != TALLY_INSERT))
+		flush_batch(applier);
 	set_position(applier, operation, map);
 	mc_apply_row(&applier->transaction, map, record);
 	count_record(applier, map, kind);

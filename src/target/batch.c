@@ -78,7 +78,15 @@ mc_batch_add(RemoteTransaction *transaction, TargetTable *table)
 	transaction->batched = table;
 	batch->nrows++;
 	batch->bytes += tuple->t_len;
-	if (batch->nrows == BATCH_ROWS || batch->bytes >= BATCH_BYTES)
+}
+
+void
+mc_batch_make_room(RemoteTransaction *transaction)
+{
+	const TargetTable *table = transaction->batched;
+
+	if (table != NULL && (table->batch->nrows == BATCH_ROWS ||
+						  table->batch->bytes >= BATCH_BYTES))
 		mc_batch_flush(transaction);
 }
 

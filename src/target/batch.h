@@ -23,6 +23,9 @@
  */
 extern void mc_batch_add(RemoteTransaction *transaction, TargetTable *table);
 
+/* Before a row is decoded for it: write the batch if it is full. */
+extern void mc_batch_make_room(RemoteTransaction *transaction);
+
 /* Write what was collected.  Waits for other transactions. */
 extern void mc_batch_flush(RemoteTransaction *transaction);
 

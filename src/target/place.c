@@ -33,6 +33,7 @@
 #include "compat.h"
 
 #define PLACES			4096	/* a power of 2 */
+#define MAX_AGE			1000000000	/* transactions */
 
 typedef struct Place
 {
@@ -44,6 +45,9 @@ typedef struct Place
 } Place;
 
 static Place places[PLACES];
+
+/* The transaction of the oldest of them, or one before it. */
+static TransactionId oldest = InvalidTransactionId;
 
 /*
  * Hash the bytes of a value.  Equal keys may have different bytes (1.0 and
@@ -98,6 +102,12 @@ mc_place_note(TargetTable *table, const RemoteRow *row,
 
 	if (place == NULL)
 		return;
+
+	/* Long before numbers of transactions come again. */
+	if ((int32) (GetTopTransactionId() - oldest) > MAX_AGE)
+		mc_place_forget();
+	if (!TransactionIdIsValid(oldest))
+		oldest = GetTopTransactionId();
 	place->relid = table->map->relid;
 	place->file = file_of(table);
 	place->hash = hash;
@@ -155,4 +165,5 @@ void
 mc_place_forget(void)
 {
 	memset(places, 0, sizeof(places));
+	oldest = InvalidTransactionId;
 }

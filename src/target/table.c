@@ -22,6 +22,7 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "commands/trigger.h"
@@ -220,6 +221,23 @@ check_kind(RelationMap *map, Relation rel)
 }
 
 /*
+ * Does an index run no code of users, and is it ready?  Nobody tells of a table
+ * when one of its indexes gets ready.
+ */
+static bool
+is_plain_index(Relation index, const IndexInfo *info)
+{
+	if (info->ii_Am != BTREE_AM_OID || info->ii_Expressions != NIL ||
+		info->ii_Predicate != NIL || info->ii_ExclusionOps != NULL ||
+		!info->ii_ReadyForInserts)
+		return false;
+	for (int i = 0; i < info->ii_NumIndexKeyAttrs; i++)
+		if (index->rd_opfamily[i] >= FirstNormalObjectId)
+			return false;
+	return true;
+}
+
+/*
  * Does nothing of an open table but its relations depend on the transaction?
  * That is so where no code of users runs, and no code that keeps a state.
  */
@@ -235,16 +253,16 @@ can_be_parked(const TargetTable *table)
 		(constraints && (constraints->num_check > 0 || constraints->has_generated_stored)))
 		return false;
 	for (int i = 0; i < table->map->ncolumns; i++)
-		if (!table->map->columns[i].builtin)
-			return false;
-	for (int i = 0; i < relinfo->ri_NumIndices; i++)
 	{
-		const IndexInfo *info = relinfo->ri_IndexRelationInfo[i];
+		const RemoteColumn *column = &table->map->columns[i];
 
-		if (info->ii_Am != BTREE_AM_OID || info->ii_Expressions != NIL ||
-			info->ii_Predicate != NIL || info->ii_ExclusionOps != NULL)
+		/* Not a domain here, for instance, whose checks are code of users. */
+		if (!column->builtin || (column->attnum > 0 && !column->same_type))
 			return false;
 	}
+	for (int i = 0; i < relinfo->ri_NumIndices; i++)
+		if (!is_plain_index(relinfo->ri_IndexRelationDescs[i], relinfo->ri_IndexRelationInfo[i]))
+			return false;
 	return true;
 }
 
