@@ -82,7 +82,7 @@
 #define BUSY_RATE			300
 #define BUSY_HEARTBEATS		20
 #define BUSY_ALONE_MS		10
-#define RATE_MS			100
+#define RATE_MS			200
 #define FAILED_LOOK_MS	60000
 #define STALE_MS			10000
 #define RETRY_MS			500
