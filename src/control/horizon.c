@@ -456,7 +456,9 @@ slowest_peer(void)
  * long as displaced rows of its table may be compared with it, and the last
  * such note of a key as long as that has siblings, which hold for that version;
  * in a table with large values the version is, for as long as the row (see
- * stale.c).  Nothing is kept of tables that were dropped.
+ * stale.c).  Nothing is kept of tables that were dropped.  What somebody else
+ * is about to remove is left to him: a TRUNCATE removes the notes of its tables
+ * in an order of its own, and nobody is to wait in a circle for us.
  */
 static void
 purge_notes(TimestampTz frontier)
@@ -467,7 +469,7 @@ purge_notes(TimestampTz frontier)
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
-	SPI_execute_with_args("DELETE FROM multicenter.key_note n WHERE"
+	SPI_execute_with_args("WITH free AS MATERIALIZED (SELECT n.note_id FROM multicenter.key_note n WHERE"
 						  " n.kind OPERATOR(pg_catalog.=) 't' AND n.version OPERATOR(pg_catalog.<=) $1"
 						  " AND NOT EXISTS (SELECT FROM multicenter.key_note s"
 						  "  WHERE s.relation OPERATOR(pg_catalog.=) n.relation AND s.hash OPERATOR(pg_catalog.=) n.hash"
@@ -491,13 +493,18 @@ purge_notes(TimestampTz frontier)
 						  "   AND l.key OPERATOR(pg_catalog.=) n.key AND l.kind OPERATOR(pg_catalog.=) n.kind"
 						  "   AND l.note_id OPERATOR(pg_catalog.>) n.note_id))"
 						  " OR NOT EXISTS (SELECT FROM pg_catalog.pg_class c"
-						  "  WHERE c.oid OPERATOR(pg_catalog.=) n.relation)",
+						  "  WHERE c.oid OPERATOR(pg_catalog.=) n.relation)"
+						  "  FOR UPDATE OF n SKIP LOCKED)"
+						  " DELETE FROM multicenter.key_note k USING free f"
+						  " WHERE k.note_id OPERATOR(pg_catalog.=) f.note_id",
 						  1, types, values, NULL, false, 0);
 	if (SPI_processed > 0)
 		mc_notes_writing();
-	SPI_execute_with_args("DELETE FROM multicenter.truncation WHERE"
-						  " COALESCE(version, pg_catalog.pg_xact_commit_timestamp(xmin), '-infinity')"
-						  " OPERATOR(pg_catalog.<=) $1",
+	SPI_execute_with_args("WITH free AS MATERIALIZED (SELECT t.relation FROM multicenter.truncation t WHERE"
+						  " COALESCE(t.version, pg_catalog.pg_xact_commit_timestamp(t.xmin), '-infinity')"
+						  " OPERATOR(pg_catalog.<=) $1 FOR UPDATE OF t SKIP LOCKED)"
+						  " DELETE FROM multicenter.truncation k USING free f"
+						  " WHERE k.relation OPERATOR(pg_catalog.=) f.relation",
 						  1, types, values, NULL, false, 0);
 	if (SPI_processed > 0)
 		mc_notes_writing();

@@ -156,6 +156,9 @@ is($_->sql(q{SELECT multicenter.health()->'serving'}), 'true', "idle: $_->{name}
 foreach my $end ([ $riga, $lisbon, 'in' ], [ $lisbon, $riga, 'out' ])
 {
 	my ($center, $peer, $direction) = @$end;
+
+	# The last of them was seen between two samples, perhaps.
+	$center->wait_for_sql(qq{SELECT count(*) > 0 FROM multicenter.lag_history WHERE direction = '$direction' AND state = 'idle'});
 	is($center->sql(qq{SELECT string_agg(DISTINCT state, ',' ORDER BY state) FROM multicenter.lag_history WHERE direction = '$direction'
 		AND state IN ('streaming', 'stalled', 'catching_up', 'idle')}), 'catching_up,idle,stalled,streaming',
 		"$direction: the history knows the states that were");
