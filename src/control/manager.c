@@ -81,6 +81,7 @@
  */
 #define BUSY_RATE			300
 #define BUSY_HEARTBEATS		20
+#define BUSY_LEAST_MS		20	/* unless the setting is less */
 #define BUSY_ALONE_MS		10
 #define RATE_MS			200
 #define FAILED_LOOK_MS	60000
@@ -579,7 +580,8 @@ write_heartbeat(Manager *manager, TimestampTz now)
 
 	manager->heartbeat_pause_ms = mc_heartbeat_interval_ms;
 	if (manager->busy && !is_alone(manager))
-		manager->heartbeat_pause_ms /= BUSY_HEARTBEATS;
+		manager->heartbeat_pause_ms = Max(Min(manager->heartbeat_pause_ms, BUSY_LEAST_MS),
+										  manager->heartbeat_pause_ms / BUSY_HEARTBEATS);
 	manager->next_heartbeat_ms = now_ms + manager->heartbeat_pause_ms;
 	manager->next_horizon_ms = manager->busy && is_alone(manager) ?
 		now_ms + BUSY_ALONE_MS : manager->next_heartbeat_ms;

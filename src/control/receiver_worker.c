@@ -5,8 +5,9 @@
  *	  its appliers.
  *
  * NOTES
- *	  They themselves are in target/receiver.c and target/applier.c.  What all our workers have
- *	  in common, and the exemption from the write gate, belong to this layer.
+ *	  They themselves are in target/receiver.c and target/applier.c.  What all our
+ *	  workers have in common, and the exemption from the write gate, belong to this
+ *	  layer.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,39 +41,12 @@ start_applier(SharedLink *link, int number, BackgroundWorkerHandle **handle)
 }
 
 /*
- * Start of an applier, which the receiver of the link has asked for.
+ * Begin to work for a link, whose database and peer the manager has set; index
+ * is that of its entry in mc_shared->links.
  */
-void
-mc_applier_main(Datum arg)
+static SharedLink *
+begin(int32 index)
 {
-	int32		index = DatumGetInt32(arg) >> LINK_SHIFT;
-	int			number = DatumGetInt32(arg) & ((1 << LINK_SHIFT) - 1);
-	SharedLink *link;
-	Oid			dboid;
-
-	mc_shared_require();
-	if (index < 0 || index >= mc_shared->nlinks || number >= MC_MAX_APPLY_WORKERS)
-		elog(ERROR, "there is no applier %d of link %d", number, index);
-	link = &mc_shared->links[index];
-	SpinLockAcquire(&link->mutex);
-	dboid = link->dboid;
-	SpinLockRelease(&link->mutex);
-	if (!OidIsValid(dboid))
-		proc_exit(1);
-
-	mc_worker_begin(dboid);
-	mc_guard_exempt();
-	mc_applier_run(link, number);
-}
-
-/*
- * Start of a receiver.  arg is the index of its entry in mc_shared->links,
- * where the manager has set database and peer.
- */
-void
-mc_receiver_main(Datum arg)
-{
-	int32		index = DatumGetInt32(arg);
 	SharedLink *link;
 	Oid			dboid;
 
@@ -91,5 +65,24 @@ mc_receiver_main(Datum arg)
 
 	mc_worker_begin(dboid);
 	mc_guard_exempt();
-	mc_receiver_run(link, start_applier);
+	return link;
+}
+
+/* Start of an applier, which the receiver of the link has asked for. */
+void
+mc_applier_main(Datum arg)
+{
+	int			number = DatumGetInt32(arg) & ((1 << LINK_SHIFT) - 1);
+	SharedLink *link = begin(DatumGetInt32(arg) >> LINK_SHIFT);
+
+	if (number >= MC_MAX_APPLY_WORKERS)
+		elog(ERROR, "there is no applier %d of a link", number);
+	mc_applier_run(link, number);
+}
+
+/* Start of a receiver. */
+void
+mc_receiver_main(Datum arg)
+{
+	mc_receiver_run(begin(DatumGetInt32(arg)), start_applier);
 }

@@ -47,8 +47,12 @@ typedef enum WriteGate
 	GATE_PARTING,				/* the center is leaving: refuse */
 } WriteGate;
 
-/* Promises that are remembered with their positions; one a second or so. */
-#define MC_PROMISES				64
+/*
+ * Promises that are remembered with their positions: of the last minute, some
+ * of which are left out where they come often.
+ */
+#define MC_PROMISES				128
+#define MC_PROMISE_SPACING_US	(500 * 1000)
 
 /* Heartbeats of a center: it commits nothing <= promise behind its position. */
 typedef struct SharedPromises

@@ -119,16 +119,27 @@ mc_vector_center_of_origin(uint16 origin)
 	return MC_NO_CENTER;
 }
 
-/* Add a heartbeat.  Older ones come again after a reconnect. */
+/*
+ * Add a heartbeat.  Older ones come again after a reconnect.  The newest one is
+ * always there, but takes the place of the one before it if that is not needed
+ * to keep the distance: what is asked of positions in between gets the promise
+ * before, which is right, and at most that much older.
+ */
 static void
 note_promise(SharedPromises *promises, TimestampTz promise, XLogRecPtr at)
 {
+	int			before = (promises->next + MC_PROMISES - 2) % MC_PROMISES;
+	int			place = promises->next;
+
 	if (promise <= promises->newest)
 		return;
+	if (promise - promises->entries[before].promise < MC_PROMISE_SPACING_US)
+		place = (before + 1) % MC_PROMISES;
+	else
+		promises->next = (promises->next + 1) % MC_PROMISES;
 	promises->newest = promise;
-	promises->entries[promises->next].promise = promise;
-	promises->entries[promises->next].at = at;
-	promises->next = (promises->next + 1) % MC_PROMISES;
+	promises->entries[place].promise = promise;
+	promises->entries[place].at = at;
 }
 
 /* The greatest promise that was given up to a position; 0: unknown. */

@@ -292,4 +292,17 @@ $lisbon->sql(q{
 });
 is($lisbon->sql('SELECT string_agg(relation::regclass::text, $$ $$) FROM multicenter.truncation'), 't', 'the TRUNCATE whose trigger catches the error of another one is remembered');
 
+# The manager forgets what nobody needs, but never waits for who has it in hand,
+# because a TRUNCATE could wait for the manager in turn.
+my $holder = $lisbon->background_psql;
+$holder->query_safe('TRUNCATE t');
+$holder->query_safe('BEGIN');
+is($holder->query_safe(q{SELECT count(*) FROM (SELECT FROM multicenter.truncation WHERE relation = 't'::regclass FOR UPDATE) l}), 1, 'somebody has a note in hand');
+my $since = $lisbon->sql('SELECT clock_timestamp()');
+$lisbon->wait_for_sql("SELECT frontier > '$since'::timestamptz + interval '4 s' FROM multicenter.horizon");
+is($lisbon->sql(q{SELECT count(*) FROM multicenter.truncation WHERE relation = 't'::regclass}), 1, 'the manager goes on without it');
+$holder->query_safe('COMMIT');
+$holder->quit;
+$lisbon->wait_for_sql(q{SELECT NOT EXISTS (SELECT FROM multicenter.truncation)});
+
 done_testing();
