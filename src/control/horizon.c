@@ -456,15 +456,17 @@ slowest_peer(void)
  * long as displaced rows of its table may be compared with it, and the last
  * such note of a key as long as that has siblings, which hold for that version;
  * in a table with large values the version is, for as long as the row (see
- * stale.c).  Nothing is kept of tables that were dropped.  What somebody else
- * is about to remove is left to him: a TRUNCATE removes the notes of its tables
- * in an order of its own, and nobody is to wait in a circle for us.
+ * stale.c).  That a row was only displaced is needed until its dead one is
+ * behind the horizon, because it may come back and be displaced again.  Nothing
+ * is kept of tables that were dropped.  What somebody else is about to remove
+ * is left to him: a TRUNCATE removes the notes of its tables in an order of its
+ * own, and nobody is to wait in a circle for us.
  */
 static void
 purge_notes(TimestampTz frontier)
 {
-	Oid			types[] = {TIMESTAMPTZOID};
-	Datum		values[] = {TimestampTzGetDatum(frontier)};
+	Oid			types[] = {TIMESTAMPTZOID, XIDOID};
+	Datum		values[] = {TimestampTzGetDatum(frontier), TransactionIdGetDatum(current_xid)};
 
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -481,8 +483,9 @@ purge_notes(TimestampTz frontier)
 						  " AND COALESCE(pg_catalog.pg_xact_commit_timestamp(n.xid), '-infinity') OPERATOR(pg_catalog.<=) $1"
 						  " AND n.version OPERATOR(pg_catalog.<=) $1"
 						  " AND n.since OPERATOR(pg_catalog.<=) $1"
-						  " AND (n.kind OPERATOR(pg_catalog.=) 'x' OR NOT EXISTS (SELECT FROM pg_catalog.pg_class l"
-						  "  WHERE l.oid OPERATOR(pg_catalog.=) n.relation AND l.reltoastrelid OPERATOR(pg_catalog.<>) 0))"
+						  " AND CASE WHEN n.kind OPERATOR(pg_catalog.=) 'x' THEN pg_catalog.age(n.xid) OPERATOR(pg_catalog.>) pg_catalog.age($2)"
+						  "  ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_class l"
+						  "   WHERE l.oid OPERATOR(pg_catalog.=) n.relation AND l.reltoastrelid OPERATOR(pg_catalog.<>) 0) END"
 						  " AND NOT EXISTS (SELECT FROM multicenter.key_note d"
 						  "  WHERE d.relation OPERATOR(pg_catalog.=) n.relation AND d.kind OPERATOR(pg_catalog.=) 'd')"
 						  " AND (NOT EXISTS (SELECT FROM multicenter.key_note s"
@@ -497,7 +500,7 @@ purge_notes(TimestampTz frontier)
 						  "  FOR UPDATE OF n SKIP LOCKED)"
 						  " DELETE FROM multicenter.key_note k USING free f"
 						  " WHERE k.note_id OPERATOR(pg_catalog.=) f.note_id",
-						  1, types, values, NULL, false, 0);
+						  lengthof(types), types, values, NULL, false, 0);
 	if (SPI_processed > 0)
 		mc_notes_writing();
 	SPI_execute_with_args("WITH free AS MATERIALIZED (SELECT t.relation FROM multicenter.truncation t WHERE"
@@ -650,10 +653,12 @@ mc_horizon_work(bool alone)
 	}
 }
 
+/* Clocks of peers may be ahead: what is committed here from now on is not seen. */
 TimestampTz
 mc_horizon_frontier(void)
 {
-	return begun ? (TimestampTz) pg_atomic_read_u64(&database->frontier) : 0;
+	return begun ? Min((TimestampTz) pg_atomic_read_u64(&database->frontier),
+					   newest_time() - 1) : 0;
 }
 
 void

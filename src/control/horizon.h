@@ -23,9 +23,9 @@ extern void mc_horizon_begin(void);
 extern void mc_horizon_work(bool alone);
 
 /*
- * The time up to which nothing older can arrive, as of the last round; and
- * that all displaced rows were compared with local changes since this was so.
- * Before that the dead rows of those must not go.
+ * The time up to which nothing older can arrive, as of the last round, or the
+ * present; and that all displaced rows were compared with local changes since
+ * this was so.  Before that the dead rows of those must not go.
  */
 extern TimestampTz mc_horizon_frontier(void);
 extern void mc_horizon_displaced_seen(TimestampTz frontier);

@@ -133,17 +133,25 @@ observe(LocalRow *local, LocalKnowledge knowledge, RowVersion version,
 		local->later |= later;
 }
 
-/* Does a note say that what xid removed was not deleted? */
+/*
+ * Was what xid has removed not deleted?  A note says so, which is forgotten
+ * behind the horizon (control/horizon.c); a row that is displaced was looked at
+ * before that, so nothing there is a delete of it.
+ */
 static bool
 was_only_removed(const List *notes, TransactionId xid)
 {
+	TransactionId horizon;
 	const ListCell *cell;
 
+	(void) mc_shared_horizon(&horizon);
 	foreach(cell, notes)
 	{
 		const KeyNote *note = lfirst(cell);
 
-		if (note->kind == NOTE_REMOVED && note->xid == xid)
+		if (note->kind == NOTE_REMOVED ? note->xid == xid :
+			note->kind == NOTE_DISPLACED && TransactionIdIsValid(horizon) &&
+			TransactionIdPrecedes(xid, horizon))
 			return true;
 	}
 	return false;

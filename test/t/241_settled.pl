@@ -226,6 +226,45 @@ unlike(PostgreSQL::Test::Utils::slurp_file($lisbon->node->logfile, $log_position
 set_retention('1d');
 
 #
+# A row is displaced, comes back, and is displaced again, at one center only.
+# What is left of it from the first time is no delete.  A transaction keeps that
+# from VACUUM, and with an id the dead-row horizon, too, so that why the row went
+# must be remembered; with a snapshot only nothing is remembered.
+#
+my $k = 51;
+my %kept_by = (
+	'an id' => [ q{BEGIN; SELECT pg_current_xact_id()}, q{SELECT frontier > '%s'::timestamptz + interval '4 s' FROM multicenter.horizon} ],
+	'a snapshot' => [ q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM item}, q{SELECT NOT EXISTS (SELECT FROM multicenter.key_note WHERE relation = 'item'::regclass AND kind = 'x')} ]);
+foreach my $how (sort keys %kept_by)
+{
+	my ($begin, $until) = @{ $kept_by{$how} };
+	my ($winner, $displaced) = ($k + 1, qq{SELECT count(*) FROM multicenter.displaced WHERE relation = 'item'::regclass AND key ->> 'id' = '$k'});
+	my $keeper = $lisbon->background_psql;
+	$keeper->query_safe($begin);
+	hold_links(@links);
+	$lisbon->sql(qq{INSERT INTO item VALUES ($k, $k, 'a')});
+	$oslo->sql(qq{INSERT INTO item VALUES ($winner, $k, 'b')});
+	release_links(@links);
+	hold_links([ $lisbon, $oslo ], [ $lisbon, $riga ]);
+	$lisbon->sql(qq{UPDATE item SET u = $winner WHERE id = $winner});
+	$lisbon->wait_for_sql(qq{SELECT count(*) = 1 FROM item WHERE id = $k});
+	$lisbon->wait_for_sql(sprintf($until, $lisbon->sql('SELECT clock_timestamp()')));
+	$oslo->sql(qq{UPDATE item SET v = 'b2' WHERE id = $winner});
+	wait_applied($oslo, $lisbon);
+	is($lisbon->sql($displaced), 1, "with $how: a row that has come back is displaced again");
+	$lisbon->wait_for_sql(sprintf(q{SELECT frontier > '%s' FROM multicenter.horizon}, $lisbon->sql(q{SELECT clock_timestamp() + interval '3 s'})));
+	is($lisbon->sql($displaced), 1, "with $how: and is so still when the manager has looked");
+	$keeper->query_safe('COMMIT');
+	$keeper->quit;
+	release_links([ $lisbon, $oslo ], [ $lisbon, $riga ]);
+	is($_->sql($displaced), 1, "with $how: as at $_->{name}") foreach @centers;
+	$riga->sql("DELETE FROM item WHERE id = $winner");
+	wait_all_applied(@centers);
+	settled("with $how: and comes back again at $_->{name}", $_, "SELECT id, u, v FROM item WHERE id IN ($k, $winner)", "$k|$k|a") foreach @centers;
+	$k += 2;
+}
+
+#
 # Random writes and links while rows are settled all the time: all centers end
 # with the same rows.  MULTICENTER_SETTLED_SEED repeats one.
 #
