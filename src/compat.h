@@ -19,6 +19,7 @@
 #endif
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xlogreader.h"
@@ -31,10 +32,12 @@
 #include "replication/origin.h"
 #include "replication/reorderbuffer.h"
 #include "replication/slot.h"
+#include "storage/bufmgr.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
@@ -180,6 +183,58 @@ ReplicationSlotAcquire_compat(const char *name, bool nowait)
 	ReplicationSlotAcquire(name, nowait, true);
 #else
 	ReplicationSlotAcquire(name, nowait);
+#endif
+}
+
+/*
+ * Does ReplicationSlotsComputeRequiredXmin() of the server that runs, which may
+ * be older than the one for which this was compiled, hold its lock until what
+ * it has read is set?  Since 15.16, 16.12, 17.8 and 18.2.
+ */
+static inline bool
+slots_locked_once_compat(void)
+{
+	int			version = atoi(GetConfigOption("server_version_num", false, false));
+
+#if PG_VERSION_NUM >= 190000
+	return version >= 190000;
+#elif PG_VERSION_NUM >= 180000
+	return version >= 180002;
+#elif PG_VERSION_NUM >= 170000
+	return version >= 170008;
+#elif PG_VERSION_NUM >= 160000
+	return version >= 160012;
+#else
+	return version >= 150016;
+#endif
+}
+
+/* Remove dead rows of a page, if it is worth it and nobody else has it. */
+static inline void
+heap_page_prune_opt_compat(Relation rel, Buffer buffer)
+{
+#if PG_VERSION_NUM >= 190000
+	Buffer		map_buffer = InvalidBuffer;
+
+	heap_page_prune_opt(rel, buffer, &map_buffer, false);
+	if (BufferIsValid(map_buffer))
+		ReleaseBuffer(map_buffer);
+#else
+	heap_page_prune_opt(rel, buffer);
+#endif
+}
+
+/* The columns of a table that a statement updates; NULL: not known. */
+static inline Bitmapset *
+updated_columns_compat(const PlannedStmt *stmt, const RangeTblEntry *entry)
+{
+#if PG_VERSION_NUM >= 160000
+	if (entry->perminfoindex == 0)
+		return NULL;
+	return list_nth_node(RTEPermissionInfo, stmt->permInfos,
+						 entry->perminfoindex - 1)->updatedCols;
+#else
+	return entry->updatedCols;
 #endif
 }
 

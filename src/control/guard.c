@@ -16,6 +16,9 @@
  *	  - rewriting a replicated table without a fence around it, and writing
  *		to a fenced table: see rewrite.c.
  *
+ *	  And what changes the key of a row by an UPDATE is noted for the search for
+ *	  dead rows (state/deletes.c).
+ *
  *	  In a database that is no center each hook costs one look at shared
  *	  memory.  In a center a statement that writes also costs a look at a
  *	  table of this process for each table that it writes.
@@ -65,6 +68,8 @@ typedef struct GuardedTable
 	Oid			relid;			/* hash key */
 	TableRoute	route;
 	bool		partitioned;	/* holds no rows itself */
+	Bitmapset  *key;			/* attributes by which rows are found; NULL:
+								 * none, or they change by more than UPDATEs */
 	bool		catalog;		/* of the group itself */
 } GuardedTable;
 
@@ -93,6 +98,14 @@ mc_guard_exempt(void)
 	exempt = true;
 }
 
+/* Forget a known table. */
+static void
+forget_known(GuardedTable *table)
+{
+	bms_free(table->key);
+	hash_search(guarded_tables, &table->relid, HASH_REMOVE, NULL);
+}
+
 /* Relcache callback: forget a table, or all for InvalidOid. */
 static void
 forget_table(Datum arg, Oid relid)
@@ -103,12 +116,14 @@ forget_table(Datum arg, Oid relid)
 	forgotten++;
 	if (OidIsValid(relid))
 	{
-		hash_search(guarded_tables, &relid, HASH_REMOVE, NULL);
+		table = hash_search(guarded_tables, &relid, HASH_FIND, NULL);
+		if (table != NULL)
+			forget_known(table);
 		return;
 	}
 	hash_seq_init(&status, guarded_tables);
 	while ((table = hash_seq_search(&status)) != NULL)
-		hash_search(guarded_tables, &table->relid, HASH_REMOVE, NULL);
+		forget_known(table);
 }
 
 /* Make the table of known tables, once in a process. */
@@ -122,6 +137,47 @@ init_guarded_tables(void)
 	guarded_tables = hash_create("multicenter guarded tables", 64, &ctl,
 								 HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(forget_table, (Datum) 0);
+}
+
+/* A copy that lasts. */
+static Bitmapset *
+copy_for_ever(const Bitmapset *set)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+	Bitmapset  *copy = bms_copy(set);
+
+	MemoryContextSwitchTo(old_context);
+	return copy;
+}
+
+/*
+ * The attributes by which rows of a table are found: those of its identity, and
+ * of its primary key (see choose_index() in target/relation.c), and of unique
+ * indexes that may become its identity.  NULL if there are none, or if they may
+ * change although no UPDATE names them.
+ */
+static Bitmapset *
+find_key(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+	Bitmapset  *key;
+	int			attribute = -1;
+
+	if (rel->trigdesc && rel->trigdesc->trig_update_before_row)
+		return NULL;
+	key = bms_union(RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_IDENTITY_KEY),
+					RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY));
+	if (key == NULL)
+		return NULL;
+	key = bms_join(key, RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_KEY));
+	while ((attribute = bms_next_member(key, attribute)) >= 0)
+	{
+		AttrNumber	attnum = attribute + FirstLowInvalidHeapAttributeNumber;
+
+		if (TupleDescAttr(desc, attnum - 1)->attgenerated != '\0')
+			return NULL;
+	}
+	return key;
 }
 
 /*
@@ -146,6 +202,7 @@ look_up_table(Oid relid)
 	table.route = ROUTE_NONE;
 	table.partitioned = false;
 	table.catalog = false;
+	table.key = NULL;
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
 		return table;
@@ -153,9 +210,11 @@ look_up_table(Oid relid)
 	table.route = mc_route_table(rel);
 	table.partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	table.catalog = mc_registry_is_group_catalog(relid);
+	table.key = find_key(rel);
 	relation_close(rel, AccessShareLock);
 	if (forgotten == forgotten_before)
 	{
+		table.key = copy_for_ever(table.key);
 		known = hash_search(guarded_tables, &relid, HASH_ENTER, NULL);
 		*known = table;
 	}
@@ -237,52 +296,79 @@ check_identity(Oid relid, const char *verb)
 			 errhint("Add a primary key with multicenter.replicate_ddl(), or set REPLICA IDENTITY by ALTER TABLE on every center.")));
 }
 
-/* The verb for what a plan does to existing rows; NULL: nothing. */
-static const char *
-changes_rows(const ModifyTable *plan)
+/* May a plan update rows, or delete them? */
+static bool
+changes_rows(const ModifyTable *plan, CmdType how)
 {
 	ListCell   *lc;
 	ListCell   *lc2;
 
-	if (plan->operation == CMD_UPDATE)
-		return "update";
-	if (plan->operation == CMD_DELETE)
-		return "delete from";
+	if (plan->operation == how)
+		return true;
 	if (plan->operation == CMD_INSERT)
-		return plan->onConflictAction == ONCONFLICT_UPDATE ? "update" : NULL;
+		return how == CMD_UPDATE && plan->onConflictAction == ONCONFLICT_UPDATE;
 	foreach(lc, plan->mergeActionLists)
 	{
 		foreach(lc2, (List *) lfirst(lc))
 		{
-			CmdType		command = ((MergeAction *) lfirst(lc2))->commandType;
-
-			if (command == CMD_UPDATE)
-				return "update";
-			if (command == CMD_DELETE)
-				return "delete from";
+			if (((MergeAction *) lfirst(lc2))->commandType == how)
+				return true;
 		}
 	}
-	return NULL;
+	return false;
+}
+
+/*
+ * May a plan that updates rows change their keys?  Where a row may move to
+ * another table nobody looks that closely.
+ */
+static bool
+may_change_keys(const PlannedStmt *stmt, const ModifyTable *plan)
+{
+	RangeTblEntry *entry;
+	GuardedTable table;
+	Bitmapset  *updated;
+
+	if (plan->rootRelation != 0 || list_length(plan->resultRelations) != 1)
+		return true;
+	entry = rt_fetch(linitial_int(plan->resultRelations), stmt->rtable);
+	table = look_up_table(entry->relid);
+	if (table.route == ROUTE_NONE && get_rel_persistence(entry->relid) == RELPERSISTENCE_TEMP)
+		return false;
+	updated = updated_columns_compat(stmt, entry);
+	return table.key == NULL || table.partitioned || updated == NULL ||
+		bms_overlap(updated, table.key);
 }
 
 /* Check the tables that one plan node writes; others write none. */
 static void
 check_plan(WriteGate gate, PlannedStmt *stmt, Plan *plan)
 {
-	const char *verb;
+	bool		updates;
+	bool		deletes;
 	ListCell   *lc;
 
-	if (plan == NULL || !IsA(plan, ModifyTable))
+	if (plan == NULL)
 		return;
-	verb = changes_rows((ModifyTable *) plan);
+	if (!IsA(plan, ModifyTable))
+	{
+		/* Other extensions do so in their own way. */
+		if (IsA(plan, CustomScan))
+			mc_deletes_keys_unknown();
+		return;
+	}
+	updates = changes_rows((ModifyTable *) plan, CMD_UPDATE);
+	deletes = changes_rows((ModifyTable *) plan, CMD_DELETE);
 	foreach(lc, ((ModifyTable *) plan)->resultRelations)
 	{
 		Oid			relid = rt_fetch(lfirst_int(lc), stmt->rtable)->relid;
 
 		check_gate(gate, relid);
-		if (verb != NULL)
-			check_identity(relid, verb);
+		if (updates || deletes)
+			check_identity(relid, updates ? "update" : "delete from");
 	}
+	if (updates && may_change_keys(stmt, (ModifyTable *) plan))
+		mc_deletes_keys_unknown();
 }
 
 /*
@@ -309,6 +395,8 @@ executor_start(QueryDesc *query, int eflags)
 			foreach(lc, stmt->subplans)
 				check_plan(gate, stmt, lfirst(lc));
 		}
+		else
+			mc_deletes_keys_unknown();	/* it may be one at the commit */
 	}
 	if (prev_executor_start)
 		prev_executor_start(query, eflags);

@@ -52,6 +52,7 @@
 #include "state/claim.h"
 #include "state/clock.h"
 #include "state/column_policy.h"
+#include "state/hold.h"
 #include "state/policy.h"
 #include "state/registry.h"
 #include "state/settings.h"
@@ -92,69 +93,6 @@ static TimestampTz
 newest_time(void)
 {
 	return Max(mc_clock_floor(), GetCurrentTimestamp());
-}
-
-/*
- * Create the slot.  Under these locks nobody computes a horizon that is past
- * what the slot is going to hold, as where logical slots are made.
- */
-static void
-create_slot(const char *name)
-{
-	TransactionId xmin;
-
-	ReplicationSlotCreate_compat(name, false, RS_PERSISTENT);
-	LWLockAcquire(ReplicationSlotControlLock, LW_EXCLUSIVE);
-	LWLockAcquire(ProcArrayLock, LW_EXCLUSIVE);
-	xmin = GetOldestSafeDecodingTransactionId(false);
-	SpinLockAcquire(&MyReplicationSlot->mutex);
-	MyReplicationSlot->data.xmin = xmin;
-	MyReplicationSlot->effective_xmin = xmin;
-	SpinLockRelease(&MyReplicationSlot->mutex);
-	ReplicationSlotsComputeRequiredXmin(true);
-	LWLockRelease(ProcArrayLock);
-	LWLockRelease(ReplicationSlotControlLock);
-	ReplicationSlotMarkDirty();
-	ReplicationSlotSave();
-	ReplicationSlotRelease();
-}
-
-/* The xmin of our slot; invalid if there is no slot. */
-static TransactionId
-slot_xmin(const char *name)
-{
-	ReplicationSlot *slot;
-	TransactionId xmin = InvalidTransactionId;
-
-	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
-	slot = SearchNamedReplicationSlot(name, false);
-	if (slot != NULL)
-	{
-		SpinLockAcquire(&slot->mutex);
-		xmin = slot->data.xmin;
-		SpinLockRelease(&slot->mutex);
-	}
-	LWLockRelease(ReplicationSlotControlLock);
-	return xmin;
-}
-
-/*
- * Move the slot.  It need not be saved at once: one that a crash sets back
- * only keeps more.
- */
-static void
-move_slot(TransactionId xid)
-{
-	char		name[NAMEDATALEN];
-
-	ReplicationSlotAcquire_compat(mc_horizon_slot_name(name, MyDatabaseId), true);
-	SpinLockAcquire(&MyReplicationSlot->mutex);
-	MyReplicationSlot->data.xmin = xid;
-	MyReplicationSlot->effective_xmin = xid;
-	SpinLockRelease(&MyReplicationSlot->mutex);
-	ReplicationSlotMarkDirty();
-	ReplicationSlotsComputeRequiredXmin(false);
-	ReplicationSlotRelease();
 }
 
 /* Write down where the horizon is going to be, and what is forgotten. */
@@ -230,8 +168,8 @@ begin_anew(const char *name, bool had_one)
 	TimestampTz forgotten = 0;
 	TransactionId xid;
 
-	create_slot(name);
-	xid = slot_xmin(name);
+	mc_hold_create();
+	xid = mc_hold_find();
 	if (had_one)
 	{
 		forgotten = newest_time();
@@ -257,7 +195,7 @@ mc_horizon_begin(void)
 	database = mc_shared_database(MyDatabaseId, true);
 	mc_horizon_slot_name(name, MyDatabaseId);
 	had_one = read_row(&xid, &floor, &forgotten);
-	if (TransactionIdIsValid(slot_xmin(name)) && had_one)
+	if (TransactionIdIsValid(mc_hold_find()) && had_one)
 		publish(xid, floor, forgotten, GetCurrentTimestamp());
 	else
 	{
@@ -266,7 +204,8 @@ mc_horizon_begin(void)
 			ReplicationSlotDrop(name, true);
 		begin_anew(name, had_one);
 	}
-	current_xid = slot_xmin(name);
+	current_xid = mc_hold_find();
+	mc_hold_move(current_xid);
 	last_move = GetCurrentTimestamp();
 	mc_kept_begin();
 	begun = true;
@@ -338,9 +277,8 @@ move_to(int number, TimestampTz time, bool given_up, TimestampTz now)
 		pg_atomic_write_u64(&database->settled, (uint64) time);
 	write_row(sample.xid, time, forgotten);
 
-	/* Before VACUUM can go there: see target/place.c. */
 	publish(sample.xid, time, forgotten, sample.at);
-	move_slot(sample.xid);
+	mc_hold_move(sample.xid);
 	current_xid = sample.xid;
 	last_move = now;
 	drop_samples(number);
@@ -642,6 +580,8 @@ mc_horizon_work(bool alone)
 	if (none_displaced)
 		displaced_seen = frontier;
 	frontier = Min(frontier, displaced_seen);
+	mc_hold_set_following(alone && none_displaced && decided == DT_NOEND ? HOLD_FOLLOWS_ALL :
+						  seen == DT_NOEND ? HOLD_FOLLOWS_UPDATES : HOLD_STAYS);
 	follow(frontier, none_displaced && decided == DT_NOEND && seen == DT_NOEND ?
 		   &promises : NULL, now);
 	pfree(promises.peers);

@@ -50,6 +50,7 @@
 #include "pgstat.h"
 #include "replication/slot.h"
 #include "state/clock.h"
+#include "state/hold.h"
 #include "state/monitor.h"
 #include "state/registry.h"
 #include "state/settings.h"
@@ -75,9 +76,10 @@
 #define LOOK_MS			500
 
 /*
- * Dead rows are kept from heartbeat to heartbeat.  Where so many transactions
- * write in a second there are more of them, so that hot rows do not get slow;
- * and without peers, for whom alone dead rows are kept, hardly any are.
+ * Where somebody deletes, dead rows are kept from heartbeat to heartbeat
+ * (state/hold.c).  Where so many transactions write in a second there are more
+ * of them, so that hot rows do not get slow; and without peers, for whom alone
+ * dead rows are kept, hardly any are.
  */
 #define BUSY_RATE			300
 #define BUSY_HEARTBEATS		20
@@ -548,14 +550,14 @@ is_alone(const Manager *manager)
 }
 
 /*
- * Look how many transactions write.  Where that begins, the heartbeat before
+ * Look how many transactions write, if that matters.  Where that begins, the heartbeat before
  * was a long one.
  */
 static void
 watch_rate(Manager *manager, int64 now_ms)
 {
 	uint64		xid = U64FromFullTransactionId(ReadNextFullTransactionId());
-	bool		busy = (xid - manager->last_xid) * 1000 >=
+	bool		busy = !mc_hold_is_following() && (xid - manager->last_xid) * 1000 >=
 	BUSY_RATE * (uint64) (now_ms - manager->last_rate_ms);
 
 	if (busy && !manager->busy)

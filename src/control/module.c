@@ -16,6 +16,7 @@
 #include "state/claim.h"
 #include "state/clock.h"
 #include "state/deletes.h"
+#include "state/hold.h"
 #include "state/recent.h"
 #include "state/settings.h"
 #include "state/shared.h"
@@ -39,6 +40,7 @@ _PG_init(void)
 	mc_shared_init();
 	mc_claim_init();
 	mc_deletes_init();
+	mc_hold_init();
 	mc_guard_init();
 	mc_ddl_init();
 	mc_rewrite_init();

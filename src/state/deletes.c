@@ -11,9 +11,10 @@
  *	  Who has deleted is taken from PostgreSQL's own statistics of the
  *	  transaction (what pg_stat_xact_user_tables shows), which heap_delete()
  *	  itself keeps: so nobody can pass us by.  They do not tell whether an
- *	  UPDATE has changed a key, so each counts; only a receiver, which knows,
- *	  says so by itself.  A session that has switched track_counts off counts as one
- *	  that has deleted everywhere.
+ *	  UPDATE has changed a key.  A receiver knows, and says so; of the
+ *	  statements of sessions control/guard.c does where they may.  Elsewhere
+ *	  each UPDATE counts.  A session that has switched track_counts off counts
+ *	  as one that has deleted everywhere.
  *
  *	  It is written down before the commit, hence before anybody sees the
  *	  row dead.  What was committed before the start of the server is not
@@ -26,6 +27,7 @@
 
 #include "access/transam.h"
 #include "access/xact.h"
+#include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -61,6 +63,7 @@ typedef struct DeletesShared
 	pg_atomic_uint64 generation;	/* raised with each change; never 0 */
 	pg_atomic_uint32 anywhere;	/* the last transaction that may have deleted
 								 * in any table; invalid: not known yet */
+	pg_atomic_uint32 latest;	/* the last one that has, in whatever table */
 	DeletesEntry entries[MAX_TABLES];
 } DeletesShared;
 
@@ -69,7 +72,7 @@ typedef enum TableOwner
 {
 	OWNER_UNKNOWN,
 	OWNER_USERS,
-	OWNER_OURS,
+	OWNER_OTHERS,
 } TableOwner;
 
 /* What this process knows of a table; its deletes are good for a generation. */
@@ -93,7 +96,7 @@ static bool exact = false;		/* mc_deletes_exact() */
 
 /* Of this transaction. */
 static bool uncounted = false;
-static bool user_code = false;
+static bool keys_unknown = false;
 static int	nnoted = 0;
 static Oid	noted[16];			/* more of them count as everywhere */
 
@@ -123,16 +126,29 @@ deletes_startup(void)
 		shared->lock = &(GetNamedLWLockTranche("multicenter deletes"))->lock;
 		pg_atomic_init_u64(&shared->generation, 1);
 		pg_atomic_init_u32(&shared->anywhere, InvalidTransactionId);
+		pg_atomic_init_u32(&shared->latest, InvalidTransactionId);
 	}
 	LWLockRelease(AddinShmemInitLock);
+}
+
+/* The later of two transactions; the second one may be invalid. */
+static TransactionId
+later(TransactionId xid, TransactionId other)
+{
+	return TransactionIdIsValid(other) && TransactionIdFollows(other, xid) ? other : xid;
 }
 
 void
 mc_deletes_begin(void)
 {
-	if (!TransactionIdIsValid(pg_atomic_read_u32(&shared->anywhere)))
-		pg_atomic_write_u32(&shared->anywhere,
-							XidFromFullTransactionId(ReadNextFullTransactionId()));
+	TransactionId xid = XidFromFullTransactionId(ReadNextFullTransactionId());
+
+	if (TransactionIdIsValid(pg_atomic_read_u32(&shared->anywhere)))
+		return;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	pg_atomic_write_u32(&shared->latest, later(xid, pg_atomic_read_u32(&shared->latest)));
+	pg_atomic_write_u32(&shared->anywhere, later(xid, pg_atomic_read_u32(&shared->anywhere)));
+	LWLockRelease(shared->lock);
 }
 
 /*
@@ -183,13 +199,6 @@ last_in_table(Oid relid)
 	return table->xid;
 }
 
-/* The later of two transactions; the second one may be invalid. */
-static TransactionId
-later(TransactionId xid, TransactionId other)
-{
-	return TransactionIdIsValid(other) && TransactionIdFollows(other, xid) ? other : xid;
-}
-
 /*
  * A transaction deletes in a table; InvalidOid: in any.  Those that follow soon
  * are written down with it, so that they need not do so.
@@ -222,6 +231,7 @@ publish(Oid relid, TransactionId xid)
 		entry->dboid = MyDatabaseId;
 		entry->relid = relid;
 	}
+	pg_atomic_write_u32(&shared->latest, later(last, pg_atomic_read_u32(&shared->latest)));
 	pg_atomic_fetch_add_u64(&shared->generation, 1);
 	LWLockRelease(shared->lock);
 }
@@ -235,19 +245,27 @@ has_deleted(const PgStat_TableXactStatus *counts, bool updates_count)
 		(updates_count && (counts->tuples_updated > 0 || counts->updated_pre_truncdrop > 0));
 }
 
-/* May a peer know rows of a table?  It is none of PostgreSQL's, nor of ours. */
+/*
+ * May a peer know rows of a table?  It is none of PostgreSQL's, nor of ours,
+ * nor a temporary one, nor one of parts of large values.
+ */
 static bool
 is_of_users(Oid relid)
 {
 	KnownTable *table = &known[relid & (KNOWN_TABLES - 1)];
+	Oid			namespace;
 
 	if (relid < FirstNormalObjectId)
 		return false;
 	if (table->relid != relid)
 		(void) last_in_table(relid);
 	if (table->owner == OWNER_UNKNOWN)
-		table->owner = get_rel_namespace(relid) == get_namespace_oid(MC_SCHEMA, true) ?
-			OWNER_OURS : OWNER_USERS;
+	{
+		namespace = get_rel_namespace(relid);
+		table->owner = namespace == get_namespace_oid(MC_SCHEMA, true) ||
+			IsToastNamespace(namespace) || isTempNamespace(namespace) ?
+			OWNER_OTHERS : OWNER_USERS;
+	}
 	return table->owner == OWNER_USERS;
 }
 
@@ -256,15 +274,17 @@ static void
 publish_all(TransactionId xid)
 {
 	PgStat_SubXactStatus *status = pgstat_get_xact_stack_level(1);
+	bool		updates_count = keys_unknown || (!exact && MyBackendType != B_BACKEND);
 
 	for (const PgStat_TableXactStatus *counts = status->first; counts != NULL; counts = counts->next)
 	{
 		Oid			relid = mc_stat_table_oid(counts->parent);
 
-		if (!has_deleted(counts, !exact || user_code) || !is_of_users(relid))
+		if (!has_deleted(counts, true) || !is_of_users(relid))
 			continue;
-		publish(relid, xid);
 		mc_clock_deletes();
+		if (has_deleted(counts, updates_count))
+			publish(relid, xid);
 	}
 	for (int i = 0; i < nnoted; i++)
 		publish(noted[i], xid);
@@ -293,7 +313,7 @@ transaction_ends(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			uncounted = false;
-			user_code = false;
+			keys_unknown = false;
 			nnoted = 0;
 			break;
 		default:
@@ -320,9 +340,9 @@ mc_deletes_exact(void)
 }
 
 void
-mc_deletes_user_code(void)
+mc_deletes_keys_unknown(void)
 {
-	user_code = true;
+	keys_unknown = true;
 }
 
 void
@@ -345,6 +365,18 @@ mc_deletes_none(Oid relid)
 		return false;
 	xid = last_in_table(relid);
 	return !TransactionIdIsValid(xid) || TransactionIdPrecedes(xid, horizon);
+}
+
+bool
+mc_deletes_all_behind(TransactionId horizon)
+{
+	TransactionId xid;
+
+	pg_memory_barrier();
+	xid = shared ? pg_atomic_read_u32(&shared->latest) : InvalidTransactionId;
+	return TransactionIdIsValid(horizon) && TransactionIdIsValid(xid) &&
+		TransactionIdPrecedes(xid, horizon) &&
+		TransactionIdIsValid(pg_atomic_read_u32(&shared->anywhere));
 }
 
 void

@@ -26,12 +26,16 @@ extern void mc_deletes_begin(void);
 
 /*
  * From now on this process says of each key that it changes by an UPDATE that
- * it does so, and in which table; but in a transaction that runs code of users
- * nobody knows.  Of other processes each UPDATE counts as a change of the key.
+ * it does so, and in which table.
  */
 extern void mc_deletes_exact(void);
 extern void mc_deletes_note(Oid relid);
-extern void mc_deletes_user_code(void);
+
+/*
+ * But in this transaction nobody knows: each UPDATE counts as a change of the
+ * key.  So it does in processes that are not exact, and no sessions.
+ */
+extern void mc_deletes_keys_unknown(void);
 
 /* This session writes while PostgreSQL does not count what it does. */
 extern void mc_deletes_uncounted(void);
@@ -44,5 +48,11 @@ extern void mc_deletes_uncounted(void);
  * read first: what was forgotten when it moved is known after this.
  */
 extern bool mc_deletes_none(Oid relid);
+
+/*
+ * The same of all tables, of any database, and of the horizon of one, which was
+ * read before.
+ */
+extern bool mc_deletes_all_behind(TransactionId horizon);
 
 #endif							/* MC_DELETES_H */

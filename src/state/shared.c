@@ -100,10 +100,13 @@ shared_lay_out(void)
 	mc_wait_event_init(mc_shared->wait_events);
 	SpinLockInit(&mc_shared->checks_mutex);
 	pg_atomic_init_u32(&mc_shared->scanned, 0);
+	pg_atomic_init_u32(&mc_shared->hold_tried, InvalidTransactionId);
 	for (int i = 0; i < mc_shared->ndatabases; i++)
 	{
 		SpinLockInit(&mc_shared->databases[i].mutex);
 		pg_atomic_init_u32(&mc_shared->databases[i].horizon_xid, InvalidTransactionId);
+		pg_atomic_init_u32(&mc_shared->databases[i].held_xid, InvalidTransactionId);
+		pg_atomic_init_u32(&mc_shared->databases[i].hold_following, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].horizon_ts, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].settled, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].forgotten, 0);
@@ -209,6 +212,8 @@ mc_shared_database(Oid dboid, bool create)
 		pg_atomic_write_u32(&entry->audit_level, 0);
 		entry->start_after_ms = 0;
 		pg_atomic_write_u32(&entry->horizon_xid, InvalidTransactionId);
+		pg_atomic_write_u32(&entry->held_xid, InvalidTransactionId);
+		pg_atomic_write_u32(&entry->hold_following, 0);
 		pg_atomic_write_u64(&entry->horizon_ts, 0);
 		pg_atomic_write_u64(&entry->settled, 0);
 		pg_atomic_write_u64(&entry->forgotten, 0);
@@ -543,6 +548,12 @@ mc_gate_is_sealed(void)
 		return false;
 	pg_memory_barrier();
 	return pg_atomic_read_u32(&my_database->sealed) != 0;
+}
+
+SharedDatabase *
+mc_shared_my_database(void)
+{
+	return mc_gate() == GATE_NO_GROUP ? NULL : my_database;
 }
 
 TimestampTz

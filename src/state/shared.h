@@ -105,7 +105,9 @@ typedef struct SharedDatabase
 								 * mc_shared_claim() */
 	int64		start_after_ms; /* backoff of the manager; the supervisor's
 								 * own */
-	pg_atomic_uint32 horizon_xid;	/* dead rows are kept from here on */
+	pg_atomic_uint32 horizon_xid;	/* dead rows matter from here on */
+	pg_atomic_uint32 held_xid;	/* and are kept from here on: see hold.c */
+	pg_atomic_uint32 hold_following;	/* HoldFollowing */
 	pg_atomic_uint64 horizon_ts;	/* no older transaction is newer than this */
 	pg_atomic_uint64 settled;	/* everything up to here may be forgotten */
 	pg_atomic_uint64 forgotten; /* deletes up to here may be forgotten */
@@ -332,6 +334,8 @@ typedef struct McShared
 	Latch	   *supervisor_latch;
 	uint32		wait_events[MC_WAIT_EVENTS];	/* numbers of their names */
 	pg_atomic_uint32 scanned;	/* the supervisor has found all centers once */
+	pg_atomic_uint32 hold_tried;	/* the last transaction that was to move
+									 * slots: see hold.c */
 	int			ndatabases;		/* sizes of the arrays */
 	int			nlinks;
 	int			noutlinks;
@@ -379,8 +383,11 @@ extern void mc_shared_forget_database(Oid dboid);
 extern bool mc_shared_claim(Oid dboid);
 extern void mc_shared_release(Oid dboid);
 
+/* What is known of this database; NULL if it is no center. */
+extern SharedDatabase *mc_shared_my_database(void);
+
 /*
- * The horizon of this database: dead rows are kept from *xid on, and every
+ * The horizon of this database: dead rows matter from *xid on, and every
  * transaction before that has a commit timestamp up to the returned one.
  * Invalid and 0 where nothing is known yet.
  */

@@ -643,7 +643,7 @@ apply_message(Applier *applier, const WireRecord *record)
 	mc_displace_settle(&applier->transaction, false);
 
 	/* It may be a command that fires triggers of users. */
-	mc_deletes_user_code();
+	mc_deletes_keys_unknown();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	function(&applier->transaction, record->content.data, record->content.len);
 	PopActiveSnapshot();

@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "replication/origin.h"
 #include "target/attempt.h"
+#include "target/place.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -67,6 +68,7 @@ mc_attempt(CenterId our_id, AttemptFunction function, void *arg)
 		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 			EmitErrorReport();
 		AbortCurrentTransaction();
+		mc_place_forget();
 		FlushErrorState();
 		RESUME_INTERRUPTS();
 	}

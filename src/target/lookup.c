@@ -44,6 +44,7 @@
 #include "state/claim.h"
 #include "state/clock.h"
 #include "state/deletes.h"
+#include "state/hold.h"
 #include "state/policy.h"
 #include "state/registry.h"
 #include "storage/bufmgr.h"
@@ -159,8 +160,9 @@ was_only_removed(const List *notes, TransactionId xid)
 
 /*
  * The greatest version that a row may have whose commit timestamp is gone.
- * VACUUM freezes, and forgets the timestamps of, nothing behind the horizon;
- * otherwise track_commit_timestamp was off, which a restart has ended.
+ * VACUUM freezes, and forgets the timestamps of, nothing that the slot holds
+ * back, which is seldom much ahead of the horizon (state/hold.c); otherwise
+ * track_commit_timestamp was off, which a restart has ended.
  */
 static void
 bound_lost_version(TransactionId xmin, bool frozen, MergeState *state)
@@ -181,9 +183,11 @@ bound_lost_version(TransactionId xmin, bool frozen, MergeState *state)
 
 	/* COPY FREEZE freezes rows at once; at most the transaction is older. */
 	if (!frozen)
-		commit_ts = PgStartTime;
-	else
-		(void) TransactionIdGetCommitTsData(xmin, &commit_ts, NULL);
+		commit_ts = TransactionIdPrecedes(xmin, mc_hold_xid()) ?
+			mc_clock_floor() : PgStartTime;
+	else if (!TransactionIdGetCommitTsData(xmin, &commit_ts, NULL) &&
+			 TransactionIdPrecedes(xmin, mc_hold_xid()))
+		commit_ts = mc_clock_floor();
 	state->version.commit_ts = Max(horizon_ts, commit_ts);
 }
 

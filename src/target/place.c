@@ -12,10 +12,9 @@
  *
  *	  A place proves nothing: the row there must be alive and have the key.
  *	  It must also be safe to read it.  VACUUM may cut empty pages off a table,
- *	  but no page with a tuple whose transaction is not behind the horizon,
- *	  and none at all as long as we hold our lock on the table; so an entry is
- *	  good as long as its transaction is not behind the horizon.  That is
- *	  published before the slot moves (control/horizon.c).
+ *	  but no page with a tuple that is kept (state/hold.c), and none at all as
+ *	  long as we hold our lock on the table: so of older ones we ask whether
+ *	  the page is there.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,7 +25,8 @@
 #include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "common/hashfn.h"
-#include "state/shared.h"
+#include "state/hold.h"
+#include "storage/bufmgr.h"
 #include "target/place.h"
 #include "utils/rel.h"
 
@@ -115,14 +115,14 @@ mc_place_note(TargetTable *table, const RemoteRow *row,
 	place->tid = *tid;
 }
 
-/* Is a transaction such that nothing that it wrote can be gone yet? */
+/* Is the page there on which a row was? */
 static bool
-is_kept(TransactionId xid)
+page_is_there(Relation rel, const Place *place)
 {
-	TransactionId horizon;
+	TransactionId held = mc_hold_xid();
 
-	(void) mc_shared_horizon(&horizon);
-	return TransactionIdIsValid(horizon) && !TransactionIdPrecedes(xid, horizon);
+	return (TransactionIdIsValid(held) && !TransactionIdPrecedes(place->xid, held)) ||
+		ItemPointerGetBlockNumber(&place->tid) < RelationGetNumberOfBlocks(rel);
 }
 
 /* Has the row in a slot the key? */
@@ -150,15 +150,24 @@ mc_place_fetch(TargetTable *table, const RemoteRow *row, TupleTableSlot *slot)
 	uint32		hash;
 	Place	   *place = find_entry(table, row, &hash);
 
+	Buffer		buffer;
+	bool		found;
+
 	if (place == NULL || place->relid != table->map->relid ||
 		place->hash != hash || place->file != file_of(table) ||
-		!is_kept(place->xid))
+		!page_is_there(table->rel, place))
 		return false;
-	if (table_tuple_fetch_row_version(table->rel, &place->tid, &table->dirty, slot) &&
-		has_key(table, row, slot))
-		return true;
+
+	/* As a search by the index does: otherwise old versions would stay. */
 	ExecClearTuple(slot);
-	return false;
+	buffer = ReadBuffer(table->rel, ItemPointerGetBlockNumber(&place->tid));
+	heap_page_prune_opt_compat(table->rel, buffer);
+	found = table_tuple_fetch_row_version(table->rel, &place->tid, &table->dirty, slot) &&
+		has_key(table, row, slot);
+	ReleaseBuffer(buffer);
+	if (!found)
+		ExecClearTuple(slot);
+	return found;
 }
 
 void

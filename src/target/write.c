@@ -86,7 +86,7 @@ mc_write_begin_record(TargetTable *table)
 	if (table->fires_triggers)
 		AfterTriggerBeginQuery();
 	if (!table->parkable)
-		mc_deletes_user_code();
+		mc_deletes_keys_unknown();
 }
 
 void
