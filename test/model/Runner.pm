@@ -603,7 +603,7 @@ sub check_group
 		my $session = $member->{session};
 		push(@trouble, map { "$member->{name}: the link has failed: $_" } $session->run(
 				q{SELECT peer, retries, last_error_sqlstate, last_error FROM multicenter.stat_links
-				  WHERE direction = 'in' AND last_error_sqlstate !~ '^(40P01|08...|57P0.)$'
+				  WHERE direction = 'in' AND last_error_sqlstate !~ '^(40001|40P01|08...|57P0.)$'
 					AND last_error !~ '^waiting for changes of center';}));
 		# What is void is found to be so within a second.
 		my @waiting;
