@@ -1,5 +1,6 @@
 # Goal: transaction ids that start again from 3 change nothing: deletes are
-# remembered, notes and locks of keys are found, and the horizon goes on.
+# remembered, notes and locks of keys are found, and the horizon goes on, as does
+# VACUUM.
 #
 # Method: pg_resetwal brings a server, step by step, to the last few thousand
 # transaction ids of an epoch, where its group is made.  Centers write on one
@@ -36,7 +37,7 @@ sub go_on_at
 	return;
 }
 
-go_on_at($_) foreach 1_400_000_000, 2_800_000_000, 2**32 - 6000;
+go_on_at($_) foreach 1_400_000_000, 2_800_000_000, 2**32 - 8000;
 $lisbon->append_conf("track_commit_timestamp = on\nautovacuum = on\n");
 $lisbon->restart;
 
@@ -50,10 +51,19 @@ group_join($_, $lisbon) foreach $oslo, $riga;
 wait_ready(@centers);
 cmp_ok($lisbon->sql('SELECT pg_current_xact_id()::text::numeric'), '<', 2**32, 'the group is made before the end of the epoch');
 
+# While nobody is heard of, and nobody deletes, VACUUM follows what is updated.
+my @links = links_between(@centers);
+my $update = q{DO $$ BEGIN FOR i IN 1..500 LOOP UPDATE item SET v = v WHERE id = 8; COMMIT; END LOOP; END $$};
+$lisbon->sql($update);
+$_->wait_for_sql('SELECT age(horizon_xid) < 200 FROM multicenter.horizon') foreach @centers;
+hold_links(@links);
+$lisbon->sql($update);
+cmp_ok($lisbon->sql('SELECT age(horizon_xid) FROM multicenter.horizon'), '>', 400, 'the horizon waits for peers');
+my (undef, undef, $told) = $lisbon->psql('VACUUM (VERBOSE) item');
+like($told, qr/which was \d\d? XIDs old/, 'VACUUM does not');
+
 # Everything that is decided by what is known here of a key: lisbon writes what
 # arrives last, all others what is newer.
-my @links = links_between(@centers);
-hold_links(@links);
 $lisbon->sql(q{UPDATE item SET v = 'lisbon'; INSERT INTO item VALUES (21, 21, 'lisbon'), (22, 22, 'lisbon'), (23, 51, 'lisbon')});
 $oslo->sql(q{DELETE FROM item WHERE id = 1; INSERT INTO item VALUES (22, 52, 'oslo'), (31, 31, 'oslo')});
 release_links([ $lisbon, $oslo ]);
