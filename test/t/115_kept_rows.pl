@@ -4,9 +4,10 @@
 #
 # Method: three servers, since one keeps dead rows for all its databases.  A row
 # is updated many times while nothing is heard of a peer, and its table does not
-# grow.  Then, for each way, lisbon inserts a row that nobody gets yet, oslo (or riga) inserts the same key
-# later and changes it; much is written, VACUUM runs, and lisbon's row arrives.
-# Nothing else is deleted, so that only the change of the key keeps dead rows.
+# grow.  Then, for each way, lisbon inserts a row that nobody gets yet, oslo (or
+# riga) inserts the same key later and changes it; much is written, VACUUM runs,
+# and lisbon's row arrives.  Nothing else is deleted, so that only the change of
+# the key keeps dead rows.
 
 use strict;
 use warnings;
@@ -65,6 +66,7 @@ sub of_way
 my @centers = make_group([qw(lisbon oslo riga)], conf => "max_prepared_transactions = 5\nautovacuum = off", setup => join(';',
 		(map { of_way(join('; ', $special{$_} // 'CREATE TABLE t (id int PRIMARY KEY, v text)', $more{$_} // ()), $_) } @ways),
 		'CREATE TABLE hot (id int PRIMARY KEY, n int, big text)',
+		'CREATE TABLE clash (id int PRIMARY KEY, u int UNIQUE)',
 		'CREATE TABLE filler (id uuid PRIMARY KEY DEFAULT gen_random_uuid())'));
 my ($lisbon, $oslo, $riga) = @centers;
 my %center = (oslo => $oslo, riga => $riga);
@@ -145,5 +147,23 @@ foreach my $name (@ways)
 	wait_all_applied(@centers);
 	is($_->sql(of_way('SELECT id, v FROM t ORDER BY id', $name)), '101|later', "$name: the older row stays away from " . $_->name) foreach @centers;
 }
+
+#
+# Without peers nothing is kept, but what is displaced may need a delete.
+#
+my @links = links_between(@centers);
+hold_links(@links);
+$lisbon->sql('INSERT INTO clash VALUES (1, 1)');
+$oslo->sql('INSERT INTO clash VALUES (2, 1)');
+release_links(@links);
+wait_all_applied(@centers);
+$lisbon->sql("SELECT multicenter.center_part(center_name => '$_')") foreach qw(oslo riga);
+$lisbon->wait_for_sql(q{SELECT NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'logical')});
+is($lisbon->sql('SELECT count(*) FROM multicenter.displaced'), 1, 'a row is displaced');
+$lisbon->psql(join("\n", 'INSERT INTO clash VALUES (1, 3);', 'DELETE FROM clash WHERE id = 1;',
+		'DO $$ BEGIN FOR i IN 1..100 LOOP INSERT INTO filler DEFAULT VALUES; COMMIT; END LOOP; END $$;', 'VACUUM clash;'));
+$lisbon->wait_for_sql('SELECT count(*) = 0 FROM multicenter.displaced');
+$lisbon->sql('DELETE FROM clash WHERE id = 2');
+is($lisbon->sql('SELECT count(*) FROM clash'), 0, 'and goes when it was deleted');
 
 done_testing();
