@@ -9,9 +9,7 @@
  *	  have accepted.  It knows the layout of each type itself: what a peer
  *	  says about it must agree.
  *
- *	  Pure: no allocation, no ereport, no backend state.  Varlena headers are
- *	  read byte by byte, because the macros of PostgreSQL 15 are not for
- *	  programs without a server, such as the fuzzer of this file.
+ *	  Pure: no allocation, no ereport, no backend state.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,6 +21,8 @@
 
 #include "catalog/pg_type_d.h"
 #include "core/image.h"
+#include "core/jsonb_image.h"
+#include "core/value.h"
 #include "mb/pg_wchar.h"
 
 /* A position in the image that is being walked. */
@@ -32,13 +32,6 @@ typedef struct ImageWalk
 	uint32		len;
 	uint32		pos;
 } ImageWalk;
-
-/* A value found in the image, without its varlena header. */
-typedef struct ImageValue
-{
-	const char *data;
-	uint32		len;
-} ImageValue;
 
 /* How the values of a type are checked. */
 typedef enum ValueCheck
@@ -53,6 +46,7 @@ typedef enum ValueCheck
 	CHECK_VARCHAR,
 	CHECK_BPCHAR,
 	CHECK_NUMERIC,
+	CHECK_JSONB,
 } ValueCheck;
 
 /* A type that may travel in an image. */
@@ -85,32 +79,9 @@ static const PortableType portable_types[] = {
 	{OIDOID, 4, TYPALIGN_INT, CHECK_NOTHING},
 	{CHAROID, 1, TYPALIGN_CHAR, CHECK_NOTHING},
 	{NAMEOID, NAMEDATALEN, TYPALIGN_CHAR, CHECK_NAME},
+	{JSONBOID, -1, TYPALIGN_INT, CHECK_JSONB},
 	{CASHOID, 8, TYPALIGN_DOUBLE, CHECK_NOTHING},
 };
-
-/* Bytes of a varlena header. */
-#define LONG_HEADER_BYTES		4
-#define SHORT_HEADER_BYTES		1
-
-/* The parts of a numeric's header; see numeric.c of PostgreSQL. */
-#define NUMERIC_KIND_MASK		0xC000
-#define NUMERIC_KIND_SHORT		0x8000
-#define NUMERIC_KIND_SPECIAL	0xC000
-#define NUMERIC_NAN				0xC000
-#define NUMERIC_PLUS_INFINITY	0xD000
-#define NUMERIC_MINUS_INFINITY	0xF000
-#define NUMERIC_LONG_SCALE_MASK 0x3FFF
-#define NUMERIC_BASE			10000
-#define NUMERIC_BASE_DIGITS		4
-
-/* A numeric, taken apart; digits are int16 in the order of the machine. */
-typedef struct NumericParts
-{
-	int			weight;
-	int			scale;			/* digits behind the point that are shown */
-	const char *digits;
-	int			ndigits;
-} NumericParts;
 
 /* Alignment of a C type within a struct, as a character. */
 #define ALIGNMENT_DIGIT(type) \
@@ -122,6 +93,12 @@ typedef struct NumericParts
 #define BYTE_ORDER_LETTER	'L'
 #endif
 
+/*
+ * Stands for the portable types: another letter whenever they become more, so
+ * that a center that does not have them yet gets no images.
+ */
+#define PORTABLE_SET_LETTER 'j'
+
 const char *
 mc_image_architecture(void)
 {
@@ -132,7 +109,7 @@ mc_image_architecture(void)
 		'i', ALIGNMENT_DIGIT(int),
 		'l', ALIGNMENT_DIGIT(long),
 		'd', ALIGNMENT_DIGIT(double),
-		'n',
+		PORTABLE_SET_LETTER,
 		'0' + NAMEDATALEN / 1000 % 10,
 		'0' + NAMEDATALEN / 100 % 10,
 		'0' + NAMEDATALEN / 10 % 10,
@@ -153,19 +130,6 @@ find_type(Oid type_oid)
 	return NULL;
 }
 
-/* Precision and scale in the typmod of a numeric, as numeric.c packs them. */
-static inline int
-typmod_precision(int32 typmod)
-{
-	return ((typmod - (int32) LONG_HEADER_BYTES) >> 16) & 0xffff;
-}
-
-static inline int
-typmod_scale(int32 typmod)
-{
-	return (((typmod - (int32) LONG_HEADER_BYTES) & 0x7ff) ^ 1024) - 1024;
-}
-
 /* Can the values of a portable type be checked against a typmod? */
 static bool
 typmod_checkable(const PortableType *type, int32 typmod)
@@ -181,10 +145,7 @@ typmod_checkable(const PortableType *type, int32 typmod)
 		case CHECK_TIMESTAMP:
 			return typmod >= 0 && typmod <= MAX_TIMESTAMP_PRECISION;
 		case CHECK_NUMERIC:
-			/* A scale below 0 or above the precision rounds in its own way. */
-			return typmod >= (int32) LONG_HEADER_BYTES &&
-				typmod_scale(typmod) >= 0 &&
-				typmod_scale(typmod) <= typmod_precision(typmod);
+			return mc_numeric_typmod_checkable(typmod);
 		default:
 			/* The typmod of an interval can cut off fields. */
 			return false;
@@ -232,7 +193,7 @@ skip_padding(ImageWalk *walk, char attalign)
 
 /* Take len bytes; the image need not have so many. */
 static const char *
-take_value(ImageWalk *walk, uint32 len, ImageValue *value)
+take_value(ImageWalk *walk, uint32 len, WireBytes *value)
 {
 	if (len > walk->len - walk->pos)
 		return "image ends within a value";
@@ -247,7 +208,7 @@ take_value(ImageWalk *walk, uint32 len, ImageValue *value)
  * with the header.  Length zero marks a pointer to elsewhere.
  */
 static const char *
-take_short_varlena(ImageWalk *walk, ImageValue *value)
+take_short_varlena(ImageWalk *walk, WireBytes *value)
 {
 	uint8		header = (uint8) walk->data[walk->pos];
 #ifdef WORDS_BIGENDIAN
@@ -262,28 +223,15 @@ take_short_varlena(ImageWalk *walk, ImageValue *value)
 	return take_value(walk, len - SHORT_HEADER_BYTES, value);
 }
 
-/*
- * Take a value with a long header: two flag bits and the length with the
- * header, in the order of the machine.
- */
+/* Take a value with a long header. */
 static const char *
-take_long_varlena(ImageWalk *walk, ImageValue *value)
+take_long_varlena(ImageWalk *walk, WireBytes *value)
 {
-	uint32		header;
 	uint32		len;
-	bool		plain;
 
 	if (walk->len - walk->pos < LONG_HEADER_BYTES)
 		return "image ends within the header of a value";
-	memcpy(&header, walk->data + walk->pos, sizeof(header));
-#ifdef WORDS_BIGENDIAN
-	plain = (header & 0xC0000000) == 0;
-	len = header & 0x3FFFFFFF;
-#else
-	plain = (header & 0x03) == 0;
-	len = header >> 2;
-#endif
-	if (!plain)
+	if (!mc_read_long_header(walk->data + walk->pos, &len))
 		return "compressed value in an image";
 	if (len < LONG_HEADER_BYTES)
 		return "impossible length of a value in an image";
@@ -297,7 +245,7 @@ take_long_varlena(ImageWalk *walk, ImageValue *value)
  * zero byte is padding or starts a long header behind the padding.
  */
 static const char *
-take_varlena(ImageWalk *walk, char attalign, ImageValue *value)
+take_varlena(ImageWalk *walk, char attalign, WireBytes *value)
 {
 	const char *problem;
 	uint8		first;
@@ -338,7 +286,7 @@ precision_kept(int64 usecs, int32 typmod)
 
 /* Check a date, time or timestamp. */
 static const char *
-check_datetime(ValueCheck check, const ImageValue *value, int32 typmod)
+check_datetime(ValueCheck check, const WireBytes *value, int32 typmod)
 {
 	int64		usecs;
 	int32		date;
@@ -369,18 +317,9 @@ check_datetime(ValueCheck check, const ImageValue *value, int32 typmod)
 	return NULL;
 }
 
-/* Check that bytes are text in an encoding, without a zero byte. */
-static const char *
-check_text(const char *data, uint32 len, int encoding)
-{
-	if (pg_encoding_verifymbstr(encoding, data, (int) len) != (int) len)
-		return "invalid byte sequence in a text of an image";
-	return NULL;
-}
-
-/* Number of characters of a text that check_text() has accepted. */
+/* Number of characters of a text that mc_check_text() has accepted. */
 static uint32
-count_characters(const ImageValue *value, int encoding)
+count_characters(const WireBytes *value, int encoding)
 {
 	uint32		characters = 0;
 	uint32		pos = 0;
@@ -397,10 +336,10 @@ count_characters(const ImageValue *value, int encoding)
 
 /* Check a varchar(n), of at most n characters, or char(n), of exactly n. */
 static const char *
-check_limited_text(const ImageValue *value, int32 typmod, bool exact,
+check_limited_text(const WireBytes *value, int32 typmod, bool exact,
 				   int encoding)
 {
-	const char *problem = check_text(value->data, value->len, encoding);
+	const char *problem = mc_check_text(value->data, value->len, encoding);
 	uint32		limit;
 
 	if (problem != NULL || typmod < (int32) LONG_HEADER_BYTES)
@@ -416,135 +355,18 @@ check_limited_text(const ImageValue *value, int32 typmod, bool exact,
 
 /* Check a name: a zero byte ends it within its fixed length. */
 static const char *
-check_name(const ImageValue *value, int encoding)
+check_name(const WireBytes *value, int encoding)
 {
 	const char *end = memchr(value->data, '\0', value->len);
 
 	if (end == NULL)
 		return "name in an image has no end";
-	return check_text(value->data, (uint32) (end - value->data), encoding);
-}
-
-/* One digit, base 10000, of a numeric. */
-static inline int
-numeric_digit(const NumericParts *parts, int i)
-{
-	int16		digit;
-
-	memcpy(&digit, parts->digits + i * sizeof(digit), sizeof(digit));
-	return digit;
-}
-
-/* Take a numeric apart that is not special; false if it is too short. */
-static bool
-read_numeric(const ImageValue *value, uint16 header, NumericParts *parts)
-{
-	uint32		header_len = sizeof(uint16);
-
-	if ((header & NUMERIC_KIND_MASK) == NUMERIC_KIND_SHORT)
-	{
-		parts->scale = (header >> 7) & 0x3F;
-		parts->weight = (header & 0x3F) - ((header & 0x40) ? 0x40 : 0);
-	}
-	else
-	{
-		int16		weight;
-
-		header_len += sizeof(weight);
-		if (value->len < header_len)
-			return false;
-		memcpy(&weight, value->data + sizeof(uint16), sizeof(weight));
-		parts->scale = header & NUMERIC_LONG_SCALE_MASK;
-		parts->weight = weight;
-	}
-	if ((value->len - header_len) % sizeof(int16) != 0)
-		return false;
-	parts->digits = value->data + header_len;
-	parts->ndigits = (int) ((value->len - header_len) / sizeof(int16));
-	return true;
-}
-
-/*
- * Does a numeric show all digits that it holds?  The last of its digits may
- * reach at most to its scale.
- */
-static bool
-scale_covers_digits(const NumericParts *parts)
-{
-	int			last = numeric_digit(parts, parts->ndigits - 1);
-	int			fraction;
-
-	fraction = (parts->ndigits - 1 - parts->weight) * NUMERIC_BASE_DIGITS;
-	while (last % 10 == 0)
-	{
-		last /= 10;
-		fraction--;
-	}
-	return fraction <= parts->scale;
-}
-
-/* Does a numeric that is not 0 fit the precision and scale of its column? */
-static bool
-fits_precision(const NumericParts *parts, int32 typmod)
-{
-	int			first = numeric_digit(parts, 0);
-	int			before_point = (parts->weight + 1) * NUMERIC_BASE_DIGITS;
-
-	if (first < 10)
-		before_point -= 3;
-	else if (first < 100)
-		before_point -= 2;
-	else if (first < 1000)
-		before_point -= 1;
-	return before_point <= typmod_precision(typmod) - typmod_scale(typmod);
-}
-
-/*
- * Check a numeric: known header, digits in range, none of them zero at the
- * start or end, since comparisons and abbreviated sort keys rely on that.
- */
-static const char *
-check_numeric(const ImageValue *value, int32 typmod)
-{
-	static const char *const bad = "malformed numeric in an image";
-	uint16		header;
-	NumericParts parts;
-
-	if (value->len < sizeof(header))
-		return bad;
-	memcpy(&header, value->data, sizeof(header));
-	if ((header & NUMERIC_KIND_MASK) == NUMERIC_KIND_SPECIAL)
-	{
-		/* Servers before PostgreSQL 9.1 wrote a NaN with four bytes. */
-		if (header == NUMERIC_NAN)
-			return value->len == 2 || value->len == 4 ? NULL : bad;
-		if (value->len != 2 || typmod != -1)
-			return bad;
-		return header == NUMERIC_PLUS_INFINITY ||
-			header == NUMERIC_MINUS_INFINITY ? NULL : bad;
-	}
-
-	if (!read_numeric(value, header, &parts))
-		return bad;
-	for (int i = 0; i < parts.ndigits; i++)
-		if (numeric_digit(&parts, i) < 0 || numeric_digit(&parts, i) >= NUMERIC_BASE)
-			return bad;
-	if (typmod != -1 && parts.scale > typmod_scale(typmod))
-		return "numeric in an image does not fit its column";
-	if (parts.ndigits == 0)
-		return NULL;
-	if (numeric_digit(&parts, 0) == 0 ||
-		numeric_digit(&parts, parts.ndigits - 1) == 0 ||
-		!scale_covers_digits(&parts))
-		return bad;
-	if (typmod != -1 && !fits_precision(&parts, typmod))
-		return "numeric in an image does not fit its column";
-	return NULL;
+	return mc_check_text(value->data, (uint32) (end - value->data), encoding);
 }
 
 /* Check one value. */
 static const char *
-check_value(ValueCheck check, const ImageValue *value, int32 typmod,
+check_value(ValueCheck check, const WireBytes *value, int32 typmod,
 			int encoding)
 {
 	switch (check)
@@ -560,13 +382,15 @@ check_value(ValueCheck check, const ImageValue *value, int32 typmod,
 		case CHECK_NAME:
 			return check_name(value, encoding);
 		case CHECK_TEXT:
-			return check_text(value->data, value->len, encoding);
+			return mc_check_text(value->data, value->len, encoding);
 		case CHECK_VARCHAR:
 			return check_limited_text(value, typmod, false, encoding);
 		case CHECK_BPCHAR:
 			return check_limited_text(value, typmod, true, encoding);
 		case CHECK_NUMERIC:
-			return check_numeric(value, typmod);
+			return mc_check_numeric(*value, typmod);
+		case CHECK_JSONB:
+			return mc_check_jsonb(*value, encoding);
 	}
 	return "unknown check";		/* not reached */
 }
@@ -576,7 +400,7 @@ static const char *
 walk_column(ImageWalk *walk, const ImageColumn *column, int encoding)
 {
 	const PortableType *type = find_type(column->type_oid);
-	ImageValue	value;
+	WireBytes	value;
 	const char *problem;
 
 	if (type == NULL || !typmod_checkable(type, column->typmod))

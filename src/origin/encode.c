@@ -10,10 +10,11 @@
  *	  encoded, and is rebuilt by the next one.
  *
  *	  A row travels as the image of its tuple if the target reads images, all
- *	  columns are portable, none is dropped, and nothing in the tuple is
- *	  compressed or out of line.  Otherwise column by column: built-in types by
- *	  their send function, which is the same in all versions, others by their
- *	  output function, since OIDs within them mean something else elsewhere.
+ *	  columns are portable, none is dropped, nothing in the tuple is compressed
+ *	  or out of line, and no jsonb very deep.  Otherwise column by column:
+ *	  built-in types by their send function, which is the same in all versions,
+ *	  others by their output function, since OIDs within them mean something
+ *	  else elsewhere.
  *
  *	  Generated columns travel as null, for the target computes them, unless
  *	  they are part of the key that it must find the row by.
@@ -28,6 +29,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "core/image.h"
+#include "core/jsonb_image.h"
 #include "mb/pg_wchar.h"
 #include "origin/encode.h"
 #include "state/registry.h"
@@ -46,6 +48,7 @@ typedef struct ColumnLayout
 {
 	int16		attlen;
 	uint8		alignment;
+	bool		is_jsonb;
 } ColumnLayout;
 
 /* How the values of a column are written. */
@@ -274,6 +277,7 @@ plan_columns(RowEncoder *encoder, RelationEntry *entry, Relation rel)
 		plan_column(entry, att);
 		entry->layout[i].attlen = att->attlen;
 		entry->layout[i].alignment = alignment_bytes(att->attalign);
+		entry->layout[i].is_jsonb = att->atttypid == JSONBOID;
 		if (!att->attisdropped)
 			entry->nlive++;
 		if (att->attlen == -1)
@@ -446,11 +450,26 @@ mc_encode_relation(RowEncoder *encoder, StringInfo out, Relation rel)
 /* ---- rows ---- */
 
 /*
- * Is a value of the tuple compressed?  The tuple has all columns of the entry,
- * none of them out of line and none of type cstring.
+ * Would the target refuse a jsonb, not compressed, in an image?  It is a
+ * document that is too deep, or one that its input function would not take
+ * either.  We ask the function that the target asks, since what it refuses
+ * stops the link.
  */
 static bool
-has_compressed(const RelationEntry *entry, HeapTupleHeader header)
+is_refused_jsonb(const char *value)
+{
+	WireBytes	content = {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
+
+	return mc_check_jsonb(content, GetDatabaseEncoding()) != NULL;
+}
+
+/*
+ * Is a value of the tuple compressed, or a jsonb that cannot travel in an
+ * image?  The tuple has all columns of the entry, none of them out of line and
+ * none of type cstring.
+ */
+static bool
+has_unportable(const RelationEntry *entry, HeapTupleHeader header)
 {
 	const char *data = (const char *) header + header->t_hoff;
 	bool		has_nulls = (header->t_infomask & HEAP_HASNULL) != 0;
@@ -469,7 +488,8 @@ has_compressed(const RelationEntry *entry, HeapTupleHeader header)
 		}
 		if (!VARATT_NOT_PAD_BYTE(data + pos))
 			pos = TYPEALIGN(column->alignment, pos);
-		if (VARATT_IS_COMPRESSED(data + pos))
+		if (VARATT_IS_COMPRESSED(data + pos) ||
+			(column->is_jsonb && is_refused_jsonb(data + pos)))
 			return true;
 		pos += VARSIZE_ANY(data + pos);
 	}
@@ -489,7 +509,7 @@ is_plain(const RelationEntry *entry, HeapTuple tuple)
 		return false;
 	if (!(header->t_infomask & HEAP_HASVARWIDTH))
 		return true;
-	return !has_compressed(entry, header);
+	return !has_unportable(entry, header);
 }
 
 /* Append the image of a tuple. */

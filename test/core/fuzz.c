@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * fuzz.c
- *	  Random changes of frames and images.
+ *	  Random changes of frames, images and documents.
  *
  * NOTES
  *	  The checksum is made right after each change, so that the changes get
@@ -14,7 +14,9 @@
 
 #include <time.h>
 
+#include "core/jsonb_image.h"
 #include "guard.h"
+#include "jsonb_sample.h"
 #include "mb/pg_wchar.h"
 #include "samples.h"
 #include "tap.h"
@@ -122,6 +124,37 @@ fuzz_image(int *accepted)
 	return result;
 }
 
+/*
+ * Check a random document, which is sound, and then a changed one; false if
+ * the first was refused, or the second accepted without being sound.
+ */
+static bool
+fuzz_jsonb(int *accepted)
+{
+	StringInfoData document;
+	WireBytes	value;
+	bool		result;
+
+	initStringInfo(&document);
+	json_write(&document, json_random(pick));
+	value.data = guarded(document.data, document.len);
+	value.len = document.len;
+	result = mc_check_jsonb(value, PG_UTF8) == NULL &&
+		json_is_canonical(value.data, value.len);
+
+	mutate(&document);
+	value.data = guarded(document.data, document.len);
+	value.len = document.len;
+	if (mc_check_jsonb(value, PG_UTF8) == NULL)
+	{
+		(*accepted)++;
+		if (!json_is_canonical(value.data, value.len))
+			result = false;
+	}
+	pfree(document.data);
+	return result;
+}
+
 /* Change frames and images until the time is up. */
 void
 test_fuzz(unsigned int seed, int seconds)
@@ -132,7 +165,9 @@ test_fuzz(unsigned int seed, int seconds)
 	int64		rounds = 0;
 	int			frames_accepted = 0;
 	int			images_accepted = 0;
+	int			documents_accepted = 0;
 	bool		all_inside = true;
+	bool		all_canonical = true;
 
 	diag("seed %u (run with that number as the argument to repeat)", seed);
 	random_state = ((uint64) seed << 1) | 1;
@@ -147,17 +182,21 @@ test_fuzz(unsigned int seed, int seconds)
 	}
 	initStringInfo(&samples[nsamples]);
 	sample_heartbeat(&samples[nsamples]);
-	while (all_inside && time(NULL) < end)
+	while (all_inside && all_canonical && time(NULL) < end)
 		for (int i = 0; i < 1000; i++)
 		{
 			frames_accepted += fuzz_frame(&samples[pick(16) == 0 ? nsamples : pick(nsamples)]);
 			if (!fuzz_image(&images_accepted))
 				all_inside = false;
+			if (!fuzz_jsonb(&documents_accepted))
+				all_canonical = false;
 			rounds++;
 		}
 	ok(rounds > 0, "random changes do not crash the decoder");
 	ok(all_inside, "no image that was accepted leads outside of itself");
-	ok(frames_accepted > 0 && images_accepted > 0, "some changes are harmless");
-	diag("%lld rounds, %d frames and %d images accepted", (long long) rounds,
-		 frames_accepted, images_accepted);
+	ok(all_canonical, "a jsonb is accepted if and only if it could have been written so");
+	ok(frames_accepted > 0 && images_accepted > 0 && documents_accepted > 0,
+	   "some changes are harmless");
+	diag("%lld rounds, %d frames, %d images and %d documents accepted", (long long) rounds,
+		 frames_accepted, images_accepted, documents_accepted);
 }

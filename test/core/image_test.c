@@ -70,7 +70,8 @@ test_portable(void)
 	ok(!mc_image_portable(NUMERICOID, NUMERIC_TYPMOD(2, 2047)), "numeric(2,-1) is not");
 	ok(mc_image_portable(TIMESTAMPTZOID, 3), "timestamptz(3) is portable");
 	ok(!mc_image_portable(INTERVALOID, 3), "interval(3) is not");
-	ok(!mc_image_portable(JSONBOID, -1), "jsonb is not");
+	ok(mc_image_portable(JSONBOID, -1), "jsonb is portable");
+	ok(!mc_image_portable(JSONOID, -1), "json is not");
 	ok(!mc_image_portable(INT4ARRAYOID, -1), "integer[] is not");
 	ok(!mc_image_portable(16400, -1), "a user's type is not");
 }
@@ -118,8 +119,8 @@ test_fixed(void)
 			"invalid byte sequence in a text of an image", "name in another encoding");
 	unsound(check_fixed(INT4OID, -1, 8, 'd', &noon), "layout of a column is not the one of its type",
 			"integer of 8 bytes");
-	unsound(check_fixed(JSONBOID, -1, 8, 'd', &noon),
-			"type of a column cannot travel in an image", "jsonb");
+	unsound(check_fixed(JSONOID, -1, 8, 'd', &noon),
+			"type of a column cannot travel in an image", "json");
 }
 
 /* Text in several encodings, and its limits. */
@@ -190,6 +191,29 @@ test_numeric(void)
 		  "0.0001 in numeric(4,4)");
 }
 
+/* Jsonb with either header; what is wrong with it comes through. */
+static void
+test_document(void)
+{
+	static const uint32 words[] = {0x40000001, 0x80000001}; /* ["a"] */
+	char		array[sizeof(words) + 1];
+	SampleImage image;
+
+	memcpy(array, words, sizeof(words));
+	array[sizeof(words)] = 'a';
+	sound(check_varlena(JSONBOID, -1, array, sizeof(array), PG_UTF8), "jsonb with a short header");
+	image_begin(&image);
+	image_add_long(&image, JSONBOID, -1, array, sizeof(array));
+	sound(image_check(&image, PG_UTF8), "jsonb with a long header");
+	ok(image_walk_stays_inside(&image), "jsonb is walked");
+	unsound(check_varlena(JSONBOID, -1, array, sizeof(array) - 1, PG_UTF8),
+			"child of a jsonb in an image ends outside of its container", "jsonb that is too short");
+	array[sizeof(words)] = '\344';
+	unsound(check_varlena(JSONBOID, -1, array, sizeof(array), PG_UTF8),
+			"invalid byte sequence in a text of an image", "jsonb in another encoding");
+	sound(check_varlena(JSONBOID, -1, array, sizeof(array), PG_LATIN1), "jsonb in LATIN1");
+}
+
 /* Check the sample image after a change of one byte. */
 static const char *
 check_changed(uint32 offset, int value)
@@ -223,7 +247,6 @@ test_layout(void)
 	/* The boolean is followed by padding, the integer by a short header. */
 	unsound(check_changed(1, 1), "padding of an image is not zero", "padding that is not zero");
 	unsound(check_changed(8, 1), "image points to a value outside of it", "external value");
-	unsound(check_changed(8, 0xFF), "image ends within a value", "value that is too long");
 	unsound(check_changed(8, 0x21), "invalid byte sequence in a text of an image",
 			"value that takes in the next one");
 	image_begin(&image);
@@ -231,6 +254,11 @@ test_layout(void)
 	image_add_short(&image, TEXTOID, -1, "abcdefgh", 8);
 	image.data.data[1] = 0x20;	/* a long header that is not aligned */
 	unsound(image_check(&image, PG_UTF8), "value in an image is not aligned", "unaligned header");
+
+	image_begin(&image);
+	image_add_short(&image, TEXTOID, -1, "abcdefgh", 8);
+	image.data.data[0] = (char) 0xFF;
+	unsound(image_check(&image, PG_UTF8), "image ends within a value", "value that is too long");
 
 	image_begin(&image);
 	image_add_long(&image, TEXTOID, -1, "abcdefgh", 8);
@@ -267,5 +295,6 @@ test_image(void)
 	test_fixed();
 	test_text();
 	test_numeric();
+	test_document();
 	test_layout();
 }

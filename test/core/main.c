@@ -35,6 +35,7 @@ main(int argc, char **argv)
 	test_wire();
 	test_pack();
 	test_image();
+	test_jsonb();
 	test_fuzz(seed, seconds);
 	return done_testing();
 }

@@ -9,6 +9,7 @@
 
 #include "catalog/pg_type_d.h"
 #include "guard.h"
+#include "jsonb_sample.h"
 #include "port/pg_bswap.h"
 #include "port/pg_crc32c.h"
 #include "samples.h"
@@ -404,6 +405,7 @@ sample_image(SampleImage *image)
 	const int32 small = 7;
 	const int16 numeric[] = {(int16) (0x8000 | (2 << 7)), 12, 3400};	/* 12.34 */
 	const char	name[NAMEDATALEN] = "orders";
+	StringInfoData document;
 
 	image_begin(image);
 	image_add(image, BOOLOID, -1, 1, 'c', "\1", 1);
@@ -418,6 +420,40 @@ sample_image(SampleImage *image)
 	image_add_short(image, BPCHAROID, 8, "ab  ", 4);
 	image_add(image, DATEOID, -1, 4, 'i', &small, 4);
 	image_add_long(image, BYTEAOID, -1, "\0\377", 2);
+	json_forget();
+	initStringInfo(&document);
+	json_write(&document, json_nested(3));
+	image_add_short(image, JSONBOID, -1, document.data, document.len);
+	image_add_long(image, JSONBOID, -1, document.data, document.len);
+	pfree(document.data);
+}
+
+/*
+ * Header and whole length of a varlena by its bytes; 0 for one whose header
+ * leads elsewhere.
+ */
+static uint64
+varlena_len(const char *data, uint64 len, int *header_len)
+{
+	uint8		first = (uint8) data[0];
+	uint32		header;
+
+#ifndef WORDS_BIGENDIAN
+	*header_len = first & 1 ? 1 : 4;
+	if (first & 1)
+		return first >> 1;
+#else
+	*header_len = first & 0x80 ? 1 : 4;
+	if (first & 0x80)
+		return first & 0x7F;
+#endif
+	if (len < 4)
+		return 0;
+	memcpy(&header, data, sizeof(header));
+#ifndef WORDS_BIGENDIAN
+	header >>= 2;
+#endif
+	return header;
 }
 
 /* Walk over the columns by what their bytes say. */
@@ -432,36 +468,27 @@ image_walk_stays_inside(const SampleImage *image)
 	{
 		const ImageColumn *column = &image->columns[i];
 		uint64		align = alignment_bytes(column->attalign);
-		uint32		header;
+		uint64		value_len = column->attlen;
+		int			header_len = 0;
 
 		if (image->has_nulls && !(image->nulls[i / 8] & (1 << (i % 8))))
 			continue;
 		if (column->attlen != -1 || pos >= len || data[pos] == 0)
 			pos = (pos + align - 1) / align * align;
-		if (column->attlen != -1)
-			pos += column->attlen;
-		else if (pos >= len)
-			return false;
-#ifndef WORDS_BIGENDIAN
-		else if (data[pos] & 1)
-			pos += ((uint8) data[pos] >> 1) == 0 ? UINT32_MAX : (uint8) data[pos] >> 1;
-#else
-		else if (data[pos] & 0x80)
-			pos += ((uint8) data[pos] & 0x7F) == 0 ? UINT32_MAX : (uint8) data[pos] & 0x7F;
-#endif
-		else
+		if (column->attlen == -1)
 		{
-			if (pos % align != 0 || pos + 4 > len)
+			if (pos >= len)
 				return false;
-			memcpy(&header, data + pos, sizeof(header));
-#ifndef WORDS_BIGENDIAN
-			pos += header >> 2;
-#else
-			pos += header;
-#endif
+			value_len = varlena_len(data + pos, len - pos, &header_len);
+			if (value_len < header_len || (header_len == 4 && pos % align != 0))
+				return false;
 		}
-		if (pos > len)
+		if (pos + value_len > len)
 			return false;
+		if (column->type_oid == JSONBOID &&
+			!json_is_canonical(data + pos + header_len, (uint32) value_len - header_len))
+			return false;
+		pos += value_len;
 	}
 	return true;
 }

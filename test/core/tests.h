@@ -11,8 +11,9 @@
 extern void test_wire(void);
 extern void test_pack(void);
 extern void test_image(void);
+extern void test_jsonb(void);
 
-/* Random changes of frames and images for so many seconds. */
+/* Random changes of frames, images and documents for so many seconds. */
 extern void test_fuzz(unsigned int seed, int seconds);
 
 #endif							/* TESTS_H */
