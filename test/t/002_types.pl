@@ -111,7 +111,7 @@ my @types = (
 		"(json_build_object('long', $long_text))"
 	],
 	[
-		col => jsonb => 'jsonb',
+		raw => jsonb => 'jsonb',
 		"'{}'", "'null'", q('{"a": [1, 2.50, {"b": null}], "": "\u00e9"}'),
 		"(jsonb_build_object('long', $long_text, 'hex', $random_hex))"
 	],

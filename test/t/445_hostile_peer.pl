@@ -28,7 +28,8 @@ $lisbon->sql(q{
 	CREATE TYPE mood AS ENUM ('sad', 'happy');
 	CREATE DOMAIN word AS text CHECK (VALUE <> '');
 	CREATE TYPE pair AS (a int, b text);
-	CREATE TABLE plain (id int PRIMARY KEY, n bigint, t text, d date, f float8, b bool, x bytea, u uuid, v numeric(20,4));
+	CREATE TABLE plain (id int PRIMARY KEY, n bigint, t text, d date, f float8, b bool, x bytea, u uuid, v numeric(20,4), j jsonb);
+	CREATE INDEX ON plain USING gin (j);
 	CREATE TABLE rich (id int PRIMARY KEY, j jsonb, a text[], r int4range, i inet, m mood, w word, p pair, tv tsvector, pt point, bt bit(7), iv interval);
 	CREATE TABLE whole (k int, t text);
 	ALTER TABLE whole REPLICA IDENTITY FULL;
@@ -40,7 +41,7 @@ wait_ready($lisbon, $oslo);
 
 my $in = "direction = 'in' AND peer = 'lisbon'";
 my @work = (
-	q{INSERT INTO plain SELECT %d, 1234567890123, repeat('text', 10), '2026-01-01', 1.5, true, '\x00ff', gen_random_uuid(), 123456.789 ON CONFLICT (id) DO UPDATE SET n = excluded.n + 1},
+	q{INSERT INTO plain SELECT %d, 1234567890123, repeat('text', 10), '2026-01-01', 1.5, true, '\x00ff', gen_random_uuid(), 123456.789, '{"a": [1, "two", null, {"b": -2.50}], "b": "x", "long key": {}}' ON CONFLICT (id) DO UPDATE SET n = excluded.n + 1},
 	q{INSERT INTO rich VALUES (%d, '{"a": [1, "two", null]}', '{a,b,NULL}', '[1,5)', '10.0.0.1/8', 'sad', 'word', ROW(1, 'b'), 'a:1 b:2', '(1,2)', B'1010101', '1 day 02:03') ON CONFLICT (id) DO UPDATE SET j = excluded.j || '{"b": 1}', m = 'happy'},
 	q{INSERT INTO whole VALUES (%d, 'x'), (-%1$d, NULL); UPDATE whole SET t = t || 'y' WHERE k = %1$d},
 	q{INSERT INTO bare VALUES (%d, 'x'), (NULL, NULL)},
