@@ -37,7 +37,10 @@ typedef struct NumericParts
 	int			ndigits;
 } NumericParts;
 
-/* Eight bytes with the highest bit of each set, and with all others set. */
+/*
+ * Eight bytes with the highest bit of each set, and with all others set: added
+ * to a byte without its highest bit, these set that unless the byte is zero.
+ */
 #define HIGH_BITS	UINT64CONST(0x8080808080808080)
 #define LOW_BITS	UINT64CONST(0x7F7F7F7F7F7F7F7F)
 
@@ -49,16 +52,19 @@ typedef struct NumericParts
 static inline bool
 is_ascii(const char *data, uint32 len)
 {
+	uint64		any_bits = 0;
+	uint64		no_zero = HIGH_BITS;
 	uint64		chunk;
 	uint32		pos = 0;
 
 	for (; len - pos >= sizeof(chunk); pos += sizeof(chunk))
 	{
 		memcpy(&chunk, data + pos, sizeof(chunk));
-		if ((chunk & HIGH_BITS) != 0 ||
-			((chunk + LOW_BITS) & HIGH_BITS) != HIGH_BITS)
-			return false;
+		any_bits |= chunk;
+		no_zero &= chunk + LOW_BITS;
 	}
+	if ((any_bits & HIGH_BITS) != 0 || no_zero != HIGH_BITS)
+		return false;
 	for (; pos < len; pos++)
 		if (data[pos] == '\0' || ((uint8) data[pos] & 0x80))
 			return false;

@@ -171,8 +171,12 @@ test_scalars(void)
 			LENGTH(TRUE, 1));
 	REFUSED(bad_constant, "false with a value", "a", JSON_ARRAY | 1, END(FALSE, 1));
 	REFUSED(bad_text, "zero byte in a string", "a\0b", JSON_ARRAY | 1, END(STRING, 3));
-	REFUSED(bad_text, "zero byte in a long string", "abcdefgh\0bcdefgh", JSON_ARRAY | 1,
+	REFUSED(bad_text, "zero byte early in a long string", "\0bcdefghabcdefgh", JSON_ARRAY | 1,
 			END(STRING, 16));
+	REFUSED(bad_text, "zero byte late in a long string", "abcdefgh\0bcdefgh", JSON_ARRAY | 1,
+			END(STRING, 16));
+	REFUSED(bad_text, "invalid byte early in a long string", "\200bcdefghabcdefgh",
+			JSON_ARRAY | 1, END(STRING, 16));
 	ACCEPTED("character of two bytes", "\303\244", JSON_ARRAY | 1, END(STRING, 2));
 	REFUSED(bad_text, "character in two strings", "\303\244", JSON_ARRAY | 2,
 			END(STRING, 1), LENGTH(STRING, 1));
