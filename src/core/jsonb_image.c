@@ -41,6 +41,10 @@
 #define CONTAINER_OBJECT		0x20000000
 #define CONTAINER_ARRAY			0x40000000
 
+/* What the server can have in memory when it makes a document. */
+#define MAX_ELEMENTS			(1 << 24)
+#define MAX_PAIRS				(1 << 23)
+
 /* The word of a child. */
 #define ENTRY_LENGTH_MASK		0x0FFFFFFF	/* or its end */
 #define ENTRY_TYPE_MASK			0x70000000
@@ -123,8 +127,8 @@ check_numeric(const JsonbWalk *walk, JsonbSpan span)
 	value.data = walk->data + span.start + LONG_HEADER_BYTES;
 	value.len = len - LONG_HEADER_BYTES;
 	problem = mc_check_numeric(value, -1);
-	if (problem == NULL && mc_numeric_is_special(value))
-		return "numeric in a jsonb of an image is not a number";
+	if (problem == NULL && !mc_numeric_is_json(value))
+		return "numeric in a jsonb of an image is not a number of JSON";
 	return problem;
 }
 
@@ -220,7 +224,8 @@ read_container(const JsonbWalk *walk, JsonbSpan span, int depth,
 		default:
 			return "unknown container in a jsonb of an image";
 	}
-	/* No overflow: both are below 2^28. */
+	if (count > (parts->nkeys > 0 ? MAX_PAIRS : MAX_ELEMENTS))
+		return "container in a jsonb of an image has too many children";
 	parts->nchildren = parts->nkeys + count;
 	if (parts->nchildren > (span.end - parts->entries) / sizeof(uint32))
 		return "container in a jsonb of an image is too short";

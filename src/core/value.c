@@ -20,7 +20,10 @@
 /* The parts of a numeric's header; see numeric.c of PostgreSQL. */
 #define NUMERIC_KIND_MASK		0xC000
 #define NUMERIC_KIND_SHORT		0x8000
+#define NUMERIC_KIND_NEGATIVE	0x4000
 #define NUMERIC_KIND_SPECIAL	0xC000
+#define NUMERIC_SHORT_NEGATIVE	0x2000
+#define NUMERIC_SHORT_MAX		0x3F	/* scale, and weight */
 #define NUMERIC_NAN				0xC000
 #define NUMERIC_PLUS_INFINITY	0xD000
 #define NUMERIC_MINUS_INFINITY	0xF000
@@ -220,10 +223,22 @@ mc_check_numeric(WireBytes value, int32 typmod)
 }
 
 bool
-mc_numeric_is_special(WireBytes value)
+mc_numeric_is_json(WireBytes value)
 {
 	uint16		header;
+	NumericParts parts;
+	bool		is_short;
+	bool		negative;
 
 	memcpy(&header, value.data, sizeof(header));
-	return (header & NUMERIC_KIND_MASK) == NUMERIC_KIND_SPECIAL;
+	if ((header & NUMERIC_KIND_MASK) == NUMERIC_KIND_SPECIAL ||
+		!read_numeric(&value, header, &parts))
+		return false;
+	is_short = (header & NUMERIC_KIND_MASK) == NUMERIC_KIND_SHORT;
+	negative = is_short ? (header & NUMERIC_SHORT_NEGATIVE) != 0 :
+		(header & NUMERIC_KIND_MASK) == NUMERIC_KIND_NEGATIVE;
+	if (parts.ndigits == 0 && (negative || parts.weight != 0))
+		return false;
+	return is_short || parts.scale > NUMERIC_SHORT_MAX ||
+		parts.weight > NUMERIC_SHORT_MAX || parts.weight < -NUMERIC_SHORT_MAX - 1;
 }

@@ -50,7 +50,11 @@ extern bool mc_numeric_typmod_checkable(int32 typmod);
 /* Check a numeric, without its varlena header; typmod -1: of any size. */
 extern const char *mc_check_numeric(WireBytes value, int32 typmod);
 
-/* Is a numeric that was found sound NaN or infinite? */
-extern bool mc_numeric_is_special(WireBytes value);
+/*
+ * Is a numeric that was found sound in the one form in which PostgreSQL writes
+ * a number of JSON?  It is neither NaN nor infinite, zero has no sign and no
+ * weight, and the header is short where it can be.
+ */
+extern bool mc_numeric_is_json(WireBytes value);
 
 #endif							/* MC_VALUE_H */

@@ -55,7 +55,8 @@ static const char *const bad_key = "key in a jsonb of an image is not a string";
 static const char *const bad_order = "keys in a jsonb of an image are not in their order";
 static const char *const bad_text = "invalid byte sequence in a text of an image";
 static const char *const bad_size = "numeric in a jsonb of an image does not have its length";
-static const char *const no_number = "numeric in a jsonb of an image is not a number";
+static const char *const too_many = "container in a jsonb of an image has too many children";
+static const char *const no_number = "numeric in a jsonb of an image is not a number of JSON";
 static const char *const too_deep = "jsonb in an image is nested too deep";
 
 /* Check a document in guarded memory. */
@@ -118,8 +119,10 @@ test_containers(void)
 	REFUSED(bad_scalar, "scalar in an array", "", JSON_ARRAY | 1, END(CONTAINER, 8),
 			JSON_ARRAY | JSON_SCALAR | 1, END(NULL, 0));
 	REFUSED(short_container, "element without an entry", "", JSON_ARRAY | 1);
-	REFUSED(short_container, "elements without end", "", JSON_ARRAY | 0x0FFFFFFF);
-	REFUSED(short_container, "pairs without end", "", JSON_OBJECT | 0x0FFFFFFF);
+	REFUSED(short_container, "elements without end", "", JSON_ARRAY | 0x01000000);
+	REFUSED(short_container, "pairs without end", "", JSON_OBJECT | 0x00800000);
+	REFUSED(too_many, "more elements than the server can make", "", JSON_ARRAY | 0x01000001);
+	REFUSED(too_many, "more pairs than the server can make", "", JSON_OBJECT | 0x00800001);
 	REFUSED(short_container, "pair with one entry", "", JSON_OBJECT | 1, END(STRING, 0));
 	REFUSED(short_container, "half a container in an array", "\0\0", JSON_ARRAY | 1,
 			END(CONTAINER, 2));
@@ -235,6 +238,18 @@ test_numbers(void)
 	REFUSED(no_number, "NaN of an old server", "", JSON_ARRAY | 1, END(NUMERIC, 8), VARLENA(8),
 			SHORTS(0xC000, 0));
 	REFUSED(no_number, "NaN", "\0\300", JSON_ARRAY | 1, END(NUMERIC, 6), VARLENA(6));
+	ACCEPTED("zero", "\0\200", JSON_ARRAY | 1, END(NUMERIC, 6), VARLENA(6));
+	REFUSED(no_number, "zero with a weight", "\1\200", JSON_ARRAY | 1, END(NUMERIC, 6), VARLENA(6));
+	REFUSED(no_number, "negative zero", "\0\240", JSON_ARRAY | 1, END(NUMERIC, 6), VARLENA(6));
+	REFUSED(no_number, "long zero with a weight", "\0\0\377\177", JSON_ARRAY | 1, END(NUMERIC, 8),
+			VARLENA(8));
+	REFUSED(no_number, "long negative zero", "\100\100\0\0", JSON_ARRAY | 1, END(NUMERIC, 8), VARLENA(8));
+	ACCEPTED("weight that needs a long header", "\0\0\100\0\5\0", JSON_ARRAY | 1, END(NUMERIC, 10),
+			 VARLENA(10));
+	ACCEPTED("scale that needs a long header", "\100\0\0\0\5\0", JSON_ARRAY | 1, END(NUMERIC, 10),
+			 VARLENA(10));
+	REFUSED(no_number, "long header of a small number", "\0\0\0\0\5\0", JSON_ARRAY | 1, END(NUMERIC, 10),
+			VARLENA(10));
 	REFUSED(no_number, "infinity", "\0\320", JSON_ARRAY | 1, END(NUMERIC, 6), VARLENA(6));
 	REFUSED(no_number, "-infinity", "\0\360", JSON_ARRAY | 1, END(NUMERIC, 6), VARLENA(6));
 }
