@@ -83,27 +83,6 @@ put_text(char *field, const char *value, const char *name)
 				 errmsg("%s is longer than %d bytes", name, MC_OPERATION_TEXT_BYTES - 1)));
 }
 
-/* Raise an error if this database already belongs to a group. */
-static void
-require_no_group(void)
-{
-	Identity	identity;
-
-	if (!mc_registry_identity(&identity))
-		return;
-	if (identity.detached)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("this database is a copy of a center of group \"%s\"",
-						NameStr(identity.group_name)),
-				 errhint("Call group_remove_local(force => true) first.")));
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("this database is already in group \"%s\"",
-					NameStr(identity.group_name)),
-			 errhint("Leave it with center_part(), or remove what is left of it with group_remove_local().")));
-}
-
 /* group_create(group_name, center_name, dsn, site) */
 Datum
 mc_sql_group_create(PG_FUNCTION_ARGS)
@@ -119,7 +98,7 @@ mc_sql_group_create(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(3))
 		put_text(operation->site, text_to_cstring(PG_GETARG_TEXT_PP(3)), "site");
 	mc_dsn_check(operation->dsn, "dsn");
-	require_no_group();
+	mc_require_no_group();
 	PG_RETURN_INT32(mc_operation_run(operation));
 }
 
@@ -216,7 +195,7 @@ mc_sql_group_join(PG_FUNCTION_ARGS)
 	strlcpy(operation->center_kind, kind, sizeof(operation->center_kind));
 	mc_dsn_check(operation->dsn, "dsn");
 	mc_dsn_check(operation->join_dsn, "join_dsn");
-	require_no_group();
+	mc_require_no_group();
 
 	center_id = mc_operation_run(operation);
 	if (!PG_ARGISNULL(6) && PG_GETARG_BOOL(6) &&

@@ -138,6 +138,26 @@ set_state(CenterId id, CenterState state)
 /* ---- group_create() ---- */
 
 void
+mc_require_no_group(void)
+{
+	Identity	identity;
+
+	if (!mc_registry_identity(&identity))
+		return;
+	if (identity.detached)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database is a copy of a center of group \"%s\"",
+						NameStr(identity.group_name)),
+				 errhint("Call group_remove_local(force => true) first.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("this database is already in group \"%s\"",
+					NameStr(identity.group_name)),
+			 errhint("Leave it with center_part(), or remove what is left of it with group_remove_local().")));
+}
+
+void
 mc_create_group(Operation *operation)
 {
 	char		marker[NAMEDATALEN];
@@ -145,7 +165,9 @@ mc_create_group(Operation *operation)
 	const char *row[7];
 	const char *group[4];
 
+	/* Another one may have ended since our session has asked. */
 	mc_step_begin();
+	mc_require_no_group();
 	mc_setup_require();
 	mc_step_end();
 	mc_check_own_dsn(operation->dsn);

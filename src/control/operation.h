@@ -86,6 +86,9 @@ extern char *mc_step_sql(const char *sql, int nparams,
  */
 extern ErrorData *mc_operation_try(void (*function) (void *), void *arg);
 
+/* Raise an error if this database belongs to a group.  Within a transaction. */
+extern void mc_require_no_group(void);
+
 /*
  * The four operations; each runs in its own worker outside a transaction and
  * commits its steps itself.  They set operation->center_id or raise an error;

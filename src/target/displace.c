@@ -824,7 +824,15 @@ attempt(CenterId our_id, AttemptFunction function, Oid relid)
 
 	if (error == NULL)
 		return LOOK_DONE;
-	return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ? LOOK_BUSY : LOOK_FAILED;
+	switch (error->sqlerrcode)
+	{
+		case ERRCODE_LOCK_NOT_AVAILABLE:
+		case ERRCODE_T_R_DEADLOCK_DETECTED:
+		case ERRCODE_T_R_SERIALIZATION_FAILURE:
+			return LOOK_BUSY;
+		default:
+			return LOOK_FAILED;
+	}
 }
 
 /* What the last look has found: no displaced rows, among these notes. */
