@@ -64,7 +64,7 @@ install_missing() {
 server_packages() {
 	printf '%s\n' \
 		"/usr/lib/postgresql/$1/bin/postgres postgresql-$1" \
-		"/usr/lib/postgresql/$1/lib/pgxs/src/makefiles/pgxs.mk postgresql-server-dev-$1" \
+		"/usr/include/postgresql/$1/server/postgres.h postgresql-server-dev-$1" \
 		"/usr/include/postgresql/libpq-fe.h libpq-dev" \
 		"gcc gcc" "make make"
 }
