@@ -4,6 +4,8 @@ package Bench::Processes;
 use strict;
 use warnings;
 
+use POSIX ();
+
 my $ticks = 100;
 
 # First line of a file, or nothing.
@@ -47,6 +49,28 @@ sub tree_cpu
 		$sum += cpu($pid) || 0 if @child && $child[1] == $parent;
 	}
 	return $sum;
+}
+
+# A process that keeps a processor busy as long as the object that is returned
+# lives.
+sub busy
+{
+	my $pid = fork() // die "could not fork: $!\n";
+	if ($pid == 0)
+	{
+		1 while getppid() != 1;
+		POSIX::_exit(0);
+	}
+	return bless { pid => $pid }, 'Bench::Processes::Busy';
+}
+
+sub Bench::Processes::Busy::DESTROY
+{
+	my ($busy) = @_;
+	local $?;
+	kill('KILL', $busy->{pid});
+	waitpid($busy->{pid}, 0);
+	return;
 }
 
 # Anonymous memory of a process in MB, without shared buffers.

@@ -14,6 +14,12 @@ my %columns = (
 		[ sender_rss_mb => 'sender MB', 0 ], [ apply_rss_mb => 'apply MB', 0 ], [ spill_mb => 'spilled MB', 0 ],
 		[ wire_mb => 'sent MB', 1 ], [ target_wal_mb => 'target WAL MB', 1 ], [ load_s => 'written in s', 1 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
 	],
+	parallel => [
+		[ wall_s => 'drained in s', 2 ], [ apply_cpu_s => 'apply CPU s', 2 ], [ sender_cpu_s => 'sender CPU s', 2 ], [ apply_rss_mb => 'apply MB', 0 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
+	],
+	copy => [
+		[ apply_cpu_s => 'apply CPU s', 2 ], [ wall_s => 'done in s', 2 ], [ target_wal_mb => 'target WAL MB', 1 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
+	],
 	latency => [
 		[ p50_ms => 'p50 ms', 2 ], [ p95_ms => 'p95 ms', 2 ], [ p99_ms => 'p99 ms', 2 ], [ max_ms => 'max ms', 1 ],
 		[ sender_cpu_s => 'sender CPU s', 2 ], [ apply_cpu_s => 'apply CPU s', 2 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
@@ -44,7 +50,7 @@ my %columns = (
 		[ health_ms => 'health() ms', 0 ], [ views_ms => 'slowest view ms', 0 ],
 	],
 	fanout => [
-		[ cpu_s => 'CPU s of all senders', 2 ], [ origin_cpu_s => 'whole origin', 2 ], [ wall_s => 'drained in s', 2 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
+		[ cpu_s => 'CPU s of all senders', 2 ], [ origin_cpu_s => 'whole origin', 2 ], [ share => 'share of senders', 2 ], [ wall_s => 'drained in s', 2 ], [ foreign_cpu_s => 'foreign CPU s', 1 ],
 	],
 	heal => [
 		[ cpu_s => 'senders + apply CPU s', 2 ], [ sender_cpu_s => 'senders', 2 ], [ apply_cpu_s => 'apply', 2 ],
@@ -54,7 +60,7 @@ my %columns = (
 
 # By what systems are compared, and with which one unless the workload says.
 my %measure = (drain => 'cpu_s', latency => 'p50_ms', local => 'cpu_us', fanout => 'cpu_s', heal => 'cpu_s',
-	wire => 'wire_mb', join => 'cpu_s', sustained => 'tps', idle => 'cpu_ms', tables => 'first_cpu_us');
+	wire => 'wire_mb', parallel => 'wall_s', copy => 'apply_cpu_s', join => 'cpu_s', sustained => 'tps', idle => 'cpu_ms', tables => 'first_cpu_us');
 
 my @order = qw(multicenter native pglogical);
 
@@ -114,7 +120,7 @@ sub table
 	my $kind = $workload->{kind};
 	my @columns = @{ $columns{$kind} };
 	my $key = measure($workload);
-	my $text = "**$workload->{name}: $workload->{title}** (size $workload->{size})\n\n| system | ratio | " . join(' | ', map { $_->[1] } @columns) . " |\n"
+	my $text = "**$workload->{name}: $workload->{title}** (size $workload->{size}" . ($workload->{storage} ? ", files on $workload->{storage}" : '') . ")\n\n| system | ratio | " . join(' | ', map { $_->[1] } @columns) . " |\n"
 	  . '|---' x (@columns + 2) . "|\n";
 	my @notes;
 	foreach my $system (systems($workload))

@@ -1,7 +1,7 @@
 # Bench::Results: the file of results.
 #
 # {machine, workloads: {NAME: {title, kind, base, measure, fit, unit, order, date,
-#  size, changes, versions, runs: {SYSTEM: [{FIGURE: value}]}}}}
+#  storage (where it is not the machine's), size, changes, versions, runs: {SYSTEM: [{FIGURE: value}]}}}}
 package Bench::Results;
 
 use strict;
@@ -32,13 +32,13 @@ sub names   { my ($self) = @_; return sort keys %{ $self->{all}{workloads} } }
 # Results of a workload, in place of what there was.
 sub add
 {
-	my ($self, $workload, $runs) = @_;
+	my ($self, $workload, $runs, $storage) = @_;
 	my %versions = map { $_ => $runs->{$_}[0]{version} } keys %$runs;
 	$self->{all}{workloads}{ $workload->name } = {
 		name => $workload->name, title => $workload->title, kind => $workload->kind, base => $workload->base,
 		(map { $_ => $workload->key($_) } qw(measure fit unit)),
 		order => [ $workload->systems ],
-		date => strftime('%Y-%m-%d %H:%M', gmtime), size => $workload->size + 0, changes => $workload->changes,
+		storage => $storage, date => strftime('%Y-%m-%d %H:%M', gmtime), size => $workload->size + 0, changes => $workload->changes,
 		versions => \%versions, runs => $runs,
 	};
 	return;

@@ -185,6 +185,12 @@ sub cpu
 	return Bench::Processes::tree_cpu($self->{pid});
 }
 
+# A statement that tells CPU seconds of its own session until now, and the time.
+sub own_cpu
+{
+	return q{SELECT split_part(pg_read_file('/proc/self/schedstat'), ' ', 1)::numeric / 1e9, extract(epoch FROM clock_timestamp())};
+}
+
 # Stop it and remove its files.
 sub remove
 {

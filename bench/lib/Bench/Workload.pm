@@ -9,7 +9,7 @@
 #   only      those of the systems that can do it
 #   ceiling   ratio above which bench/run --ceilings fails; generous
 #   base      what the others are compared with (native)
-#   most      largest size that is run: more would not fit into memory
+#   most      largest size that is run where files are in memory
 #   measure   figure by which they are compared (its kind's)
 #   fit       figures that are fitted over the number in a variant's name
 #   unit      what that number counts
@@ -31,10 +31,10 @@ my $dir = dirname(__FILE__) . '/../../workloads';
 # Names of all workloads.
 sub all { return map { basename($_, '.sql') } sort glob("$dir/*.sql") }
 
-# Read one, for a size.
+# Read one, for a size; files are in memory, or on disk.
 sub load
 {
-	my ($class, $name, $size) = @_;
+	my ($class, $name, $size, $disk) = @_;
 	open(my $in, '<', "$dir/$name.sql") or die "there is no workload $name; there are " . join(', ', all()) . "\n";
 	my $self = bless { name => $name, size => $size, kind => 'drain', number => {}, section => {} }, $class;
 	my ($section, %own);
@@ -42,8 +42,8 @@ sub load
 	{
 		if ($line =~ /^-- section (\w+)/) { $section = $1 }
 		elsif (defined $section) { push(@{ $own{$section} }, $line) }
-		elsif ($line =~ /^-- like: (\w+)$/) { $self->take_from($class->load($1, $size)) }
-		elsif ($line =~ /^-- most: ([\d.]+)$/) { $self->{size} = $size = $1 if $size > $1 }
+		elsif ($line =~ /^-- like: (\w+)$/) { $self->take_from($class->load($1, $size, $disk)) }
+		elsif ($line =~ /^-- most: ([\d.]+)$/) { $self->{size} = $size = $1 if $size > $1 && !$disk }
 		elsif ($line =~ /^-- (\w+): (\d+)(!?)$/) { $self->{number}{$1} = $3 ? $2 : int($2 * $size + 0.5) || 1 }
 		elsif ($line =~ /^-- (\w+): (.*)/) { $self->{$1} = $2 }
 	}

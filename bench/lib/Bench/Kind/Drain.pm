@@ -1,8 +1,9 @@
 # Bench::Kind::Drain: a backlog is written while nothing is sent; then it is
 # sent and applied, as fast as that goes.
 #
-# Sections of the workload: seed (before replication is set up) and load (the
-# backlog).  A variant of a system is compressed in some way: "multicenter lz4".
+# Sections of the workload: seed (before replication is set up), target (there,
+# once it is) and load (the backlog).  A variant of a system is what vary() makes
+# of it; here it is compressed in some way: "multicenter lz4".
 package Bench::Kind::Drain;
 
 use strict;
@@ -17,14 +18,23 @@ use Time::HiRes qw(time);
 sub run
 {
 	my ($class, $workload, $name, %option) = @_;
-	my ($system, $method) = split(/ /, $name);
-	return Bench::Group::with($workload, $system, 2, sub { return measure($workload, $method, @_) }, %option);
+	my ($system, $variant) = split(/ /, $name);
+	return Bench::Group::with($workload, $system, 2, sub { return $class->measure($workload, $variant, @_) }, %option);
+}
+
+# Make a system its variant.
+sub vary
+{
+	my ($class, $system, $origin, $target, $method) = @_;
+	return $system->compress($origin, $target, $method);
 }
 
 sub measure
 {
-	my ($workload, $method, $system, $origin, $target) = @_;
-	$system->compress($origin, $target, $method) if defined $method;
+	my ($class, $workload, $variant, $system, $origin, $target) = @_;
+	$class->vary($system, $origin, $target, $variant) if defined $variant;
+	my @prepare = $workload->statements('target');
+	$target->sql(@prepare) if @prepare;
 	$system->alter_link($origin, $target, $workload->key('link')) if defined $workload->key('link') && $system->can('alter_link');
 	Bench::Group::settle($origin, $target);
 	my $slot = Bench::Group::slot($origin);
@@ -36,6 +46,7 @@ sub measure
 	my %figures = (version => $system->version($origin), load_s => time - $begun,
 		origin_wal_mb => $origin->sql("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal') / 1e6"));
 	$_->sql('CHECKPOINT') foreach $origin, $target;
+	my @busy = map { Bench::Processes::busy() } 1 .. $workload->number('busy') || 0;
 	drain($system, $origin, $target, $slot, \%figures);
 	$figures{identical} = Bench::Group::identical($origin, $target);
 	$figures{cpu_s} = $figures{sender_cpu_s} + $figures{apply_cpu_s};

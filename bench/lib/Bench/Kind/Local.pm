@@ -29,21 +29,21 @@ sub measure
 {
 	my ($workload, $name, $system, $origin, @peers) = @_;
 	Bench::Group::settle($origin, @peers) if @peers;
-	my $cpu = q{SELECT 'cpu ' || split_part(pg_read_file('/proc/self/schedstat'), ' ', 1), extract(epoch FROM clock_timestamp())};
+	my $cpu = Bench::Server::own_cpu();
 	my $wal = $origin->sql('CHECKPOINT', 'SELECT pg_current_wal_insert_lsn()');
 	my @all = map { $_->cpu } $origin, @peers;
 	my $machine = Bench::Processes::machine_cpu();
 	my @load = $workload->statements('load');
 	my $session = $origin->start_sql('SET synchronous_commit = off', @load[ 0 .. $#load - 1 ], $cpu, $load[-1], $cpu);
 	profile($origin, $name) if Bench::Profile::wanted();
-	my @looks = map { /^cpu (\d+)\|(.*)/ ? [ $1, $2 ] : () } split(/\n/, Bench::Server::finish_sql($session));
+	my @looks = map { /^([\d.]+)\|([\d.]+)$/ ? [ $1, $2 ] : () } split(/\n/, Bench::Server::finish_sql($session));
 	Bench::Profile::stop();
 	$machine = Bench::Processes::machine_cpu() - $machine;
 	$machine -= $_->cpu - shift(@all) foreach $origin, @peers;
 	my $transactions = $workload->number('transactions');
 	return {
 		version => $system->version($origin),
-		cpu_us  => ($looks[-1][0] - $looks[0][0]) / 1e3 / $transactions,
+		cpu_us  => 1e6 * ($looks[-1][0] - $looks[0][0]) / $transactions,
 		rate    => $transactions / ($looks[-1][1] - $looks[0][1]),
 		wal_mb  => $origin->sql("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '$wal') / 1e6"),
 		foreign_cpu_s => $machine,

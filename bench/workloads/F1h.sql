@@ -1,0 +1,8 @@
+-- title: one to four peers while TPC-B transactions are written
+-- kind: fanout
+-- like: W1
+-- live: yes
+-- fit: cpu_s, origin_cpu_s
+-- unit: peers
+-- compares: multicenter 1, native 1, multicenter 2, native 2, multicenter 4, native 4
+-- base: native 1

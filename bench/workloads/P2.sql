@@ -1,0 +1,7 @@
+-- title: parallel apply of quick transactions (W2), where a processor is busy
+-- kind: parallel
+-- like: W2
+-- compares: multicenter 0, multicenter 1, multicenter 4, multicenter 8
+-- base: multicenter 0
+-- changes: 600000
+-- busy: 1!

@@ -1,0 +1,8 @@
+-- title: parallel apply of quick transactions (W4), where a processor is busy
+-- kind: parallel
+-- like: W4
+-- compares: multicenter 0, multicenter 1, multicenter 4, multicenter 8
+-- base: multicenter 0
+-- changes: 200000
+-- rows: 1000000
+-- busy: 1!

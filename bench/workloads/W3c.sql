@@ -1,0 +1,8 @@
+-- title: one transaction of 2 million INSERTs (W3), beside a COPY of these rows
+-- kind: copy
+-- like: W3
+-- table: item
+-- compares: multicenter, COPY
+-- base: COPY
+-- changes: 2000000
+-- link: {"logical_decoding_work_mem": "1GB"}
