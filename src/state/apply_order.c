@@ -37,10 +37,7 @@ mc_order_init(SharedOrder *order)
 		pg_atomic_init_u64(&applier->redone, 0);
 	}
 	for (int i = 0; i < MC_ORDER_SIZE; i++)
-	{
 		pg_atomic_init_u64(&order->commit_ends[i], InvalidXLogRecPtr);
-		pg_atomic_init_u64(&order->works_us[i], 0);
-	}
 }
 
 /*

@@ -50,9 +50,6 @@ typedef struct SharedOrder
 								 * applied by an applier, 0: none */
 	SharedApplier appliers[MC_MAX_APPLY_WORKERS];
 	pg_atomic_uint64 commit_ends[MC_ORDER_SIZE];	/* here, by number */
-	pg_atomic_uint64 works_us[MC_ORDER_SIZE];	/* how long it took to apply,
-												 * without waits for others of
-												 * the link */
 } SharedOrder;
 
 /* The entry of a link is made. */

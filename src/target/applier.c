@@ -184,7 +184,6 @@ try_apply(Beside *beside, const Assignment *assignment, WireCursor body)
 	{
 		if (beside->turn.alone)
 			mc_turn_wait(&beside->turn, assignment->number - 1);
-		beside->turn.began_us = mc_monotonic_us();
 		MemoryContextSwitchTo(beside->context);
 		mc_apply_assigned(beside->applier, &assignment->header, &body);
 	}

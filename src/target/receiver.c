@@ -462,7 +462,6 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 	FrameHeader header;
 	WireCursor	body;
 	Pulse		pulse;
-	int64		begun_us;
 	const char *problem = "unknown";
 
 	if (mc_wire_read_frame(data, len, &header, &body, &problem) != WIRE_OK)
@@ -496,11 +495,10 @@ take_frame(Receiver *receiver, XLogRecPtr start, TimestampTz sent_at,
 		receiver->previous_end.value = header.end_lsn;
 		return;
 	}
-	begun_us = receiver->schedule ? mc_monotonic_us() : 0;
 	if (mc_apply_frame(receiver->applier, &header, &body))
 	{
-		if (receiver->schedule && (header.flags & FRAME_FIRST))
-			mc_schedule_worked(receiver->schedule, mc_monotonic_us() - begun_us);
+		if (receiver->schedule)
+			mc_schedule_applied(receiver->schedule);
 		note_time(receiver, header.commit_ts, sent_at);
 		receiver->last_commit_ts = header.commit_ts;
 		receiver->previous_end.value = header.end_lsn;
@@ -635,7 +633,7 @@ wait_for_input(Receiver *receiver, int64 now_ms)
 	int			nevents;
 
 	if (receiver->schedule)
-		mc_schedule_drained(receiver->schedule);
+		mc_schedule_idle(receiver->schedule);
 	if (!may_sleep(receiver))
 		return;
 	pgstat_report_activity(IsTransactionOrTransactionBlock() ?

@@ -28,9 +28,8 @@
  *	  give the order: one that writes a key of another goes behind that one in
  *	  the queue of the same applier, all others to who has least to do.
  *
- *	  To give a transaction away costs about as much as to apply a small one.
- *	  So when much has come, and most of what came before was quick, the
- *	  receiver applies it, until nothing is left.
+ *	  The receiver may be quicker alone than with appliers.  core/pace.c knows,
+ *	  from what either has got done of a backlog.
  *
  *	  An applier that ends ends the receiver, and the other way round; both
  *	  wait for nothing but the other's death.  A new receiver begins behind the
@@ -41,6 +40,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "core/pace.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "replication/origin.h"
@@ -74,20 +74,6 @@
 /* Larger frames have a large row. */
 #define MAX_GIVEN_BYTES		(MC_APPLIER_QUEUE_BYTES / 4)
 
-/* What takes less time is quick. */
-#define QUICK_US			150
-
-/*
- * How many of the last transactions were not, in parts of SLOW_UNIT: with less
- * than the first the receiver may begin to apply them itself, with more than
- * the second it stops that.  Only with so many that wait.
- */
-#define SLOW_UNIT			65536
-#define SLOW_WEIGHT			64
-#define SLOW_FEW			(SLOW_UNIT / 10)
-#define SLOW_MANY			(SLOW_UNIT / 4)
-#define MUCH				16
-
 /* Policies are looked for after so many transactions. */
 #define POLICY_INTERVAL		64
 
@@ -96,6 +82,7 @@ typedef struct Given
 {
 	Finished	finished;		/* what is told of it afterwards */
 	int			worker;
+	uint32		bytes;
 	XLogRecPtr	commit_lsn;
 } Given;
 
@@ -127,8 +114,8 @@ struct Schedule
 	uint64		vector;			/* counts changes of the peer's vector */
 	uint64		given;			/* number of the last one */
 	uint64		fetched;
-	int			slow;			/* see SLOW_UNIT */
-	bool		by_receiver;	/* it applies what is quick */
+	Pace		pace;
+	uint32		own_bytes;		/* that the receiver takes by its choice */
 	bool		policies;		/* some decide, as was seen last */
 	int			until_look;
 	Given		transactions[MC_ORDER_SIZE];	/* by number */
@@ -283,7 +270,6 @@ mc_schedule_create(SharedLink *link, Applier *applier, CenterId our_id,
 	MemoryContextSwitchTo(context);
 
 	schedule->context = context;
-	schedule->slow = SLOW_UNIT;
 	schedule->link = link;
 	schedule->applier = applier;
 	schedule->pause = pause;
@@ -393,28 +379,17 @@ fetch_heartbeat(Schedule *schedule, Finished *finished)
 }
 
 void
-mc_schedule_worked(Schedule *schedule, int64 work_us)
+mc_schedule_applied(Schedule *schedule)
 {
-	schedule->slow -= schedule->slow / SLOW_WEIGHT;
-	if (work_us >= QUICK_US)
-		schedule->slow += SLOW_UNIT / SLOW_WEIGHT;
+	if (schedule->own_bytes > 0)
+		mc_pace_done(&schedule->pace, mc_monotonic_us(), schedule->own_bytes, true);
+	schedule->own_bytes = 0;
 }
 
 void
-mc_schedule_drained(Schedule *schedule)
+mc_schedule_idle(Schedule *schedule)
 {
-	schedule->by_receiver = false;
-}
-
-/* Is it better to apply what has come than to give it away? */
-static bool
-is_quick(Schedule *schedule)
-{
-	if (schedule->slow > SLOW_MANY)
-		schedule->by_receiver = false;
-	else if (schedule->slow < SLOW_FEW && schedule->given - schedule->fetched >= MUCH)
-		schedule->by_receiver = true;
-	return schedule->by_receiver;
+	mc_pace_idle(&schedule->pace, mc_monotonic_us());
 }
 
 bool
@@ -433,8 +408,7 @@ mc_schedule_fetch(Schedule *schedule, Finished *finished)
 		return false;
 	pg_read_barrier();
 	commit_end.value = pg_atomic_read_u64(&order->commit_ends[number % MC_ORDER_SIZE]);
-	mc_schedule_worked(schedule,
-					   (int64) pg_atomic_read_u64(&order->works_us[number % MC_ORDER_SIZE]));
+	mc_pace_done(&schedule->pace, mc_monotonic_us(), given->bytes, false);
 	*finished = given->finished;
 	schedule->fetched = number;
 	worker = &schedule->workers[given->worker];
@@ -545,7 +519,18 @@ policies_decide(Schedule *schedule)
 	return schedule->policies;
 }
 
-/* Must the receiver apply this transaction itself? */
+/* Is it better that the receiver applies a small transaction itself? */
+static bool
+is_better_alone(Schedule *schedule, WireCursor body)
+{
+	if (!mc_pace_alone(&schedule->pace, mc_monotonic_us(),
+					   schedule->given - schedule->fetched))
+		return false;
+	schedule->own_bytes = body.len - body.pos;
+	return true;
+}
+
+/* Must the receiver apply this transaction itself, or had it better? */
 static bool
 is_for_receiver(Schedule *schedule, const FrameHeader *header, WireCursor body)
 {
@@ -553,8 +538,8 @@ is_for_receiver(Schedule *schedule, const FrameHeader *header, WireCursor body)
 	uint16		whole = FRAME_FIRST | FRAME_LAST;
 
 	return header->type != FRAME_TRANSACTION || (header->flags & whole) != whole ||
-		mc_apply_in_transaction(schedule->applier) || is_quick(schedule) ||
-		body.len - body.pos > MAX_GIVEN_BYTES ||
+		mc_apply_in_transaction(schedule->applier) ||
+		body.len - body.pos > MAX_GIVEN_BYTES || is_better_alone(schedule, body) ||
 		header->end_lsn <= mc_apply_progress(schedule->applier).value ||
 		header->commit_lsn == pg_atomic_read_u64(&link->order.alone_lsn) ||
 		mc_probation_wants_alone() || mc_fence_any() ||
@@ -597,6 +582,7 @@ give(Schedule *schedule, const FrameHeader *header, WireCursor body,
 	assignment.header = *header;
 	assignment.header.nvector = 0;
 	given->worker = choose_worker(schedule, assignment.depends);
+	given->bytes = body.len - body.pos;
 	given->commit_lsn = header->commit_lsn;
 	given->finished.heartbeat = false;
 	given->finished.end_lsn.value = header->end_lsn;

@@ -51,11 +51,11 @@ extern Schedule *mc_schedule_create(SharedLink *link, Applier *applier,
 extern int	mc_schedule_nworkers(const Schedule *schedule);
 
 /*
- * The receiver has applied a transaction itself, in so many microseconds; and
- * nothing more has come for the moment.
+ * The receiver has applied a transaction itself; and nothing more has come for
+ * the moment.
  */
-extern void mc_schedule_worked(Schedule *schedule, int64 work_us);
-extern void mc_schedule_drained(Schedule *schedule);
+extern void mc_schedule_applied(Schedule *schedule);
+extern void mc_schedule_idle(Schedule *schedule);
 
 /*
  * A frame of a transaction has come, with the time at which it was sent.

@@ -231,7 +231,6 @@ mc_turn_take(Turn *turn, const LinkCounters *counters)
 	/* Perhaps it is none, had it been applied after those before. */
 	if (!turn->alone && (counters->conflicts > 0 || counters->quarantined > 0))
 		give_way("it had a conflict");
-	turn->work_us = mc_monotonic_us() - turn->began_us;
 	mc_turn_wait(turn, turn->number - 1);
 	replorigin_session_reset();
 	replorigin_session_setup_compat(turn->origin, 0);
@@ -255,8 +254,6 @@ mc_turn_done(Turn *turn, LocalLsn commit_end)
 	release_origin(turn);
 	pg_atomic_write_u64(&order->commit_ends[turn->number % MC_ORDER_SIZE],
 						commit_end.value);
-	pg_atomic_write_u64(&order->works_us[turn->number % MC_ORDER_SIZE],
-						(uint64) turn->work_us);
 	pg_write_barrier();
 	pg_atomic_write_u64(&order->committed, turn->number);
 	pg_atomic_write_u64(&turn->self->applying, 0);

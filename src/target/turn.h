@@ -21,8 +21,6 @@ typedef struct Turn
 	uint64		number;			/* of the transaction */
 	bool		alone;			/* it began when all before it were committed */
 	bool		taken;			/* this process has the peer's origin */
-	int64		began_us;
-	int64		work_us;		/* from then on until it waited for its turn */
 } Turn;
 
 /* Wait until so many transactions are committed. */

@@ -36,6 +36,7 @@ main(int argc, char **argv)
 	test_pack();
 	test_image();
 	test_jsonb();
+	test_pace();
 	test_fuzz(seed, seconds);
 	return done_testing();
 }
