@@ -34,6 +34,7 @@ my $groups_made = 0;
 
 # Options: databases (three databases of one server instead of three servers),
 # policies (tables have conflict policies), columns (columns are merged),
+# workers (processes that apply what comes from a peer),
 # settle (seconds that the end may take), say (a function that prints).
 sub new
 {
@@ -55,7 +56,7 @@ sub group
 	$groups_made++;
 	my @names = map { "$_$groups_made" } qw(lisbon oslo tokyo);
 	my @clocks = map { Multicenter::Clock->new } 1 .. 3;
-	my $conf = "multicenter.heartbeat_interval = '100ms'\ndeadlock_timeout = '200ms'\nautovacuum_naptime = '5s'\n";
+	my $conf = "multicenter.heartbeat_interval = '100ms'\ndeadlock_timeout = '200ms'\nautovacuum_naptime = '5s'\nmulticenter.apply_workers = " . ($self->{workers} || 0) . "\n";
 	my @centers = new_center($names[0], clock => $clocks[0], conf => $conf);
 	push(@centers, $self->{databases} ? $centers[0]->add_database($names[$_])
 		: new_center($names[$_], clock => $clocks[$_], conf => $conf)) foreach 1, 2;

@@ -34,7 +34,7 @@ sub run_share
 	my ($databases, $first, $last, %more) = @_;
 	my $runner = Runner->new(databases => $databases, %more);
 	my $what = join(', ', $databases ? 'three databases' : 'three servers', keys %more);
-	my @rest = (@rest, map { "--$_" } keys %more);
+	my @rest = (@rest, map { $_ eq 'workers' ? "--workers $more{workers}" : "--$_" } keys %more);
 	my $failed = 0;
 	Harness::run_seeds($runner, $first, $last, { %option, %more }, sub {
 			my ($entry, $pattern) = @_;
@@ -55,4 +55,5 @@ run_share(1, 0, 79, policies => 1);
 run_share(0, 80, 99, policies => 1);
 run_share(1, 0, 79, columns => 1);
 run_share(0, 320, 359, columns => 1);
+run_share(0, 360, 399, workers => 4);
 done_testing();
