@@ -51,7 +51,7 @@ mc_fence(Oid relid)
 
 	if (mc_gate() == GATE_NO_GROUP)
 		return FENCE_NONE;
-	database = mc_shared_database(MyDatabaseId, false);
+	database = mc_shared_my_database();
 	if (database == NULL || pg_atomic_read_u32(&database->fences.known) == 0)
 		return FENCE_UNKNOWN;
 

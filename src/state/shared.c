@@ -28,8 +28,9 @@ McShared   *mc_shared = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
-/* This session's entry, found once: databases do not change sessions. */
-static SharedDatabase *my_database = NULL;
+/* See mc_gate(). */
+SharedDatabase *mc_known_database = NULL;
+uint32		mc_known_owners = 0;
 
 static const char *const link_state_names[] = {
 	[LINK_NEVER_CONNECTED] = "never_connected",
@@ -80,6 +81,7 @@ shared_lay_out(void)
 
 	memset(mc_shared, 0, shared_size());
 	mc_shared->lock = &(GetNamedLWLockTranche("multicenter"))->lock;
+	pg_atomic_init_u32(&mc_shared->owners, 1);
 	mc_shared->ndatabases = max_worker_processes;
 	mc_shared->nlinks = max_worker_processes;
 	mc_shared->noutlinks = max_replication_slots;
@@ -150,7 +152,8 @@ shared_startup(void)
 		shared_lay_out();
 	LWLockRelease(AddinShmemInitLock);
 	mc_stat_file_startup((SavedStats *) mc_shared->saved_stats);
-	my_database = NULL;
+	mc_known_database = NULL;
+	mc_known_owners = 0;
 }
 
 void
@@ -181,6 +184,13 @@ no_free_entry(const char *parameter)
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("no more multicenter links can be kept in shared memory"),
 			 errhint("Raise %s in postgresql.conf and restart the server.", parameter)));
+}
+
+/* An entry has got, or lost, its database.  It stays odd, so never 0. */
+static void
+tell_owners(void)
+{
+	pg_atomic_fetch_add_u32(&mc_shared->owners, 2);
 }
 
 SharedDatabase *
@@ -230,9 +240,10 @@ mc_shared_database(Oid dboid, bool create)
 		pg_atomic_write_u32(&entry->sealed, 0);
 		mc_fence_init(&entry->fences);
 
-		/* Sessions look without the lock, see mc_gate(). */
+		/* Sessions look without the lock, see mc_gate_look(). */
 		pg_write_barrier();
 		entry->dboid = dboid;
+		tell_owners();
 	}
 	LWLockRelease(mc_shared->lock);
 	return entry;
@@ -322,6 +333,7 @@ free_database(SharedDatabase *entry)
 	{
 		pg_atomic_write_u32(&entry->gate, GATE_NO_GROUP);
 		entry->dboid = InvalidOid;
+		tell_owners();
 	}
 	SpinLockRelease(&entry->mutex);
 	return !claimed;
@@ -495,32 +507,30 @@ mc_link_ring_add(SharedLink *link, TransactionId xid, OriginLsn end_lsn)
 }
 
 WriteGate
-mc_gate(void)
+mc_gate_look(void)
 {
-	if (mc_shared == NULL)
-		return GATE_NO_GROUP;
+	uint32		owners = pg_atomic_read_u32(&mc_shared->owners);
 
 	/*
 	 * Without the lock: an entry moves only when its database leaves the
 	 * group, and a session that looks at that very moment may see either.
 	 */
-	if (my_database == NULL || my_database->dboid != MyDatabaseId)
-	{
-		my_database = NULL;
-		for (int i = 0; i < mc_shared->ndatabases; i++)
-			if (mc_shared->databases[i].dboid == MyDatabaseId &&
-				OidIsValid(MyDatabaseId))
-				my_database = &mc_shared->databases[i];
-		pg_read_barrier();
-	}
-	if (my_database == NULL)
-	{
-		if (pg_atomic_read_u32(&mc_shared->scanned) == 0 && IsTransactionState() &&
-			mc_database_is_center(MyDatabaseId))
-			return GATE_OPEN;
-		return GATE_NO_GROUP;
-	}
-	return (WriteGate) pg_atomic_read_u32(&my_database->gate);
+	mc_known_database = NULL;
+	pg_read_barrier();
+	for (int i = 0; i < mc_shared->ndatabases; i++)
+		if (mc_shared->databases[i].dboid == MyDatabaseId &&
+			OidIsValid(MyDatabaseId))
+			mc_known_database = &mc_shared->databases[i];
+	pg_read_barrier();
+	if (mc_known_database == NULL && pg_atomic_read_u32(&mc_shared->scanned) == 0)
+		return IsTransactionState() && mc_database_is_center(MyDatabaseId) ?
+			GATE_OPEN : GATE_NO_GROUP;
+
+	/* A process may ask before it has a database. */
+	if (OidIsValid(MyDatabaseId))
+		mc_known_owners = owners;
+	return mc_known_database == NULL ? GATE_NO_GROUP :
+		(WriteGate) pg_atomic_read_u32(&mc_known_database->gate);
 }
 
 void
@@ -544,105 +554,105 @@ mc_gate_seal(Oid dboid)
 bool
 mc_gate_is_sealed(void)
 {
-	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+	if (mc_gate() == GATE_NO_GROUP || mc_known_database == NULL)
 		return false;
 	pg_memory_barrier();
-	return pg_atomic_read_u32(&my_database->sealed) != 0;
+	return pg_atomic_read_u32(&mc_known_database->sealed) != 0;
 }
 
 SharedDatabase *
 mc_shared_my_database(void)
 {
-	return mc_gate() == GATE_NO_GROUP ? NULL : my_database;
+	return mc_gate() == GATE_NO_GROUP ? NULL : mc_known_database;
 }
 
 TimestampTz
 mc_shared_horizon(TransactionId *xid)
 {
 	*xid = InvalidTransactionId;
-	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+	if (mc_gate() == GATE_NO_GROUP || mc_known_database == NULL)
 		return 0;
 
 	/* The time is written first: it may be too great, never too small. */
-	*xid = pg_atomic_read_u32(&my_database->horizon_xid);
+	*xid = pg_atomic_read_u32(&mc_known_database->horizon_xid);
 	pg_read_barrier();
-	return (TimestampTz) pg_atomic_read_u64(&my_database->horizon_ts);
+	return (TimestampTz) pg_atomic_read_u64(&mc_known_database->horizon_ts);
 }
 
 void
 mc_shared_set_waiting(WaitingState state)
 {
-	if (mc_gate() != GATE_NO_GROUP && my_database != NULL)
-		pg_atomic_write_u32(&my_database->waiting, state);
+	if (mc_gate() != GATE_NO_GROUP && mc_known_database != NULL)
+		pg_atomic_write_u32(&mc_known_database->waiting, state);
 }
 
 void
 mc_shared_applied(void)
 {
-	if (mc_gate() == GATE_NO_GROUP || my_database == NULL ||
-		pg_atomic_read_u32(&my_database->waiting) != WAITING_SOME)
+	if (mc_gate() == GATE_NO_GROUP || mc_known_database == NULL ||
+		pg_atomic_read_u32(&mc_known_database->waiting) != WAITING_SOME)
 		return;
-	pg_atomic_write_u32(&my_database->waiting, WAITING_MOVED);
-	SpinLockAcquire(&my_database->mutex);
-	if (my_database->manager_latch != NULL)
-		SetLatch(my_database->manager_latch);
-	SpinLockRelease(&my_database->mutex);
+	pg_atomic_write_u32(&mc_known_database->waiting, WAITING_MOVED);
+	SpinLockAcquire(&mc_known_database->mutex);
+	if (mc_known_database->manager_latch != NULL)
+		SetLatch(mc_known_database->manager_latch);
+	SpinLockRelease(&mc_known_database->mutex);
 }
 
 bool
 mc_shared_should_retry(void)
 {
-	return mc_gate() != GATE_NO_GROUP && my_database != NULL &&
-		pg_atomic_read_u32(&my_database->waiting) == WAITING_MOVED;
+	return mc_gate() != GATE_NO_GROUP && mc_known_database != NULL &&
+		pg_atomic_read_u32(&mc_known_database->waiting) == WAITING_MOVED;
 }
 
 void
 mc_shared_set_conflicts(void)
 {
-	if (my_database == NULL || my_database->dboid != MyDatabaseId ||
-		pg_atomic_exchange_u32(&my_database->conflicts, 1) != 0)
+	if (mc_known_database == NULL || mc_known_database->dboid != MyDatabaseId ||
+		pg_atomic_exchange_u32(&mc_known_database->conflicts, 1) != 0)
 		return;
-	SpinLockAcquire(&my_database->mutex);
-	if (my_database->manager_latch != NULL)
-		SetLatch(my_database->manager_latch);
-	SpinLockRelease(&my_database->mutex);
+	SpinLockAcquire(&mc_known_database->mutex);
+	if (mc_known_database->manager_latch != NULL)
+		SetLatch(mc_known_database->manager_latch);
+	SpinLockRelease(&mc_known_database->mutex);
 }
 
 bool
 mc_shared_conflicts_due(void)
 {
-	return mc_gate() != GATE_NO_GROUP && my_database != NULL &&
-		pg_atomic_read_u32(&my_database->conflicts) != 0;
+	return mc_gate() != GATE_NO_GROUP && mc_known_database != NULL &&
+		pg_atomic_read_u32(&mc_known_database->conflicts) != 0;
 }
 
 void
 mc_shared_take_conflicts(void)
 {
-	if (mc_gate() != GATE_NO_GROUP && my_database != NULL)
-		pg_atomic_write_u32(&my_database->conflicts, 0);
+	if (mc_gate() != GATE_NO_GROUP && mc_known_database != NULL)
+		pg_atomic_write_u32(&mc_known_database->conflicts, 0);
 }
 
 TimestampTz
 mc_shared_forgotten(void)
 {
-	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+	if (mc_gate() == GATE_NO_GROUP || mc_known_database == NULL)
 		return 0;
-	return (TimestampTz) pg_atomic_read_u64(&my_database->forgotten);
+	return (TimestampTz) pg_atomic_read_u64(&mc_known_database->forgotten);
 }
 
 TimestampTz
 mc_shared_kept_floor(void)
 {
-	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+	if (mc_gate() == GATE_NO_GROUP || mc_known_database == NULL)
 		return 0;
-	return (TimestampTz) pg_atomic_read_u64(&my_database->kept_floor);
+	return (TimestampTz) pg_atomic_read_u64(&mc_known_database->kept_floor);
 }
 
 void
 mc_shared_set_kept_floor(TimestampTz floor)
 {
-	if (mc_gate() != GATE_NO_GROUP && my_database != NULL)
-		pg_atomic_write_u64(&my_database->kept_floor, (uint64) floor);
+	if (mc_gate() != GATE_NO_GROUP && mc_known_database != NULL)
+		pg_atomic_write_u64(&mc_known_database->kept_floor, (uint64) floor);
 }
 
 bool
@@ -650,19 +660,19 @@ mc_shared_remembered(TimestampTz forgotten, TimestampTz kept)
 {
 	uint64		expected = (uint64) forgotten;
 
-	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+	if (mc_gate() == GATE_NO_GROUP || mc_known_database == NULL)
 		return false;
 
 	/* Counted first: whoever reads the lower time then sees the number. */
-	pg_atomic_fetch_add_u64(&my_database->rebuilds, 1);
-	return pg_atomic_compare_exchange_u64(&my_database->forgotten, &expected,
+	pg_atomic_fetch_add_u64(&mc_known_database->rebuilds, 1);
+	return pg_atomic_compare_exchange_u64(&mc_known_database->forgotten, &expected,
 										  (uint64) kept);
 }
 
 uint64
 mc_shared_rebuilds(void)
 {
-	if (mc_gate() == GATE_NO_GROUP || my_database == NULL)
+	if (mc_gate() == GATE_NO_GROUP || mc_known_database == NULL)
 		return 0;
-	return pg_atomic_read_u64(&my_database->rebuilds);
+	return pg_atomic_read_u64(&mc_known_database->rebuilds);
 }

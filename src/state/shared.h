@@ -328,6 +328,8 @@ typedef struct CheckSince
 typedef struct McShared
 {
 	LWLock	   *lock;
+	pg_atomic_uint32 owners;	/* raised when an entry of databases gets or
+								 * loses its database; never 0 */
 	slock_t		checks_mutex;	/* for the next */
 	CheckSince	checks[MC_CHECKS];
 	pid_t		supervisor_pid;
@@ -470,12 +472,29 @@ extern void mc_link_ring_add(SharedLink *link, TransactionId xid,
 /* SQL name of a link state. */
 extern const char *mc_link_state_name(LinkState state);
 
+/* What mc_gate() knows: our entry, or NULL; as of this value of "owners". */
+extern SharedDatabase *mc_known_database;
+extern uint32 mc_known_owners;
+
+/* The same where that is not known, or not any more. */
+extern WriteGate mc_gate_look(void);
+
 /*
  * The write gate of this session's database; cheap enough for every query.
  * Needs a transaction in the first moments of a server, when the supervisor
  * has not yet looked which databases are centers.
  */
-extern WriteGate mc_gate(void);
+static inline WriteGate
+mc_gate(void)
+{
+	if (mc_shared == NULL)
+		return GATE_NO_GROUP;
+	if (pg_atomic_read_u32(&mc_shared->owners) != mc_known_owners)
+		return mc_gate_look();
+	return mc_known_database == NULL ? GATE_NO_GROUP :
+		(WriteGate) pg_atomic_read_u32(&mc_known_database->gate);
+}
+
 extern void mc_gate_set(Oid dboid, WriteGate gate);
 
 /*
