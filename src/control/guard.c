@@ -90,6 +90,16 @@ static List *truncated = NIL;
 static HTAB *guarded_tables = NULL;
 static uint64 forgotten = 0;
 
+/* Some of them at hand, by the last bits of the table; good for a count. */
+#define NEAR_TABLES 16			/* a power of 2 */
+
+static struct
+{
+	Oid			relid;
+	uint64		forgotten;
+	GuardedTable *table;
+}			near_tables[NEAR_TABLES];
+
 PG_FUNCTION_INFO_V1(mc_refuse_rewrite);
 
 void
@@ -181,22 +191,16 @@ find_key(Relation rel)
 }
 
 /*
- * What is to be guarded of a table?  The answer is kept only if nothing was
- * forgotten while it was looked for, since that may have been this table.
+ * Find out what is to be guarded of a table.  The answer is kept only if nothing
+ * was forgotten while it was looked for, since that may have been this table.
  */
-static GuardedTable
-look_up_table(Oid relid)
+static GuardedTable *
+examine_table(Oid relid)
 {
+	static GuardedTable table;	/* not kept */
 	GuardedTable *known;
-	GuardedTable table;
 	Relation	rel;
 	uint64		forgotten_before;
-
-	if (guarded_tables == NULL)
-		init_guarded_tables();
-	known = hash_search(guarded_tables, &relid, HASH_FIND, NULL);
-	if (known != NULL)
-		return *known;
 
 	table.relid = relid;
 	table.route = ROUTE_NONE;
@@ -205,20 +209,42 @@ look_up_table(Oid relid)
 	table.key = NULL;
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
-		return table;
+		return &table;
 	forgotten_before = forgotten;
 	table.route = mc_route_table(rel);
 	table.partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	table.catalog = mc_registry_is_group_catalog(relid);
 	table.key = find_key(rel);
 	relation_close(rel, AccessShareLock);
-	if (forgotten == forgotten_before)
-	{
-		table.key = copy_for_ever(table.key);
-		known = hash_search(guarded_tables, &relid, HASH_ENTER, NULL);
-		*known = table;
-	}
-	return table;
+	if (forgotten != forgotten_before)
+		return &table;
+	table.key = copy_for_ever(table.key);
+	known = hash_search(guarded_tables, &relid, HASH_ENTER, NULL);
+	*known = table;
+	return known;
+}
+
+/*
+ * What is to be guarded of a table?  The answer is good until the caller does
+ * something by which he may hear of changed definitions.
+ */
+static const GuardedTable *
+look_up_table(Oid relid)
+{
+	int			place = relid & (NEAR_TABLES - 1);
+	GuardedTable *known;
+
+	if (near_tables[place].relid == relid && near_tables[place].forgotten == forgotten)
+		return near_tables[place].table;
+	if (guarded_tables == NULL)
+		init_guarded_tables();
+	known = hash_search(guarded_tables, &relid, HASH_FIND, NULL);
+	if (known == NULL)
+		return examine_table(relid);
+	near_tables[place].relid = relid;
+	near_tables[place].forgotten = forgotten;
+	near_tables[place].table = known;
+	return known;
 }
 
 /* Does the gate keep ordinary sessions from writing? */
@@ -250,12 +276,12 @@ refuse_at_gate(WriteGate gate, const char *action)
 static void
 check_gate(WriteGate gate, Oid relid)
 {
-	GuardedTable table;
+	const GuardedTable *table;
 
 	if (gate == GATE_NO_GROUP)
 		return;
 	table = look_up_table(relid);
-	if (table.route == ROUTE_NONE || table.catalog)
+	if (table->route == ROUTE_NONE || table->catalog)
 		return;
 	if (gate_is_shut(gate))
 		refuse_at_gate(gate, psprintf("write to table \"%s\"", get_rel_name(relid)));
@@ -284,9 +310,9 @@ transaction_ends(XactEvent event, void *arg)
 static void
 check_identity(Oid relid, const char *verb)
 {
-	GuardedTable table = look_up_table(relid);
+	const GuardedTable *table = look_up_table(relid);
 
-	if (table.route != ROUTE_INSERT_ONLY || table.partitioned)
+	if (table->route != ROUTE_INSERT_ONLY || table->partitioned)
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -326,18 +352,20 @@ static bool
 may_change_keys(const PlannedStmt *stmt, const ModifyTable *plan)
 {
 	RangeTblEntry *entry;
-	GuardedTable table;
+	const GuardedTable *table;
+	TableRoute	route;
 	Bitmapset  *updated;
 
 	if (plan->rootRelation != 0 || list_length(plan->resultRelations) != 1)
 		return true;
 	entry = rt_fetch(linitial_int(plan->resultRelations), stmt->rtable);
 	table = look_up_table(entry->relid);
-	if (table.route == ROUTE_NONE && get_rel_persistence(entry->relid) == RELPERSISTENCE_TEMP)
-		return false;
+	route = table->route;
 	updated = updated_columns_compat(stmt, entry);
-	return table.key == NULL || table.partitioned || updated == NULL ||
-		bms_overlap(updated, table.key);
+	if (table->key != NULL && !table->partitioned && updated != NULL &&
+		!bms_overlap(updated, table->key))
+		return false;
+	return route != ROUTE_NONE || get_rel_persistence(entry->relid) != RELPERSISTENCE_TEMP;
 }
 
 /* Check the tables that one plan node writes; others write none. */
