@@ -166,12 +166,66 @@ add_entry(Oid relid, int64 hash, bool whole, TransactionId xid)
 	claims[nclaims++] = number;
 }
 
+/* Take one claim out of its bucket.  Under the lock. */
+static void
+remove_entry(int number)
+{
+	ClaimEntry *entry = &shared->entries[number];
+	int		   *link = find_bucket(entry->relid, entry->hash);
+
+	while (*link != number)
+		link = &shared->entries[*link].next;
+	*link = entry->next;
+	entry->xid = InvalidTransactionId;
+	entry->next = shared->first_free;
+	shared->first_free = number;
+	shared->nfree++;
+}
+
+/*
+ * The transaction has ended and its rows are visible, but its locks are still
+ * held: tell that there are new notes, then let go of the claims.
+ */
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+		event != XACT_EVENT_PREPARE)
+		return;
+	if (writing)
+	{
+		pg_atomic_fetch_add_u64(&shared->generation, 1);
+		pg_atomic_fetch_sub_u32(&shared->writers, 1);
+		writing = false;
+	}
+	if (nclaims > 0)
+	{
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+		while (nclaims > 0)
+			remove_entry(claims[--nclaims]);
+		LWLockRelease(shared->lock);
+	}
+}
+
+/* Be called at the end of transactions, in a process that needs it. */
+static void
+register_callback(void)
+{
+	static bool registered = false;
+
+	if (registered)
+		return;
+	RegisterXactCallback(end_transaction, NULL);
+	registered = true;
+}
+
 /* Make room for one more claim, before the lock is taken. */
 static void
 reserve_claim(void)
 {
 	if (nclaims < claims_size)
 		return;
+	register_callback();
 	claims_size = Max(256, claims_size * 2);
 	if (claims == NULL)
 		claims = MemoryContextAlloc(TopMemoryContext, sizeof(int) * claims_size);
@@ -239,22 +293,6 @@ mc_claim_key(Oid relid, int64 hash)
 	}
 }
 
-/* Take one claim out of its bucket.  Under the lock. */
-static void
-remove_entry(int number)
-{
-	ClaimEntry *entry = &shared->entries[number];
-	int		   *link = find_bucket(entry->relid, entry->hash);
-
-	while (*link != number)
-		link = &shared->entries[*link].next;
-	*link = entry->next;
-	entry->xid = InvalidTransactionId;
-	entry->next = shared->first_free;
-	shared->first_free = number;
-	shared->nfree++;
-}
-
 void
 mc_notes_writing(void)
 {
@@ -263,6 +301,7 @@ mc_notes_writing(void)
 
 	/* An id, or nothing would tell others when this transaction ends. */
 	(void) GetTopTransactionId();
+	register_callback();
 	pg_atomic_fetch_add_u32(&shared->writers, 1);
 	writing = true;
 }
@@ -296,31 +335,6 @@ mc_claim_late_count(void)
 	return pg_atomic_read_u64(&shared->late);
 }
 
-/*
- * The transaction has ended and its rows are visible, but its locks are still
- * held: tell that there are new notes, then let go of the claims.
- */
-static void
-end_transaction(XactEvent event, void *arg)
-{
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
-		event != XACT_EVENT_PREPARE)
-		return;
-	if (writing)
-	{
-		pg_atomic_fetch_add_u64(&shared->generation, 1);
-		pg_atomic_fetch_sub_u32(&shared->writers, 1);
-		writing = false;
-	}
-	if (nclaims > 0)
-	{
-		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-		while (nclaims > 0)
-			remove_entry(claims[--nclaims]);
-		LWLockRelease(shared->lock);
-	}
-}
-
 void
 mc_claim_init(void)
 {
@@ -328,7 +342,6 @@ mc_claim_init(void)
 	shmem_request_hook = claim_request;
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = claim_startup;
-	RegisterXactCallback(end_transaction, NULL);
 }
 
 /* Advisory locks of users have 1 or 2 in the last field. */

@@ -19,7 +19,7 @@
 
 #include "core/types.h"
 
-/* Request the memory and install hooks and callbacks; from _PG_init(). */
+/* Request the memory and install hooks; from _PG_init(). */
 extern void mc_claim_init(void);
 
 /*

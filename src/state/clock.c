@@ -252,7 +252,7 @@ set_deletes(bool value)
 	deletes = value;
 
 	/* The time was raised before. */
-	pg_memory_barrier();
+	pg_write_barrier();
 	if (place != NULL)
 		pg_atomic_write_u32(place + shared->nprocs, value);
 }
@@ -264,18 +264,32 @@ mc_clock_deletes(void)
 		set_deletes(true);
 }
 
-/* Say that this process commits a transaction; 0: it does not any more. */
+/* Say that this process commits a transaction. */
 static void
 set_committing(TransactionId xid)
 {
 	pg_atomic_uint32 *place = our_place();
 
-	if (place == NULL || pg_atomic_read_u32(place) == xid)
+	if (place == NULL)
 		return;
 	pg_atomic_write_u32(place, xid);
 
 	/* Before the floor is read: see mc_clock_promise(). */
 	pg_memory_barrier();
+}
+
+/* Or that it does not any more. */
+static void
+reset_committing(void)
+{
+	pg_atomic_uint32 *place = our_place();
+
+	if (place == NULL || pg_atomic_read_u32(place) == 0)
+		return;
+
+	/* The floor was raised before, and the commit is in WAL. */
+	pg_write_barrier();
+	pg_atomic_write_u32(place, 0);
 }
 
 /* Does another process hold commits up? */
@@ -297,7 +311,7 @@ announce_commit(TransactionId xid)
 	set_committing(xid);
 	while (is_held_up())
 	{
-		set_committing(0);
+		reset_committing();
 		ConditionVariablePrepareToSleep(&shared->changed);
 		while (is_held_up())
 			ConditionVariableSleep(&shared->changed, mc_wait_event(MC_WAIT_COMMIT_HELD));
@@ -376,7 +390,7 @@ end_commit(void)
 		ConditionVariableSignal(&shared->changed);
 	}
 	mc_clock_release_commits();
-	set_committing(0);
+	reset_committing();
 	set_deletes(false);
 }
 
