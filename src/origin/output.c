@@ -73,6 +73,7 @@ typedef struct OutputState
 
 	StringInfoData frame;		/* the frame that is being built */
 	int			frame_offset;
+	int			lead;			/* bytes that PostgreSQL puts before a frame */
 	bool		frame_open;		/* the buffer holds the start of a frame */
 
 	FrameHeader header;			/* of the current transaction */
@@ -258,6 +259,7 @@ open_frame(OutputState *state)
 	if (state->frame_open)
 		return;
 	resetStringInfo(&state->frame);
+	appendStringInfoSpaces(&state->frame, state->lead);
 	state->header.nvector = 0;
 	if (!state->first_sent)
 		vector = mc_tracker_deltas(state->tracker, state->header.commit_lsn,
@@ -281,6 +283,28 @@ shrink_buffer(LogicalDecodingContext *ctx, OutputState *state)
 }
 
 /*
+ * Give the frame, as it is, to PostgreSQL, which has begun its buffer with the
+ * header of a message.  If we have left room for that, as we do from the second
+ * frame on, the buffers change places, and nothing is copied but the header.
+ */
+static void
+put_out(LogicalDecodingContext *ctx, OutputState *state)
+{
+	StringInfoData begun = *ctx->out;
+
+	if (begun.len != state->frame_offset)
+	{
+		appendBinaryStringInfo(ctx->out, state->frame.data + state->frame_offset,
+							   state->frame.len - state->frame_offset);
+		state->lead = begun.len;
+		return;
+	}
+	memcpy(state->frame.data, begun.data, begun.len);
+	*ctx->out = state->frame;
+	state->frame = begun;
+}
+
+/*
  * Send the frame in the buffer, compressed if that is wanted and makes it
  * shorter.  Heartbeats are short, and never are.  ended: when the transaction
  * has, or 0.
@@ -291,7 +315,7 @@ send_frame(LogicalDecodingContext *ctx, OutputState *state, uint16 flags,
 {
 	bool		is_transaction = state->header.type == FRAME_TRANSACTION;
 	bool		is_last = (flags & FRAME_LAST) != 0;
-	uint32		bytes_raw = (uint32) state->frame.len;
+	uint32		bytes_raw = (uint32) (state->frame.len - state->frame_offset);
 	uint32		bytes;
 	int			start;
 
@@ -302,7 +326,7 @@ send_frame(LogicalDecodingContext *ctx, OutputState *state, uint16 flags,
 					   flags, ctx->out))
 	{
 		mc_wire_end_frame(&state->frame, state->frame_offset, flags);
-		appendBinaryStringInfo(ctx->out, state->frame.data, state->frame.len);
+		put_out(ctx, state);
 	}
 	bytes = (uint32) (ctx->out->len - start);
 	if (!mc_gather_output(ctx, ended))
