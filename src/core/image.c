@@ -36,6 +36,7 @@ typedef struct ImageWalk
 /* How the values of a type are checked. */
 typedef enum ValueCheck
 {
+	CHECK_UNKNOWN,				/* the type has not been looked up */
 	CHECK_NOTHING,				/* any bytes are a value */
 	CHECK_BOOL,
 	CHECK_DATE,
@@ -161,7 +162,7 @@ mc_image_portable(Oid type_oid, int32 typmod)
 }
 
 /* Bytes that an alignment code stands for. */
-static inline uint32
+static uint8
 alignment_bytes(char attalign)
 {
 	switch (attalign)
@@ -177,11 +178,26 @@ alignment_bytes(char attalign)
 	}
 }
 
-/* Go to the next aligned position; the bytes passed over must be zero. */
-static const char *
-skip_padding(ImageWalk *walk, char attalign)
+const char *
+mc_image_resolve(ImageColumn *column)
 {
-	uint32		end = TYPEALIGN(alignment_bytes(attalign), walk->pos);
+	const PortableType *type = find_type(column->type_oid);
+
+	column->check = CHECK_UNKNOWN;
+	if (type == NULL || !typmod_checkable(type, column->typmod))
+		return "type of a column cannot travel in an image";
+	if (column->attlen != type->attlen || column->attalign != type->attalign)
+		return "layout of a column is not the one of its type";
+	column->alignment = alignment_bytes(type->attalign);
+	column->check = type->check;
+	return NULL;
+}
+
+/* Go to the next aligned position; the bytes passed over must be zero. */
+static inline const char *
+skip_padding(ImageWalk *walk, uint32 alignment)
+{
+	uint32		end = TYPEALIGN(alignment, walk->pos);
 
 	if (end > walk->len)
 		return "image ends before a value";
@@ -245,7 +261,7 @@ take_long_varlena(ImageWalk *walk, WireBytes *value)
  * zero byte is padding or starts a long header behind the padding.
  */
 static const char *
-take_varlena(ImageWalk *walk, char attalign, WireBytes *value)
+take_varlena(ImageWalk *walk, uint32 alignment, WireBytes *value)
 {
 	const char *problem;
 	uint8		first;
@@ -263,11 +279,11 @@ take_varlena(ImageWalk *walk, char attalign, WireBytes *value)
 		return take_short_varlena(walk, value);
 	if (first == 0)
 	{
-		problem = skip_padding(walk, attalign);
+		problem = skip_padding(walk, alignment);
 		if (problem != NULL)
 			return problem;
 	}
-	else if (walk->pos != TYPEALIGN(alignment_bytes(attalign), walk->pos))
+	else if (walk->pos != TYPEALIGN(alignment, walk->pos))
 		return "value in an image is not aligned";
 	return take_long_varlena(walk, value);
 }
@@ -371,6 +387,8 @@ check_value(ValueCheck check, const WireBytes *value, int32 typmod,
 {
 	switch (check)
 	{
+		case CHECK_UNKNOWN:
+			break;
 		case CHECK_NOTHING:
 			return NULL;
 		case CHECK_BOOL:
@@ -399,26 +417,23 @@ check_value(ValueCheck check, const WireBytes *value, int32 typmod,
 static const char *
 walk_column(ImageWalk *walk, const ImageColumn *column, int encoding)
 {
-	const PortableType *type = find_type(column->type_oid);
 	WireBytes	value;
 	const char *problem;
 
-	if (type == NULL || !typmod_checkable(type, column->typmod))
+	if (column->check == CHECK_UNKNOWN)
 		return "type of a column cannot travel in an image";
-	if (column->attlen != type->attlen || column->attalign != type->attalign)
-		return "layout of a column is not the one of its type";
-
-	if (type->attlen == -1)
-		problem = take_varlena(walk, type->attalign, &value);
+	if (column->attlen == -1)
+		problem = take_varlena(walk, column->alignment, &value);
 	else
 	{
-		problem = skip_padding(walk, type->attalign);
+		problem = skip_padding(walk, column->alignment);
 		if (problem == NULL)
-			problem = take_value(walk, (uint32) type->attlen, &value);
+			problem = take_value(walk, (uint32) column->attlen, &value);
 	}
 	if (problem != NULL)
 		return problem;
-	return check_value(type->check, &value, column->typmod, encoding);
+	return check_value((ValueCheck) column->check, &value, column->typmod,
+					   encoding);
 }
 
 const char *

@@ -24,6 +24,10 @@ typedef struct ImageColumn
 	int32		typmod;
 	int16		attlen;
 	char		attalign;
+
+	/* By mc_image_resolve(). */
+	uint8		alignment;		/* in bytes */
+	uint8		check;			/* a ValueCheck of image.c; 0: none yet */
 } ImageColumn;
 
 /* 16 bytes that must be equal on both sides: byte order, alignment, sizes. */
@@ -34,11 +38,18 @@ extern const char *mc_image_architecture(void);
 extern bool mc_image_portable(Oid type_oid, int32 typmod);
 
 /*
+ * Look the type of a column up, once for all images.  Returns NULL, or a
+ * constant message if its values cannot travel in an image, or not with this
+ * layout.
+ */
+extern const char *mc_image_resolve(ImageColumn *column);
+
+/*
  * Walk an image and check everything that a reader of the datums relies on:
  * lengths and alignment within the image, no out-of-line and no compressed
  * values, text valid in the given server encoding, numerics well formed,
- * booleans 0 or 1.  image.data must be aligned to MAXALIGN.  Returns NULL if
- * it is sound, otherwise a constant message.
+ * booleans 0 or 1.  image.data must be aligned to MAXALIGN, all columns
+ * resolved.  Returns NULL if it is sound, otherwise a constant message.
  */
 extern const char *mc_image_validate(const ImageColumn *columns, int ncolumns,
 									 WireBytes null_bitmap, WireBytes image,

@@ -585,11 +585,18 @@ add_to_batch(RemoteTransaction *transaction, RelationMap *map,
 		is_by_policy(transaction, table) || mc_note_quarantine_possible(table))
 		return false;
 	mc_batch_make_room(transaction);
-	decode_rows(table, record);
-	if (table->new_row.any_unchanged ||
-		!mc_lookup_is_needless(transaction, table, &table->new_row))
-		return false;
-	mc_batch_add(transaction, table);
+	if (map->image_is_row && record->new_row.format == TUPLE_RAW)
+	{
+		if (!mc_batch_add_image(transaction, table, &record->new_row))
+			return false;
+	}
+	else
+	{
+		decode_rows(table, record);
+		if (!mc_lookup_is_needless(transaction, table, &table->new_row))
+			return false;
+		mc_batch_add(transaction, table);
+	}
 	mc_column_told_used(transaction);
 	transaction->counters.inserts++;
 	return true;

@@ -21,6 +21,7 @@
 #include "target/apply_row.h"
 #include "target/batch.h"
 #include "target/lookup.h"
+#include "target/tuple.h"
 #include "target/write.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -55,29 +56,89 @@ get_batch(TargetTable *table)
 	return table->batch;
 }
 
+/* Put a tuple, which is in the batch's context, into its next slot. */
+static TupleTableSlot *
+store_tuple(TargetTable *table, HeapTuple tuple)
+{
+	TupleTableSlot **slot = &table->batch->slots[table->batch->nrows];
+
+	if (*slot == NULL)
+	{
+		MemoryContext old_context = MemoryContextSwitchTo(table->context);
+
+		*slot = MakeSingleTupleTableSlot(table->write_row->tts_tupleDescriptor,
+										 &TTSOpsHeapTuple);
+		MemoryContextSwitchTo(old_context);
+	}
+	ExecStoreHeapTuple(tuple, *slot, false);
+	(*slot)->tts_tableOid = RelationGetRelid(table->rel);
+	return *slot;
+}
+
+/* The tuple in the next slot belongs to the batch. */
+static void
+count_tuple(RemoteTransaction *transaction, TargetTable *table, HeapTuple tuple)
+{
+	transaction->batched = table;
+	table->batch->nrows++;
+	table->batch->bytes += tuple->t_len;
+}
+
 void
 mc_batch_add(RemoteTransaction *transaction, TargetTable *table)
 {
 	RowBatch   *batch = get_batch(table);
-	TupleDesc	desc = table->write_row->tts_tupleDescriptor;
-	MemoryContext old_context;
-	TupleTableSlot **slot = &batch->slots[batch->nrows];
+	MemoryContext old_context = MemoryContextSwitchTo(batch->context);
 	HeapTuple	tuple;
 
-	if (*slot == NULL)
-	{
-		old_context = MemoryContextSwitchTo(table->context);
-		*slot = MakeSingleTupleTableSlot(desc, &TTSOpsHeapTuple);
-		MemoryContextSwitchTo(old_context);
-	}
-	old_context = MemoryContextSwitchTo(batch->context);
-	tuple = heap_form_tuple(desc, table->new_row.values, table->new_row.isnull);
+	tuple = heap_form_tuple(table->write_row->tts_tupleDescriptor,
+							table->new_row.values, table->new_row.isnull);
 	MemoryContextSwitchTo(old_context);
-	ExecStoreHeapTuple(tuple, *slot, false);
-	(*slot)->tts_tableOid = RelationGetRelid(table->rel);
-	transaction->batched = table;
-	batch->nrows++;
-	batch->bytes += tuple->t_len;
+	(void) store_tuple(table, tuple);
+	count_tuple(transaction, table, tuple);
+}
+
+/* Let the new row have the key of a row, and nothing else. */
+static void
+load_key(TargetTable *table, TupleTableSlot *slot)
+{
+	const RelationMap *map = table->map;
+	RemoteRow  *row = &table->new_row;
+
+	memset(row->isnull, true, sizeof(bool) * map->natts);
+	memset(row->unchanged, false, sizeof(bool) * map->natts);
+	for (int i = 0; i < map->nkeys; i++)
+	{
+		AttrNumber	attnum = map->key_attnums[i];
+
+		row->values[attnum - 1] = slot_getattr(slot, attnum, &row->isnull[attnum - 1]);
+	}
+	row->present = true;
+	row->any_unchanged = false;
+	row->moved = false;
+	table->old_row.present = false;
+}
+
+bool
+mc_batch_add_image(RemoteTransaction *transaction, TargetTable *table,
+				   const WireTuple *image)
+{
+	RowBatch   *batch = get_batch(table);
+	MemoryContext old_context = MemoryContextSwitchTo(batch->context);
+	HeapTuple	tuple = mc_tuple_from_image(table, image);
+	TupleTableSlot *slot;
+
+	MemoryContextSwitchTo(old_context);
+	slot = store_tuple(table, tuple);
+	load_key(table, slot);
+	if (!mc_lookup_is_needless(transaction, table, &table->new_row))
+	{
+		ExecClearTuple(slot);
+		heap_freetuple(tuple);
+		return false;
+	}
+	count_tuple(transaction, table, tuple);
+	return true;
 }
 
 void

@@ -23,6 +23,15 @@
  */
 extern void mc_batch_add(RemoteTransaction *transaction, TargetTable *table);
 
+/*
+ * The same with a row that came as an image, where that is what a row here
+ * looks like: it is checked, but not taken apart, and table->new_row has only
+ * its key.  Asks mc_lookup_is_needless() itself; false: that said no, and the
+ * row was not taken.
+ */
+extern bool mc_batch_add_image(RemoteTransaction *transaction,
+							   TargetTable *table, const WireTuple *image);
+
 /* Before a row is decoded for it: write the batch if it is full. */
 extern void mc_batch_make_room(RemoteTransaction *transaction);
 

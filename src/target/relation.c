@@ -343,6 +343,14 @@ look_for_local_columns(RelationMap *map, Relation rel)
 	}
 }
 
+/* Is a column here the same one as at the peer, and its value sent? */
+static bool
+is_same_column(const RemoteColumn *column, int i)
+{
+	return column->attnum == i + 1 && column->same_type && column->same_typmod &&
+		!(column->flags & ATTRIBUTE_GENERATED);
+}
+
 /*
  * Describe raw images, if every column of the peer may travel in one.
  * TupleDescInitEntry() takes the layout of our own catalog, which is_builtin()
@@ -352,18 +360,22 @@ static void
 describe_images(RelationMap *map)
 {
 	map->image_desc = NULL;
+	map->image_varies = false;
+	map->image_is_row = map->natts == map->ncolumns;
 	map->image_columns = palloc0(sizeof(ImageColumn) * Max(map->ncolumns, 1));
 	for (int i = 0; i < map->ncolumns; i++)
 	{
 		RemoteColumn *column = &map->columns[i];
+		ImageColumn *image = &map->image_columns[i];
 
-		if (!column->builtin ||
-			!mc_image_portable(column->type_oid, column->typmod))
+		image->type_oid = column->type_oid;
+		image->typmod = column->typmod;
+		image->attlen = column->attlen;
+		image->attalign = column->attalign;
+		if (!column->builtin || mc_image_resolve(image) != NULL)
 			return;
-		map->image_columns[i].type_oid = column->type_oid;
-		map->image_columns[i].typmod = column->typmod;
-		map->image_columns[i].attlen = column->attlen;
-		map->image_columns[i].attalign = column->attalign;
+		map->image_varies |= column->attlen == -1;
+		map->image_is_row &= is_same_column(column, i);
 	}
 
 	map->image_desc = CreateTemplateTupleDesc(map->ncolumns);

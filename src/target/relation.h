@@ -73,6 +73,9 @@ typedef struct RelationMap
 	bool		has_local_columns;	/* some column here has no remote value */
 	ImageColumn *image_columns;
 	TupleDesc	image_desc;		/* NULL: raw images are not possible */
+	bool		image_varies;	/* some column has no fixed length */
+	bool		image_is_row;	/* columns are here what they are there: an
+								 * image is what a row here looks like */
 	Oid			index;			/* finds rows by key; InvalidOid: there is
 								 * none */
 	int			nkeys;

@@ -161,6 +161,14 @@ set_null(RemoteRow *row, int attno)
 	row->isnull[attno] = true;
 }
 
+/* Has a row as many columns as the peer has described? */
+static void
+check_ncolumns(TargetTable *table, const WireTuple *tuple)
+{
+	if (tuple->ncolumns != table->map->ncolumns)
+		reject_row(table, "The number of columns is not that of the table's description.");
+}
+
 /* Decode a row that travels as one value after the other. */
 static void
 decode_columns(TargetTable *table, const WireTuple *tuple,
@@ -170,6 +178,7 @@ decode_columns(TargetTable *table, const WireTuple *tuple,
 	const char *problem = NULL;
 	WireColumn	value;
 
+	check_ncolumns(table, tuple);
 	for (int i = 0; i < table->map->ncolumns; i++)
 	{
 		int			attno = table->map->columns[i].attnum - 1;
@@ -205,7 +214,10 @@ decode_columns(TargetTable *table, const WireTuple *tuple,
 		reject_row(table, problem ? problem : "There are more values than columns.");
 }
 
-/* Build a heap tuple around an image, at an aligned address. */
+/*
+ * Build a heap tuple around an image, at an aligned address.  It has what
+ * heap_form_tuple() would put into the header.
+ */
 static HeapTuple
 make_heap_tuple(TargetTable *table, const WireTuple *tuple)
 {
@@ -213,6 +225,7 @@ make_heap_tuple(TargetTable *table, const WireTuple *tuple)
 	bool		has_nulls = tuple->null_bitmap.len > 0;
 	int			header_bytes = SizeofHeapTupleHeader;
 	HeapTuple	heap_tuple;
+	HeapTupleHeader header;
 
 	if (has_nulls && tuple->null_bitmap.len != BITMAPLEN(natts))
 		reject_row(table, "The null bitmap has the wrong length.");
@@ -220,32 +233,39 @@ make_heap_tuple(TargetTable *table, const WireTuple *tuple)
 		header_bytes += BITMAPLEN(natts);
 	header_bytes = MAXALIGN(header_bytes);
 
-	heap_tuple = palloc0(HEAPTUPLESIZE + header_bytes + tuple->image.len);
+	heap_tuple = palloc(HEAPTUPLESIZE + header_bytes + tuple->image.len);
+	memset(heap_tuple, 0, HEAPTUPLESIZE + header_bytes);
+	header = (HeapTupleHeader) ((char *) heap_tuple + HEAPTUPLESIZE);
 	heap_tuple->t_len = header_bytes + tuple->image.len;
-	heap_tuple->t_data = (HeapTupleHeader) ((char *) heap_tuple + HEAPTUPLESIZE);
-	heap_tuple->t_data->t_hoff = header_bytes;
-	HeapTupleHeaderSetNatts(heap_tuple->t_data, natts);
-	heap_tuple->t_data->t_infomask = HEAP_HASVARWIDTH;
+	heap_tuple->t_data = header;
+	ItemPointerSetInvalid(&heap_tuple->t_self);
+	ItemPointerSetInvalid(&header->t_ctid);
+	header->t_hoff = header_bytes;
+	HeapTupleHeaderSetNatts(header, natts);
+	if (table->map->image_varies)
+		header->t_infomask |= HEAP_HASVARWIDTH;
 	if (has_nulls)
 	{
-		heap_tuple->t_data->t_infomask |= HEAP_HASNULL;
-		memcpy(heap_tuple->t_data->t_bits, tuple->null_bitmap.data,
-			   tuple->null_bitmap.len);
+		header->t_infomask |= HEAP_HASNULL;
+		memcpy(header->t_bits, tuple->null_bitmap.data, tuple->null_bitmap.len);
+
+		/* Bits of no column are zero. */
+		if (natts % BITS_PER_BYTE != 0)
+			header->t_bits[natts / BITS_PER_BYTE] &= (1 << (natts % BITS_PER_BYTE)) - 1;
 	}
-	memcpy((char *) heap_tuple->t_data + header_bytes, tuple->image.data,
-		   tuple->image.len);
+	memcpy((char *) header + header_bytes, tuple->image.data, tuple->image.len);
 	return heap_tuple;
 }
 
-/* Decode a row that travels as the image of its heap tuple. */
-static void
-decode_image(TargetTable *table, const WireTuple *tuple, RemoteRow *row)
+HeapTuple
+mc_tuple_from_image(TargetTable *table, const WireTuple *tuple)
 {
 	RelationMap *map = table->map;
 	HeapTuple	heap_tuple;
 	WireBytes	image;
 	const char *problem;
 
+	check_ncolumns(table, tuple);
 	if (map->image_desc == NULL)
 		reject_row(table, "A row with a column of a type that is not portable came as a raw image.");
 	heap_tuple = make_heap_tuple(table, tuple);
@@ -256,6 +276,15 @@ decode_image(TargetTable *table, const WireTuple *tuple, RemoteRow *row)
 								GetDatabaseEncoding());
 	if (problem)
 		reject_row(table, problem);
+	return heap_tuple;
+}
+
+/* Decode a row that travels as the image of its heap tuple. */
+static void
+decode_image(TargetTable *table, const WireTuple *tuple, RemoteRow *row)
+{
+	RelationMap *map = table->map;
+	HeapTuple	heap_tuple = mc_tuple_from_image(table, tuple);
 
 	heap_deform_tuple(heap_tuple, map->image_desc, table->image_values,
 					  table->image_isnull);
@@ -290,8 +319,6 @@ mc_tuple_decode(TargetTable *table, const WireTuple *tuple,
 	row->any_unchanged = false;
 	row->present = true;
 
-	if (tuple->ncolumns != map->ncolumns)
-		reject_row(table, "The number of columns is not that of the table's description.");
 	if (tuple->format == TUPLE_RAW)
 		decode_image(table, tuple, row);
 	else

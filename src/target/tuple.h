@@ -19,4 +19,11 @@
 extern void mc_tuple_decode(TargetTable *table, const WireTuple *tuple,
 							bool allow_unchanged, RemoteRow *row);
 
+/*
+ * Check the raw image of a row, and make a heap tuple of the peer's columns of
+ * it, in the current context, in one piece.  Where the map says image_is_row,
+ * it is one of the local table.
+ */
+extern HeapTuple mc_tuple_from_image(TargetTable *table, const WireTuple *tuple);
+
 #endif							/* MC_TUPLE_H */

@@ -389,11 +389,18 @@ image_add_long(SampleImage *image, Oid type_oid, int32 typmod,
 
 /* Validate a copy that lies in guarded memory. */
 const char *
-image_check(const SampleImage *image, int encoding)
+image_check(SampleImage *image, int encoding)
 {
 	WireBytes	bitmap = {image->nulls, image->has_nulls ? (image->ncolumns + 7) / 8 : 0};
 	WireBytes	bytes = {guarded(image->data.data, image->data.len), image->data.len};
 
+	for (int i = 0; i < image->ncolumns; i++)
+	{
+		const char *problem = mc_image_resolve(&image->columns[i]);
+
+		if (problem != NULL)
+			return problem;
+	}
 	return mc_image_validate(image->columns, image->ncolumns, bitmap, bytes, encoding);
 }
 

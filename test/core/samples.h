@@ -63,7 +63,7 @@ extern void image_add_long(SampleImage *image, Oid type_oid, int32 typmod,
 						   const void *value, int len);
 
 /* Validate it in guarded memory. */
-extern const char *image_check(const SampleImage *image, int encoding);
+extern const char *image_check(SampleImage *image, int encoding);
 
 /* An image with a column of each kind. */
 extern void sample_image(SampleImage *image);
