@@ -139,6 +139,16 @@ typedef struct JsonbInState
 } JsonbInState;
 #endif
 
+/* A descriptor that was built has to be completed since PostgreSQL 19. */
+static inline TupleDesc
+TupleDescFinalize_compat(TupleDesc desc)
+{
+#if PG_VERSION_NUM >= 190000
+	TupleDescFinalize(desc);
+#endif
+	return desc;
+}
+
 static inline void
 pushJsonbValue_compat(JsonbInState *state, JsonbIteratorToken seq,
 					  JsonbValue *value)

@@ -86,9 +86,9 @@ static bool has_passed = false;
 /* Tables that the TRUNCATE which is being carried out has reached. */
 static List *truncated = NIL;
 
-/* Known tables, and a count of what has made us forget some. */
+/* Known tables, and a count, never 0, of what has made us forget some. */
 static HTAB *guarded_tables = NULL;
-static uint64 forgotten = 0;
+static uint64 forgotten = 1;
 
 /* Some of them at hand, by the last bits of the table; good for a count. */
 #define NEAR_TABLES 16			/* a power of 2 */
@@ -197,8 +197,9 @@ find_key(Relation rel)
 static GuardedTable *
 examine_table(Oid relid)
 {
-	static GuardedTable table;	/* not kept */
-	GuardedTable *known;
+	static GuardedTable unkept;
+	GuardedTable table;
+	GuardedTable *known = &unkept;
 	Relation	rel;
 	uint64		forgotten_before;
 
@@ -209,17 +210,21 @@ examine_table(Oid relid)
 	table.key = NULL;
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
-		return &table;
+	{
+		unkept = table;
+		return &unkept;
+	}
 	forgotten_before = forgotten;
 	table.route = mc_route_table(rel);
 	table.partitioned = rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	table.catalog = mc_registry_is_group_catalog(relid);
 	table.key = find_key(rel);
 	relation_close(rel, AccessShareLock);
-	if (forgotten != forgotten_before)
-		return &table;
-	table.key = copy_for_ever(table.key);
-	known = hash_search(guarded_tables, &relid, HASH_ENTER, NULL);
+	if (forgotten == forgotten_before)
+	{
+		table.key = copy_for_ever(table.key);
+		known = hash_search(guarded_tables, &relid, HASH_ENTER, NULL);
+	}
 	*known = table;
 	return known;
 }

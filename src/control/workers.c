@@ -234,13 +234,18 @@ find_centers(void)
 		char	   *name = TextDatumGetCString(value);
 		char		marker[NAMEDATALEN];
 		Oid			dboid;
+		SharedDatabase *entry;
 
 		/* Guard the tables at once; the manager refines the gate. */
 		if (sscanf(name, "multicenter_%u_", &dboid) != 1 ||
 			strcmp(name, mc_marker_origin_name(marker, dboid)) != 0)
 			continue;
 		found = true;
-		if (mc_shared_database(dboid, false) == NULL)
+		entry = mc_shared_database(dboid, false);
+
+		/* A session may have made one, which knows nothing. */
+		if (entry == NULL || (!entry->operation &&
+							  pg_atomic_read_u32(&entry->gate) == GATE_NO_GROUP))
 			mc_gate_set(dboid, GATE_OPEN);
 	}
 	systable_endscan(scan);

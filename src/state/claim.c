@@ -223,14 +223,16 @@ register_callback(void)
 static void
 reserve_claim(void)
 {
+	int			size = Max(256, claims_size * 2);
+
 	if (nclaims < claims_size)
 		return;
 	register_callback();
-	claims_size = Max(256, claims_size * 2);
 	if (claims == NULL)
-		claims = MemoryContextAlloc(TopMemoryContext, sizeof(int) * claims_size);
+		claims = MemoryContextAlloc(TopMemoryContext, sizeof(int) * size);
 	else
-		claims = repalloc(claims, sizeof(int) * claims_size);
+		claims = repalloc(claims, sizeof(int) * size);
+	claims_size = size;
 }
 
 /*

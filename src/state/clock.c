@@ -577,6 +577,9 @@ wait_for_commits(void)
 			pg_usleep(POLL_US);
 		}
 	}
+
+	/* They have raised the floor before. */
+	pg_read_barrier();
 }
 
 /*

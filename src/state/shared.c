@@ -510,6 +510,8 @@ WriteGate
 mc_gate_look(void)
 {
 	uint32		owners = pg_atomic_read_u32(&mc_shared->owners);
+	bool		scanned = pg_atomic_read_u32(&mc_shared->scanned) != 0;
+	WriteGate	gate = GATE_NO_GROUP;
 
 	/*
 	 * Without the lock: an entry moves only when its database leaves the
@@ -522,15 +524,18 @@ mc_gate_look(void)
 			OidIsValid(MyDatabaseId))
 			mc_known_database = &mc_shared->databases[i];
 	pg_read_barrier();
-	if (mc_known_database == NULL && pg_atomic_read_u32(&mc_shared->scanned) == 0)
+	if (mc_known_database != NULL)
+		gate = (WriteGate) pg_atomic_read_u32(&mc_known_database->gate);
+
+	/* Until then an entry may be there that a session has made. */
+	if (!scanned && gate == GATE_NO_GROUP)
 		return IsTransactionState() && mc_database_is_center(MyDatabaseId) ?
 			GATE_OPEN : GATE_NO_GROUP;
 
 	/* A process may ask before it has a database. */
-	if (OidIsValid(MyDatabaseId))
+	if (OidIsValid(MyDatabaseId) && scanned)
 		mc_known_owners = owners;
-	return mc_known_database == NULL ? GATE_NO_GROUP :
-		(WriteGate) pg_atomic_read_u32(&mc_known_database->gate);
+	return gate;
 }
 
 void

@@ -117,6 +117,7 @@ load_key(TargetTable *table, TupleTableSlot *slot)
 	row->any_unchanged = false;
 	row->moved = false;
 	table->old_row.present = false;
+	table->old_row.whole = false;
 }
 
 bool
@@ -166,6 +167,7 @@ load_row(TargetTable *table, TupleTableSlot *slot)
 	row->any_unchanged = false;
 	row->moved = false;
 	table->old_row.present = false;
+	table->old_row.whole = false;
 }
 
 /*

@@ -82,7 +82,7 @@ columns_json(TargetTable *table, const RemoteRow *row,
 		values[i] = row->values[attnums[i] - 1];
 		isnull[i] = row->isnull[attnums[i] - 1];
 	}
-	tuple = heap_form_tuple(BlessTupleDesc(desc), values, isnull);
+	tuple = heap_form_tuple(BlessTupleDesc(TupleDescFinalize_compat(desc)), values, isnull);
 	return composite_json(heap_copy_tuple_as_datum(tuple, desc));
 }
 

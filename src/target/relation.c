@@ -343,12 +343,13 @@ look_for_local_columns(RelationMap *map, Relation rel)
 	}
 }
 
-/* Is a column here the same one as at the peer, and its value sent? */
+/* Is a column here the same one as at the peer, its value sent and stored? */
 static bool
-is_same_column(const RemoteColumn *column, int i)
+is_same_column(const RemoteColumn *column, TupleDesc desc, int i)
 {
 	return column->attnum == i + 1 && column->same_type && column->same_typmod &&
-		!(column->flags & ATTRIBUTE_GENERATED);
+		!(column->flags & ATTRIBUTE_GENERATED) &&
+		!TupleDescAttr(desc, i)->attgenerated;
 }
 
 /*
@@ -357,7 +358,7 @@ is_same_column(const RemoteColumn *column, int i)
  * has found to be equal to the peer's.
  */
 static void
-describe_images(RelationMap *map)
+describe_images(RelationMap *map, Relation rel)
 {
 	map->image_desc = NULL;
 	map->image_varies = false;
@@ -373,9 +374,12 @@ describe_images(RelationMap *map)
 		image->attlen = column->attlen;
 		image->attalign = column->attalign;
 		if (!column->builtin || mc_image_resolve(image) != NULL)
+		{
+			map->image_is_row = false;
 			return;
+		}
 		map->image_varies |= column->attlen == -1;
-		map->image_is_row &= is_same_column(column, i);
+		map->image_is_row &= is_same_column(column, RelationGetDescr(rel), i);
 	}
 
 	map->image_desc = CreateTemplateTupleDesc(map->ncolumns);
@@ -386,6 +390,7 @@ describe_images(RelationMap *map)
 		TupleDescInitEntry(map->image_desc, i + 1, column->name,
 						   column->type_oid, column->typmod, 0);
 	}
+	(void) TupleDescFinalize_compat(map->image_desc);
 }
 
 /*
@@ -493,7 +498,7 @@ build_local_half(RelationMap *map, Relation rel)
 	map->group_catalog = mc_registry_is_group_catalog(RelationGetRelid(rel));
 	map_columns(map, rel);
 	look_for_local_columns(map, rel);
-	describe_images(map);
+	describe_images(map, rel);
 	choose_index(map, rel);
 
 	MemoryContextSwitchTo(old_context);

@@ -398,7 +398,8 @@ mc_table_open(RemoteTransaction *transaction, RelationMap *map)
 	make_row(&table->spare_row, map->natts);
 	table->functions = palloc0(sizeof(ColumnFunctions) * Max(map->ncolumns, 1));
 	table->image_values = palloc0(sizeof(Datum) * Max(map->ncolumns, 1));
-	table->image_isnull = palloc0(sizeof(bool) * Max(map->ncolumns, 1));
+	/* PostgreSQL 19 fills eight at a time. */
+	table->image_isnull = palloc0(sizeof(bool) * TYPEALIGN(8, Max(map->ncolumns, 1)));
 
 	MemoryContextSwitchTo(old_context);
 	watch_context(map, context);
