@@ -180,13 +180,24 @@ sub drain_row
 		spread(0, map { $_->{sender_rss_mb} } @$runs), spread(0, map { $_->{apply_rss_mb} } @$runs)) . " |\n";
 }
 
+# Processors on which workloads were measured, each with their names if there
+# are several.
+sub processors
+{
+	my (@workloads) = @_;
+	my %names;
+	push(@{ $names{ $_->{processor} } }, $_->{name}) foreach @workloads;
+	return keys %names if keys %names == 1;
+	return join(', ', map { "$_ (" . join(', ', @{ $names{$_} }) . ')' } sort keys %names);
+}
+
 # The summary for docs/performance.md.
 sub summary
 {
 	my ($machine, @workloads) = @_;
 	my %versions = map { %{ $_->{versions} } } @workloads;
 	my ($first, $last) = (sort map { $_->{date} } @workloads)[ 0, -1 ];
-	my $text = "Measured from $first to $last UTC, by the machine's clock: $machine->{processor}, $machine->{cpus} processors, $machine->{memory_gb} GB, "
+	my $text = "Measured from $first to $last UTC, by the machine's clock: " . join('', processors(@workloads)) . ", $machine->{cpus} processors, $machine->{memory_gb} GB, "
 	  . "$machine->{system}, Linux $machine->{kernel}, files in $machine->{storage}. "
 	  . join(', ', map { $versions{$_} } grep { $versions{$_} } @order) . ". Medians; ranges in brackets. Size 1 is what the title says.\n\n";
 	my @drains = grep { $_->{kind} eq 'drain' && $_->{runs}{multicenter} && $_->{runs}{native} } @workloads;

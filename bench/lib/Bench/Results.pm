@@ -1,7 +1,7 @@
 # Bench::Results: the file of results.
 #
 # {machine, workloads: {NAME: {title, kind, base, measure, fit, unit, order, date,
-#  storage (where it is not the machine's), size, changes, versions, runs: {SYSTEM: [{FIGURE: value}]}}}}
+#  processor, storage (where it is not the machine's), size, changes, versions, runs: {SYSTEM: [{FIGURE: value}]}}}}
 package Bench::Results;
 
 use strict;
@@ -38,7 +38,7 @@ sub add
 		name => $workload->name, title => $workload->title, kind => $workload->kind, base => $workload->base,
 		(map { $_ => $workload->key($_) } qw(measure fit unit)),
 		order => [ $workload->systems ],
-		storage => $storage, date => strftime('%Y-%m-%d %H:%M', gmtime), size => $workload->size + 0, changes => $workload->changes,
+		processor => $self->machine->{processor}, storage => $storage, date => strftime('%Y-%m-%d %H:%M', gmtime), size => $workload->size + 0, changes => $workload->changes,
 		versions => \%versions, runs => $runs,
 	};
 	return;
