@@ -55,10 +55,11 @@ sub tree_cpu
 # lives.
 sub busy
 {
+	my $parent = $$;
 	my $pid = fork() // die "could not fork: $!\n";
 	if ($pid == 0)
 	{
-		1 while getppid() != 1;
+		1 while getppid() == $parent;
 		POSIX::_exit(0);
 	}
 	return bless { pid => $pid }, 'Bench::Processes::Busy';
