@@ -59,12 +59,15 @@ is($oslo->sql('SELECT DISTINCT name FROM who'), 'clerk', 'the check of a domain 
 
 # Rows that came as images are written as they are, but where columns here are
 # not the same, in order, or a value is too large to stay in its row here.
+my @others = qw(turned more limited bounded wider dropped);
 my %columns = (
 	same    => [ ('id int PRIMARY KEY, a bool, b numeric(9,2), c text, d date, e bigint, f bool, g text, h jsonb') x 2 ],
 	large   => [ 'id int PRIMARY KEY, c text STORAGE PLAIN', 'id int PRIMARY KEY, c text' ],
 	turned  => [ 'id int PRIMARY KEY, c text, e int', 'id int PRIMARY KEY, e int, c text' ],
 	more    => [ 'id int PRIMARY KEY, c text, e int', q{id int PRIMARY KEY, c text, e int, x text DEFAULT 'here'} ],
 	limited => [ 'id int PRIMARY KEY, c text, e numeric', 'id int PRIMARY KEY, c varchar(20), e numeric(9,1)' ],
+	bounded => [ 'id int PRIMARY KEY, c text, e numeric', 'id int PRIMARY KEY, c text, e numeric(9,1)' ],
+	wider   => [ 'id int PRIMARY KEY, c text, e int', 'id int PRIMARY KEY, c text, e bigint' ],
 	dropped => [ 'id int PRIMARY KEY, c text, e int', 'id int PRIMARY KEY, x int, c text, e int' ],
 );
 foreach my $table (sort keys %columns)
@@ -82,12 +85,13 @@ $lisbon->sql(q{
 	INSERT INTO same (id) SELECT g FROM generate_series(501, 1000) g;
 	INSERT INTO same SELECT g, true, g, g, current_date, g, false, g, '[]' FROM generate_series(1001, 1500) g;
 	INSERT INTO large SELECT g, repeat('large', 10 * g) FROM generate_series(1, 150) g});
-$lisbon->sql("INSERT INTO $_ SELECT g, 'text ' || g, g FROM generate_series(1, 500) g") foreach qw(turned more limited dropped);
+$lisbon->sql("INSERT INTO $_ SELECT g, 'text ' || g, g FROM generate_series(1, 500) g") foreach @others;
 wait_applied($lisbon, $oslo);
 identical($lisbon, $oslo, 'same');
 identical($lisbon, $oslo, 'large');
 my $rows = q{SELECT count(*), sum(e)::int, md5(string_agg(c, ',' ORDER BY id)) FROM };
-is($oslo->sql($rows . $_), $lisbon->sql($rows . $_), "$_ has the values of the rows") foreach qw(turned more limited dropped);
+is($oslo->sql($rows . $_), $lisbon->sql($rows . $_), "$_ has the values of the rows") foreach @others;
+is($oslo->sql('SELECT string_agg(DISTINCT scale(e)::text, $$ $$) FROM bounded'), '1', 'values are what the columns here allow');
 is($oslo->sql('SELECT DISTINCT x FROM more'), 'here', 'a column that is only here has its default');
 cmp_ok($lisbon->sql('SELECT max(pg_column_size(c)) FROM large'), '>', 7000, 'a large value came in an image');
 cmp_ok($oslo->sql('SELECT max(pg_column_size(c)) FROM large'), '<', 2050, 'a large value is kept as the table here keeps it');
