@@ -1,8 +1,10 @@
 # Goal: a center's tables are guarded from the start of the server, also before
-# anybody has looked which databases are centers, and whatever sessions do then.
+# anybody has looked which databases are centers, whatever sessions do then, and
+# as the tables are now.
 #
 # Method: the scanner cannot run as long as there is no place for one more
-# background worker.  A rewrite then asks for a fence that nobody can give.
+# background worker.  A rewrite then asks for a fence that nobody can give.  At the
+# end a key comes and goes while a session is open.
 use strict;
 use warnings;
 
@@ -37,4 +39,14 @@ $lisbon->restart;
 wait_ready($lisbon);
 $lisbon->sql(q{SELECT multicenter.replicate_ddl('ALTER TABLE t ALTER v TYPE bigint')});
 is_guarded('and when all works again');
+
+# A session that knows a table hears of its new definition.
+my $session = $lisbon->background_psql(on_error_stop => 0);
+$lisbon->sql('CREATE TABLE keyed (id int PRIMARY KEY); INSERT INTO keyed VALUES (1), (2)');
+$session->query_safe('DELETE FROM keyed WHERE id = 1');
+$lisbon->sql('ALTER TABLE keyed DROP CONSTRAINT keyed_pkey');
+is(scalar $session->query('DELETE FROM keyed WHERE id = 2; SELECT count(*) FROM keyed'), '1', 'a DELETE of that session is refused once the key is gone');
+$lisbon->sql('ALTER TABLE keyed ADD PRIMARY KEY (id)');
+is(scalar $session->query('DELETE FROM keyed WHERE id = 2; SELECT count(*) FROM keyed'), '0', 'and done once there is one again');
+$session->quit;
 done_testing();
