@@ -105,6 +105,7 @@ write_row(TransactionId xid, TimestampTz floor, TimestampTz forgotten)
 	char		nulls[] = {' ', ' ', forgotten ? ' ' : 'n'};
 
 	StartTransactionCommand();
+	mc_clock_private();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	SPI_execute_with_args("INSERT INTO multicenter.dead_row_horizon (xid, ts, forgotten)"
@@ -407,6 +408,7 @@ purge_notes(TimestampTz frontier)
 	Datum		values[] = {TimestampTzGetDatum(frontier), TransactionIdGetDatum(current_xid)};
 
 	StartTransactionCommand();
+	mc_clock_private();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	SPI_execute_with_args("WITH free AS MATERIALIZED (SELECT n.note_id FROM multicenter.key_note n WHERE"
@@ -466,6 +468,7 @@ purge_changes(TimestampTz frontier)
 	Datum		values[] = {TimestampTzGetDatum(frontier)};
 
 	StartTransactionCommand();
+	mc_clock_private();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	SPI_execute("SELECT FROM multicenter.key_note WHERE kind OPERATOR(pg_catalog.=) 'c'", true, 1);
@@ -558,6 +561,7 @@ mc_horizon_work(bool alone)
 	TimestampTz decided;
 	TimestampTz seen;
 	bool		none_displaced;
+	bool		order_decides;
 	Promises	promises;
 
 	if (!begun)
@@ -580,10 +584,11 @@ mc_horizon_work(bool alone)
 	if (none_displaced)
 		displaced_seen = frontier;
 	frontier = Min(frontier, displaced_seen);
+	order_decides = none_displaced && decided == DT_NOEND && seen == DT_NOEND;
 	mc_hold_set_following(alone && none_displaced && decided == DT_NOEND ? HOLD_FOLLOWS_ALL :
-						  seen == DT_NOEND ? HOLD_FOLLOWS_UPDATES : HOLD_STAYS);
-	follow(frontier, none_displaced && decided == DT_NOEND && seen == DT_NOEND ?
-		   &promises : NULL, now);
+						  seen == DT_NOEND ? HOLD_FOLLOWS_UPDATES : HOLD_STAYS,
+						  order_decides ? frontier : 0);
+	follow(frontier, order_decides ? &promises : NULL, now);
 	pfree(promises.peers);
 	if (frontier > 0 && purge_is_due(now))
 	{

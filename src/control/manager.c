@@ -86,6 +86,12 @@
 #define BUSY_LEAST_MS		20	/* unless the setting is less */
 #define BUSY_ALONE_MS		10
 #define RATE_MS			200
+
+/*
+ * Where all those are of peers, and sessions have not written for so long, the
+ * heartbeats promise ahead: see multicenter.promise_ahead.
+ */
+#define QUIET_US			INT64CONST(1000000)
 #define FAILED_LOOK_MS	60000
 #define STALE_MS			10000
 #define RETRY_MS			500
@@ -568,6 +574,29 @@ watch_rate(Manager *manager, int64 now_ms)
 	manager->next_rate_ms = now_ms + RATE_MS;
 }
 
+/* Are all centers past their join? */
+static bool
+all_ready(const Manager *manager)
+{
+	ListCell   *lc;
+
+	foreach(lc, manager->members)
+		if (((Member *) lfirst(lc))->center->state != CENTER_READY)
+		return false;
+	return true;
+}
+
+/* How far is the next heartbeat to promise ahead of the clock?  In microseconds. */
+static int64
+promise_ahead(const Manager *manager, TimestampTz now)
+{
+	TimestampTz written_at = mc_clock_written_at();
+
+	return manager->busy && !is_alone(manager) && all_ready(manager) &&
+		now > written_at && now - written_at >= QUIET_US ?
+		mc_promise_ahead_ms * INT64CONST(1000) : 0;
+}
+
 /*
  * Write a heartbeat: a message in the stream that needs no transaction, so
  * that it works on a center that refuses writes, and is flushed, because the
@@ -576,9 +605,8 @@ watch_rate(Manager *manager, int64 now_ms)
 static void
 write_heartbeat(Manager *manager, TimestampTz now)
 {
-	LocalLsn	end = mc_heartbeat_write(NULL);
+	LocalLsn	end = mc_heartbeat_write(promise_ahead(manager, now));
 	int64		now_ms = mc_monotonic_ms();
-
 
 	manager->heartbeat_pause_ms = mc_heartbeat_interval_ms;
 	if (manager->busy && !is_alone(manager))
@@ -622,6 +650,7 @@ keep_times(Manager *manager)
 	ListCell   *lc;
 
 	StartTransactionCommand();
+	mc_clock_private();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	foreach(lc, manager->members)

@@ -395,7 +395,7 @@ hand_over(const Membership *membership)
 	mc_drain_writers();
 
 	/* The last promise, which covers everything that was committed here. */
-	(void) mc_heartbeat_write(NULL);
+	(void) mc_heartbeat_write(0);
 	target.value = GetXLogInsertRecPtr();
 
 	/* Something behind the target, so that an idle stream passes it soon. */

@@ -208,7 +208,7 @@ mc_sql_peer_marker(PG_FUNCTION_ARGS)
 	XLogRecPtr	before = GetXLogInsertRecPtr();
 
 	mc_shared_require();
-	(void) mc_heartbeat_write(NULL);
+	(void) mc_heartbeat_write(0);
 	PG_RETURN_LSN(before);
 }
 

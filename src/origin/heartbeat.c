@@ -29,7 +29,7 @@
 #include "utils/timestamp.h"
 
 LocalLsn
-mc_heartbeat_write(TimestampTz *promise)
+mc_heartbeat_write(int64 ahead_us)
 {
 	DependencyVector *applied = palloc(sizeof(DependencyVector));
 	Heartbeat	heartbeat = {0};
@@ -37,7 +37,7 @@ mc_heartbeat_write(TimestampTz *promise)
 	LocalLsn	since;
 	LocalLsn	end;
 
-	heartbeat.promise = mc_clock_promise(&since);
+	heartbeat.promise = mc_clock_promise(ahead_us, &since);
 
 	/* What the floor has learnt is not forgotten by a crash. */
 	mc_clock_save(heartbeat.promise);
@@ -53,8 +53,6 @@ mc_heartbeat_write(TimestampTz *promise)
 	end = mc_message_emit(MC_MESSAGE_PREFIX, false, content.data, content.len);
 	XLogFlush(end.value);
 	mc_vector_promised_here(heartbeat.promise, end);
-	if (promise != NULL)
-		*promise = heartbeat.promise;
 	pfree(content.data);
 	pfree(applied);
 	return end;

@@ -11,9 +11,10 @@
 #include "core/types.h"
 
 /*
- * Write a heartbeat and flush it.  Returns the end of its record.  *promise,
- * where it is not NULL, is the time up to which nothing is committed any more.
+ * Write a heartbeat and flush it.  Returns the end of its record.  It promises
+ * that nothing is committed any more up to the present, or to a time that is
+ * ahead_us ahead of the clock.
  */
-extern LocalLsn mc_heartbeat_write(TimestampTz *promise);
+extern LocalLsn mc_heartbeat_write(int64 ahead_us);
 
 #endif							/* MC_HEARTBEAT_H */

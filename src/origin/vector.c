@@ -256,7 +256,7 @@ find_start(VectorTracker *tracker, LocalLsn position, XLogRecPtr first)
 	};
 	DependencyVector *applied = palloc(sizeof(DependencyVector));
 	StartSearch *search = palloc0(sizeof(StartSearch));
-	LocalLsn	end = mc_heartbeat_write(NULL);
+	LocalLsn	end = mc_heartbeat_write(0);
 	XLogReaderState *reader;
 
 	if (position.value > end.value)

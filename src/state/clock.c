@@ -23,6 +23,10 @@
  *	  floor until its commit record is in WAL; so a promise knows whom to
  *	  wait for.
  *
+ *	  A promise may be ahead of the clock.  That does not move the floor, which
+ *	  tells how new the newest commit is, until somebody commits; he raises the
+ *	  floor to what was promised, and is stamped.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -64,6 +68,7 @@
 #define COMMITS_PREPARED	FrozenTransactionId
 
 #define POLL_US				200
+#define WRITTEN_AT_US		100000	/* how exact mc_clock_written_at() is */
 
 /*
  * How often to look for a free origin of the pool: who was told of one may
@@ -74,6 +79,8 @@
 typedef struct ClockShared
 {
 	pg_atomic_uint64 floor;		/* a TimestampTz, which is positive here */
+	pg_atomic_uint64 promised;	/* commits that peers get are later */
+	pg_atomic_uint64 written_at;	/* see mc_clock_written_at() */
 	pg_atomic_uint64 last_delete;	/* see mc_clock_last_delete() */
 	pg_atomic_uint32 prepared_by_others;	/* under an origin, or before the
 											 * start, with deletes */
@@ -100,6 +107,7 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static bool preparing = false;	/* mc_clock_prepare() */
 static bool applies = false;	/* mc_clock_applies() */
 static bool deletes = false;	/* mc_clock_deletes() */
+static bool is_private = false; /* mc_clock_private() */
 static int	claimed = -1;		/* index of the origin that is ours */
 static bool holds_origin = false;	/* and PostgreSQL knows */
 static bool exit_registered = false;	/* end_commit_at_exit() */
@@ -142,6 +150,8 @@ clock_startup(void)
 	{
 		memset(shared, 0, clock_size());
 		pg_atomic_init_u64(&shared->floor, 0);
+		pg_atomic_init_u64(&shared->promised, 0);
+		pg_atomic_init_u64(&shared->written_at, 0);
 		pg_atomic_init_u64(&shared->last_delete, 0);
 		pg_atomic_init_u32(&shared->prepared_by_others, 0);
 		pg_atomic_init_u32(&shared->ready, 0);
@@ -188,6 +198,18 @@ void
 mc_clock_applies(void)
 {
 	applies = true;
+}
+
+void
+mc_clock_private(void)
+{
+	is_private = true;
+}
+
+TimestampTz
+mc_clock_written_at(void)
+{
+	return (TimestampTz) pg_atomic_read_u64(&shared->written_at);
 }
 
 void
@@ -392,6 +414,7 @@ end_commit(void)
 	mc_clock_release_commits();
 	reset_committing();
 	set_deletes(false);
+	is_private = false;
 }
 
 /* Same, at the end of a process. */
@@ -422,13 +445,32 @@ stamp(void)
 	pg_atomic_fetch_add_u64(&shared->stamped, 1);
 }
 
-/* The clock is past the floor, and the floor was moved there. */
-static bool
-clock_is_past_floor(void)
+/* Somebody commits what peers get.  Few write that down: it need not be exact. */
+static void
+note_written(TimestampTz now)
 {
-	uint64		floor = pg_atomic_read_u64(&shared->floor);
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz written_at = mc_clock_written_at();
 
+	if (now < written_at || now - written_at > WRITTEN_AT_US)
+		pg_atomic_write_u64(&shared->written_at, (uint64) now);
+}
+
+/*
+ * Move the floor to the present; false if the clock is not past it, nor past
+ * what was promised to peers.
+ */
+static bool
+pass_floor(void)
+{
+	uint64		floor;
+	TimestampTz now;
+
+	if (!is_private)
+		mc_clock_raise((TimestampTz) pg_atomic_read_u64(&shared->promised));
+	floor = pg_atomic_read_u64(&shared->floor);
+	now = GetCurrentTimestamp();
+	if (!is_private)
+		note_written(now);
 	while (now > (TimestampTz) floor)
 	{
 		if (pg_atomic_compare_exchange_u64(&shared->floor, &floor, (uint64) now))
@@ -469,7 +511,7 @@ begin_commit(void)
 	}
 	mc_clock_wait_ready();
 	announce_commit(xid);
-	if (!clock_is_past_floor())
+	if (!pass_floor())
 		stamp();
 }
 
@@ -532,7 +574,7 @@ mc_clock_begin_prepared(void)
 	 * Always stamped, because nobody could raise the floor after its commit;
 	 * but not with a time that is long over.
 	 */
-	(void) clock_is_past_floor();
+	(void) pass_floor();
 	stamp();
 }
 
@@ -603,11 +645,14 @@ wait_for_progress(void)
 }
 
 TimestampTz
-mc_clock_promise(LocalLsn *since)
+mc_clock_promise(int64 ahead_us, LocalLsn *since)
 {
-	TimestampTz promise = Max(GetCurrentTimestamp(), mc_clock_floor());
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz promise = Max(now + ahead_us, mc_clock_floor());
 
-	mc_clock_raise(promise);
+	raise_time(&shared->promised, promise);
+	if (ahead_us == 0)
+		mc_clock_raise(promise);
 	since->value = GetXLogInsertRecPtr();
 	wait_for_commits();
 	wait_for_progress();

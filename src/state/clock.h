@@ -71,10 +71,20 @@ extern void mc_clock_save(TimestampTz ts);
 /*
  * A time T such that no transaction of this server that is not in WAL yet will
  * get a commit timestamp <= T, and a position in WAL: all that was committed
- * before it is visible in shared memory now.  Waits for commits that are being
- * written at this moment.  Needs no transaction.
+ * before it is visible in shared memory now.  T is ahead_us ahead of the clock.
+ * Waits for commits that are being written at this moment.  Needs no
+ * transaction.
  */
-extern TimestampTz mc_clock_promise(LocalLsn *since);
+extern TimestampTz mc_clock_promise(int64 ahead_us, LocalLsn *since);
+
+/*
+ * The current transaction writes nothing that a peer will get, so no promise is
+ * about it.
+ */
+extern void mc_clock_private(void);
+
+/* When something that peers get was committed last, to a tenth of a second. */
+extern TimestampTz mc_clock_written_at(void);
 
 /*
  * Let no other process of this server commit a transaction of its own until

@@ -64,6 +64,7 @@ typedef struct DeletesShared
 	pg_atomic_uint32 anywhere;	/* the last transaction that may have deleted
 								 * in any table; invalid: not known yet */
 	pg_atomic_uint32 latest;	/* the last one that has, in whatever table */
+	pg_atomic_uint32 latest_other;	/* and was not simply a session's own */
 	DeletesEntry entries[MAX_TABLES];
 } DeletesShared;
 
@@ -127,6 +128,7 @@ deletes_startup(void)
 		pg_atomic_init_u64(&shared->generation, 1);
 		pg_atomic_init_u32(&shared->anywhere, InvalidTransactionId);
 		pg_atomic_init_u32(&shared->latest, InvalidTransactionId);
+		pg_atomic_init_u32(&shared->latest_other, InvalidTransactionId);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -138,6 +140,20 @@ later(TransactionId xid, TransactionId other)
 	return TransactionIdIsValid(other) && TransactionIdFollows(other, xid) ? other : xid;
 }
 
+/* Raise one that others only read meanwhile.  Under the lock. */
+static void
+raise_xid(pg_atomic_uint32 *last, TransactionId xid)
+{
+	pg_atomic_write_u32(last, later(xid, pg_atomic_read_u32(last)));
+}
+
+/* Has a transaction been written down, with this one or by it? */
+static bool
+is_covered(TransactionId xid, TransactionId last)
+{
+	return TransactionIdIsValid(last) && TransactionIdFollowsOrEquals(last, xid);
+}
+
 void
 mc_deletes_begin(void)
 {
@@ -146,8 +162,9 @@ mc_deletes_begin(void)
 	if (TransactionIdIsValid(pg_atomic_read_u32(&shared->anywhere)))
 		return;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	pg_atomic_write_u32(&shared->latest, later(xid, pg_atomic_read_u32(&shared->latest)));
-	pg_atomic_write_u32(&shared->anywhere, later(xid, pg_atomic_read_u32(&shared->anywhere)));
+	raise_xid(&shared->latest_other, xid);
+	raise_xid(&shared->latest, xid);
+	raise_xid(&shared->anywhere, xid);
 	LWLockRelease(shared->lock);
 }
 
@@ -201,29 +218,24 @@ last_in_table(Oid relid)
 
 /*
  * A transaction deletes in a table; InvalidOid: in any.  Those that follow soon
- * are written down with it, so that they need not do so.
+ * are written down with it, so that they need not do so.  other: it is not
+ * simply what a session does.
  */
 static void
-publish(Oid relid, TransactionId xid)
+publish(Oid relid, TransactionId xid, bool other)
 {
 	TransactionId last = xid + AHEAD;
 	DeletesEntry *entry;
 
-	if (OidIsValid(relid))
-	{
-		TransactionId known_last = last_in_table(relid);
-
-		if (TransactionIdIsValid(known_last) &&
-			TransactionIdFollowsOrEquals(known_last, xid))
-			return;
-	}
+	if (OidIsValid(relid) && is_covered(xid, last_in_table(relid)) &&
+		(!other || is_covered(xid, pg_atomic_read_u32(&shared->latest_other))))
+		return;
 	if (!TransactionIdIsNormal(last))
 		last = FirstNormalTransactionId + AHEAD;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	entry = OidIsValid(relid) ? find_entry(relid, true) : NULL;
 	if (entry == NULL)
-		pg_atomic_write_u32(&shared->anywhere,
-							later(last, pg_atomic_read_u32(&shared->anywhere)));
+		raise_xid(&shared->anywhere, last);
 	else
 	{
 		entry->xid = entry->relid == relid && entry->dboid == MyDatabaseId ?
@@ -231,7 +243,9 @@ publish(Oid relid, TransactionId xid)
 		entry->dboid = MyDatabaseId;
 		entry->relid = relid;
 	}
-	pg_atomic_write_u32(&shared->latest, later(last, pg_atomic_read_u32(&shared->latest)));
+	raise_xid(&shared->latest, last);
+	if (other)
+		raise_xid(&shared->latest_other, last);
 	pg_atomic_fetch_add_u64(&shared->generation, 1);
 	LWLockRelease(shared->lock);
 }
@@ -269,11 +283,17 @@ is_of_users(Oid relid)
 	return table->owner == OWNER_USERS;
 }
 
-/* This transaction is about to commit: write down where it has deleted. */
+/*
+ * This transaction is about to commit: write down where it has deleted.  What
+ * is prepared may get a timestamp of its own when it is committed.
+ */
 static void
-publish_all(TransactionId xid)
+publish_all(TransactionId xid, bool prepare)
 {
 	PgStat_SubXactStatus *status = pgstat_get_xact_stack_level(1);
+	TimestampTz ts;
+	bool		other = prepare || MyBackendType != B_BACKEND ||
+	mc_session_origin(&ts) != InvalidRepOriginId;
 	bool		updates_count = keys_unknown || (!exact && MyBackendType != B_BACKEND);
 
 	for (const PgStat_TableXactStatus *counts = status->first; counts != NULL; counts = counts->next)
@@ -284,13 +304,13 @@ publish_all(TransactionId xid)
 			continue;
 		mc_clock_deletes();
 		if (has_deleted(counts, updates_count))
-			publish(relid, xid);
+			publish(relid, xid, other);
 	}
 	for (int i = 0; i < nnoted; i++)
-		publish(noted[i], xid);
+		publish(noted[i], xid, other);
 	if (uncounted || !pgstat_track_counts)
 	{
-		publish(InvalidOid, xid);
+		publish(InvalidOid, xid, other);
 		mc_clock_deletes();
 	}
 }
@@ -307,7 +327,7 @@ transaction_ends(XactEvent event, void *arg)
 		case XACT_EVENT_PRE_PREPARE:
 			xid = GetTopTransactionIdIfAny();
 			if (shared != NULL && TransactionIdIsValid(xid) && mc_gate() != GATE_NO_GROUP)
-				publish_all(xid);
+				publish_all(xid, event == XACT_EVENT_PRE_PREPARE);
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
@@ -368,12 +388,14 @@ mc_deletes_none(Oid relid)
 }
 
 bool
-mc_deletes_all_behind(TransactionId horizon)
+mc_deletes_all_behind(TransactionId horizon, bool of_others)
 {
 	TransactionId xid;
 
+	if (shared == NULL)
+		return false;
 	pg_memory_barrier();
-	xid = shared ? pg_atomic_read_u32(&shared->latest) : InvalidTransactionId;
+	xid = pg_atomic_read_u32(of_others ? &shared->latest_other : &shared->latest);
 	return TransactionIdIsValid(horizon) && TransactionIdIsValid(xid) &&
 		TransactionIdPrecedes(xid, horizon) &&
 		TransactionIdIsValid(pg_atomic_read_u32(&shared->anywhere));

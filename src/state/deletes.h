@@ -51,8 +51,10 @@ extern bool mc_deletes_none(Oid relid);
 
 /*
  * The same of all tables, of any database, and of the horizon of one, which was
- * read before.
+ * read before.  of_others: not counting what sessions have simply committed, so
+ * only deletes of peers, of the manager, of prepared transactions, and of those
+ * with a replication origin.
  */
-extern bool mc_deletes_all_behind(TransactionId horizon);
+extern bool mc_deletes_all_behind(TransactionId horizon, bool of_others);
 
 #endif							/* MC_DELETES_H */

@@ -17,6 +17,11 @@
  *	  whoever moves the slot looks first which transactions are over, and then
  *	  who has deleted.
  *
+ *	  Where peers have promised to be later than the present (they do so while
+ *	  they do not write themselves) what sessions delete here does not matter,
+ *	  and the slot follows them, too.  Not so what peers delete, or the manager:
+ *	  rows that are displaced, and come back, are compared with that.
+ *
  *	  Without peers deletes do not matter either.  Nobody can become one without
  *	  a logical slot here, and no change of his is older than that.
  *
@@ -36,6 +41,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "replication/slot.h"
+#include "state/clock.h"
 #include "state/deletes.h"
 #include "state/hold.h"
 #include "state/registry.h"
@@ -174,13 +180,38 @@ mc_hold_move(TransactionId xid)
 		ReplicationSlotsComputeRequiredXmin(false);
 }
 
+/* Have all peers promised to be later than this?  Under the lock of links. */
+static bool
+all_have_promised(TimestampTz ts)
+{
+	bool		promised = true;
+
+	for (int i = 0; i < mc_shared->nlinks && promised; i++)
+	{
+		SharedLink *link = &mc_shared->links[i];
+
+		if (link->dboid != MyDatabaseId)
+			continue;
+		SpinLockAcquire(&link->mutex);
+		promised = link->promises.newest >= ts;
+		SpinLockRelease(&link->mutex);
+	}
+	return promised;
+}
+
+/* Under the lock, so that a peer which is new counts: see mc_shared_link(). */
 void
-mc_hold_set_following(HoldFollowing following)
+mc_hold_set_following(HoldFollowing following, TimestampTz sessions_until)
 {
 	SharedDatabase *database = mc_shared_my_database();
 
-	if (database != NULL)
-		pg_atomic_write_u32(&database->hold_following, following);
+	if (database == NULL)
+		return;
+	pg_atomic_write_u32(&database->hold_following, following);
+	LWLockAcquire(mc_shared->lock, LW_SHARED);
+	pg_atomic_write_u64(&database->hold_sessions,
+						all_have_promised(sessions_until) ? (uint64) sessions_until : 0);
+	LWLockRelease(mc_shared->lock);
 }
 
 /* May anybody read what is committed in a database? */
@@ -208,15 +239,19 @@ max_ahead(void)
 		MAX_AHEAD_ALIAS : MAX_AHEAD;
 }
 
-/* May the slot of a database be at a transaction, as far as is known now? */
+/*
+ * May the slot of a database be at a transaction, as far as is known now?
+ * newest: no transaction before that is newer.
+ */
 static bool
-may_follow(SharedDatabase *database, TransactionId xid)
+may_follow(SharedDatabase *database, TransactionId xid, TimestampTz newest)
 {
 	uint32		following = pg_atomic_read_u32(&database->hold_following);
 	TransactionId horizon = pg_atomic_read_u32(&database->horizon_xid);
+	bool		settled = newest <= (TimestampTz) pg_atomic_read_u64(&database->hold_sessions);
 
 	return following != HOLD_STAYS && (int32) (xid - horizon) <= max_ahead() &&
-		(mc_deletes_all_behind(horizon) ||
+		(mc_deletes_all_behind(horizon, settled) ||
 		 (following == HOLD_FOLLOWS_ALL && !has_readers(database->dboid)));
 }
 
@@ -226,7 +261,7 @@ mc_hold_is_following(void)
 	SharedDatabase *database = mc_shared_my_database();
 
 	return slots_locked_once && database != NULL &&
-		may_follow(database, XidFromFullTransactionId(ReadNextFullTransactionId()));
+		may_follow(database, XidFromFullTransactionId(ReadNextFullTransactionId()), DT_NOEND);
 }
 
 TransactionId
@@ -237,6 +272,13 @@ mc_hold_xid(void)
 	return database ? pg_atomic_read_u32(&database->held_xid) : InvalidTransactionId;
 }
 
+/* The newest time that a transaction which has ended can have. */
+static TimestampTz
+newest_time(void)
+{
+	return Max(mc_clock_floor(), GetCurrentTimestamp());
+}
+
 /*
  * Let the slots follow what is over, if nobody has deleted.  Those of all
  * databases, because VACUUM respects the oldest one in any of them.
@@ -245,6 +287,7 @@ static void
 follow(void)
 {
 	TransactionId xid;
+	TimestampTz newest;
 	bool		moved = false;
 
 	/* Entries stay where they are; whoever changes them does not wait for us. */
@@ -252,11 +295,12 @@ follow(void)
 		return;
 	xid = GetOldestActiveTransactionId_compat();
 	pg_memory_barrier();
+	newest = newest_time();
 	for (int i = 0; i < mc_shared->ndatabases; i++)
 	{
 		SharedDatabase *database = &mc_shared->databases[i];
 
-		if (!OidIsValid(database->dboid) || !may_follow(database, xid))
+		if (!OidIsValid(database->dboid) || !may_follow(database, xid, newest))
 			continue;
 		publish(database, xid);
 		moved |= advance(database->dboid, xid);
@@ -277,7 +321,7 @@ is_due(TransactionId xid)
 		return false;
 	tried = pg_atomic_read_u32(&mc_shared->hold_tried);
 	return (!TransactionIdIsValid(tried) ||
-			xid - tried + LATE >= MOVE_EACH + LATE) && may_follow(database, xid) &&
+			xid - tried + LATE >= MOVE_EACH + LATE) && may_follow(database, xid, newest_time()) &&
 		pg_atomic_compare_exchange_u32(&mc_shared->hold_tried, &tried, xid);
 }
 

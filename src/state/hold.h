@@ -32,8 +32,12 @@ typedef enum HoldFollowing
 								 * nothing waits here that could need deletes */
 } HoldFollowing;
 
-/* In the manager.  It stays until this is called for the first time. */
-extern void mc_hold_set_following(HoldFollowing following);
+/*
+ * In the manager.  It stays until this is called for the first time.
+ * sessions_until: nothing needs what sessions have deleted up to this time; 0:
+ * not known.
+ */
+extern void mc_hold_set_following(HoldFollowing following, TimestampTz sessions_until);
 
 /* Does it? */
 extern bool mc_hold_is_following(void);

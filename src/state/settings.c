@@ -21,6 +21,7 @@ int			mc_audit = AUDIT_OFF;
 int			mc_audit_retention_min = 90 * 24 * 60;
 int			mc_compression = PACK_NONE;
 int			mc_heartbeat_interval_ms = 1000;
+int			mc_promise_ahead_ms = 200;
 int			mc_conflict_retention_min = 30 * 24 * 60;
 int			mc_conflict_max_row_bytes = 16 * 1024 * 1024;
 int			mc_dead_row_retention_s = 600;
@@ -111,10 +112,55 @@ init_audit_settings(void)
 							NULL, NULL, NULL);
 }
 
+/* Of heartbeats and clocks. */
+static void
+init_clock_settings(void)
+{
+	DefineCustomIntVariable("multicenter.heartbeat_interval",
+							"Sets the time between two heartbeats of a center.",
+							"Lag is measured by them, so it is known to about this precision on an idle link.",
+							&mc_heartbeat_interval_ms,
+							1000, 100, 60000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("multicenter.max_apply_wait",
+							"Sets how long apply waits for the local clock to pass the time of a remote transaction.",
+							"So that ordinary differences of clocks do not stamp local commits. A transaction that is further ahead is applied at once.",
+							&mc_max_apply_wait_ms,
+							10, 0, 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("multicenter.max_clock_skew",
+							"Sets the difference of a peer's clock above which its link has a warning.",
+							NULL,
+							&mc_max_clock_skew_ms,
+							1000, 1, 3600 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("multicenter.promise_ahead",
+							"Sets how far ahead of its clock a center promises not to commit, while only its peers write much.",
+							"Rows that sessions of peers delete are kept for a shorter time then. The first local commits afterwards may have timestamps that are as far ahead. 0: never.",
+							&mc_promise_ahead_ms,
+							200, 0, 10000,
+							PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+
+	/* A session that loads the library cannot define such a parameter. */
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("multicenter.stamp_origins",
+								"Sets how many local commits can be stamped with a later time at once.",
+								"Needed while a peer's clock is ahead. Each takes a place in max_replication_slots (PostgreSQL 18: max_active_replication_origins).",
+								&mc_stamp_origins,
+								16, 1, MC_MAX_STAMP_ORIGINS,
+								PGC_POSTMASTER, 0,
+								NULL, NULL, NULL);
+}
+
 void
 mc_settings_init(void)
 {
 	init_audit_settings();
+	init_clock_settings();
 	init_history_settings();
 	DefineCustomEnumVariable("multicenter.compression",
 							 "Sets how peers compress what they send to this center.",
@@ -151,27 +197,6 @@ mc_settings_init(void)
 							1000, 1, INT_MAX / 2,
 							PGC_SIGHUP, GUC_UNIT_MS,
 							NULL, NULL, NULL);
-	DefineCustomIntVariable("multicenter.heartbeat_interval",
-							"Sets the time between two heartbeats of a center.",
-							"Lag is measured by them, so it is known to about this precision on an idle link.",
-							&mc_heartbeat_interval_ms,
-							1000, 100, 60000,
-							PGC_SIGHUP, GUC_UNIT_MS,
-							NULL, NULL, NULL);
-	DefineCustomIntVariable("multicenter.max_apply_wait",
-							"Sets how long apply waits for the local clock to pass the time of a remote transaction.",
-							"So that ordinary differences of clocks do not stamp local commits. A transaction that is further ahead is applied at once.",
-							&mc_max_apply_wait_ms,
-							10, 0, 1000,
-							PGC_SIGHUP, GUC_UNIT_MS,
-							NULL, NULL, NULL);
-	DefineCustomIntVariable("multicenter.max_clock_skew",
-							"Sets the difference of a peer's clock above which its link has a warning.",
-							NULL,
-							&mc_max_clock_skew_ms,
-							1000, 1, 3600 * 1000,
-							PGC_SIGHUP, GUC_UNIT_MS,
-							NULL, NULL, NULL);
 	DefineCustomEnumVariable("multicenter.on_apply_error",
 							 "Sets what becomes of a transaction of a peer that fails again and again.",
 							 "quarantine: its changes are kept aside, and so are later ones of the same rows; stop: its link waits until the cause is gone.",
@@ -179,15 +204,5 @@ mc_settings_init(void)
 							 ON_APPLY_ERROR_QUARANTINE, on_apply_error_options,
 							 PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
-
-	/* A session that loads the library cannot define such a parameter. */
-	if (process_shared_preload_libraries_in_progress)
-		DefineCustomIntVariable("multicenter.stamp_origins",
-								"Sets how many local commits can be stamped with a later time at once.",
-								"Needed while a peer's clock is ahead. Each takes a place in max_replication_slots (PostgreSQL 18: max_active_replication_origins).",
-								&mc_stamp_origins,
-								16, 1, MC_MAX_STAMP_ORIGINS,
-								PGC_POSTMASTER, 0,
-								NULL, NULL, NULL);
 	MarkGUCPrefixReserved("multicenter");
 }

@@ -10,6 +10,7 @@
 
 extern int	mc_apply_workers;
 extern int	mc_heartbeat_interval_ms;	/* multicenter.heartbeat_interval */
+extern int	mc_promise_ahead_ms;	/* multicenter.promise_ahead */
 extern int	mc_conflict_retention_min;	/* multicenter.conflict_retention */
 extern int	mc_conflict_max_row_bytes;	/* multicenter.conflict_max_row_bytes */
 

@@ -109,6 +109,7 @@ shared_lay_out(void)
 		pg_atomic_init_u32(&mc_shared->databases[i].horizon_xid, InvalidTransactionId);
 		pg_atomic_init_u32(&mc_shared->databases[i].held_xid, InvalidTransactionId);
 		pg_atomic_init_u32(&mc_shared->databases[i].hold_following, 0);
+		pg_atomic_init_u64(&mc_shared->databases[i].hold_sessions, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].horizon_ts, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].settled, 0);
 		pg_atomic_init_u64(&mc_shared->databases[i].forgotten, 0);
@@ -224,6 +225,7 @@ mc_shared_database(Oid dboid, bool create)
 		pg_atomic_write_u32(&entry->horizon_xid, InvalidTransactionId);
 		pg_atomic_write_u32(&entry->held_xid, InvalidTransactionId);
 		pg_atomic_write_u32(&entry->hold_following, 0);
+		pg_atomic_write_u64(&entry->hold_sessions, 0);
 		pg_atomic_write_u64(&entry->horizon_ts, 0);
 		pg_atomic_write_u64(&entry->settled, 0);
 		pg_atomic_write_u64(&entry->forgotten, 0);
@@ -247,6 +249,15 @@ mc_shared_database(Oid dboid, bool create)
 	}
 	LWLockRelease(mc_shared->lock);
 	return entry;
+}
+
+/* There is a new peer, which has not promised anything yet. */
+static void
+hold_deletes(Oid dboid)
+{
+	for (int i = 0; i < mc_shared->ndatabases; i++)
+		if (mc_shared->databases[i].dboid == dboid)
+			pg_atomic_write_u64(&mc_shared->databases[i].hold_sessions, 0);
 }
 
 SharedLink *
@@ -282,6 +293,7 @@ mc_shared_link(Oid dboid, CenterId peer, bool create)
 		pg_atomic_write_u64(&mc_shared->histories[entry - mc_shared->links].count, 0);
 		entry->dboid = dboid;
 		mc_stat_file_take(entry);
+		hold_deletes(dboid);
 	}
 	LWLockRelease(mc_shared->lock);
 	return entry;

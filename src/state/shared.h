@@ -108,6 +108,7 @@ typedef struct SharedDatabase
 	pg_atomic_uint32 horizon_xid;	/* dead rows matter from here on */
 	pg_atomic_uint32 held_xid;	/* and are kept from here on: see hold.c */
 	pg_atomic_uint32 hold_following;	/* HoldFollowing */
+	pg_atomic_uint64 hold_sessions; /* see mc_hold_set_following() */
 	pg_atomic_uint64 horizon_ts;	/* no older transaction is newer than this */
 	pg_atomic_uint64 settled;	/* everything up to here may be forgotten */
 	pg_atomic_uint64 forgotten; /* deletes up to here may be forgotten */

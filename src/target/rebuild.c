@@ -394,7 +394,7 @@ read_all(Rebuild *rebuild)
 		forgotten = mc_shared_forgotten();
 
 		/* Whoever removed what is forgotten by now has committed before. */
-		(void) mc_heartbeat_write(NULL);
+		(void) mc_heartbeat_write(0);
 		while (take_batch(rebuild) && rebuild->complete)
 			;
 	} while (rebuild->complete && forgotten > rebuild->kept_floor &&
