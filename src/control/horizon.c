@@ -88,6 +88,10 @@ static Sample samples[MAX_SAMPLES];
 static int	nsamples = 0;
 static TimestampTz displaced_seen;	/* see mc_horizon_displaced_seen() */
 
+/* Of the last look. */
+static Promises promises;
+static TimestampTz promised;	/* by all of them; the present without peers */
+
 /* The newest time that a transaction which has ended can have. */
 static TimestampTz
 newest_time(void)
@@ -554,42 +558,51 @@ purge_is_due(TimestampTz now)
 }
 
 void
+mc_horizon_look(bool alone)
+{
+	if (!begun)
+		return;
+	take_sample();
+	mc_promises_read(&promises);
+	promised = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
+}
+
+/*
+ * After mc_horizon_look(): what waits in quarantine, or is displaced, when we
+ * look for it is what may need a row that had died before the sample, and what
+ * comes to wait later does so because of changes that are newer than the
+ * promises say.
+ */
+void
 mc_horizon_work(bool alone)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz frontier;
+	TimestampTz frontier = promised;
 	TimestampTz decided;
 	TimestampTz seen;
 	bool		none_displaced;
 	bool		order_decides;
-	Promises	promises;
 
 	if (!begun)
 		return;
-
-	/*
-	 * In this order: what waits in quarantine, or is displaced, when we look
-	 * for it is what may need a row that had died before the sample, and what
-	 * comes to wait later is newer than the promises say.
-	 */
-	take_sample();
-	mc_promises_read(&promises);
-	frontier = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
 	decided = decided_up_to(&seen);
 	mc_kept_work(Min(frontier, seen), alone);
 	frontier = Min(frontier, decided);
 	pg_atomic_write_u32(&database->slowest_peer, slowest_peer());
 	pg_atomic_write_u64(&database->frontier, (uint64) frontier);
 	none_displaced = mc_displace_none();
+
+	/* Clocks of peers may be ahead: what comes after the sample is not seen. */
 	if (none_displaced)
-		displaced_seen = frontier;
+		displaced_seen = Min(frontier, samples[nsamples - 1].floor);
 	frontier = Min(frontier, displaced_seen);
 	order_decides = none_displaced && decided == DT_NOEND && seen == DT_NOEND;
 	mc_hold_set_following(alone && none_displaced && decided == DT_NOEND ? HOLD_FOLLOWS_ALL :
 						  seen == DT_NOEND ? HOLD_FOLLOWS_UPDATES : HOLD_STAYS,
-						  order_decides ? frontier : 0);
+						  order_decides && !alone ? promised : 0);
 	follow(frontier, order_decides ? &promises : NULL, now);
 	pfree(promises.peers);
+	promises.peers = NULL;
 	if (frontier > 0 && purge_is_due(now))
 	{
 		purge_notes(frontier);

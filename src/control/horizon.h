@@ -17,8 +17,15 @@
 extern void mc_horizon_begin(void);
 
 /*
- * Let go of what no change can need any more; after each heartbeat of ours, or
- * more often, outside a transaction.  alone: this center has no peers.
+ * See what has ended and what is promised; before a heartbeat of ours, whose
+ * flush makes durable what was applied by then.  alone: this center has no
+ * peers, and need not wait for a heartbeat.
+ */
+extern void mc_horizon_look(bool alone);
+
+/*
+ * Let go of what no change can need any more, as of the last look; outside a
+ * transaction.
  */
 extern void mc_horizon_work(bool alone);
 

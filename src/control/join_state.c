@@ -19,6 +19,7 @@
 #include "control/join_state.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "state/clock.h"
 #include "state/column_policy.h"
 #include "target/local_map.h"
 #include "target/note.h"
@@ -83,6 +84,7 @@ take_note(TargetTable *table, char *const *row)
 
 	note.kind = (NoteKind) row[STATE_KIND][0];
 	note.version = parse_version(row);
+	mc_clock_raise(note.version.commit_ts);
 	note.row = parse_jsonb(row[STATE_ROW]);
 	if (note.kind == NOTE_VERSION)
 		note.xid = GetTopTransactionId();
@@ -125,7 +127,12 @@ copy_table_state(GroupJoin *join, RemoteTransaction *transaction,
 		if (row[STATE_KEY] != NULL)
 			take_note(table, row);
 		else
-			mc_note_add_truncation(table->map->relid, parse_version(row));
+		{
+			RowVersion	version = parse_version(row);
+
+			mc_clock_raise(version.commit_ts);
+			mc_note_add_truncation(table->map->relid, version);
+		}
 	}
 	mc_table_close(transaction, table);
 }
@@ -164,6 +171,18 @@ copy_purged(GroupJoin *join)
 	mc_column_purge(ts);
 }
 
+/*
+ * What is written here is later than what was copied: that is not newer than
+ * the frontier, or its version was told.
+ */
+static void
+raise_floor(GroupJoin *join)
+{
+	if (join->frontier)
+		mc_clock_raise(parse_timestamp(join->frontier));
+	mc_clock_save(mc_clock_floor());
+}
+
 void
 mc_join_copy_state(GroupJoin *join, List *tables)
 {
@@ -177,4 +196,5 @@ mc_join_copy_state(GroupJoin *join, List *tables)
 	foreach(lc, tables)
 		copy_table_state(join, &transaction, lfirst(lc));
 	copy_purged(join);
+	raise_floor(join);
 }

@@ -101,6 +101,7 @@ change_table(const char *sql, const char *slot, TimestampTz floor)
 	Datum		values[] = {(Datum) 0, TimestampTzGetDatum(floor)};
 
 	mc_step_begin();
+	mc_clock_private();
 	values[0] = CStringGetTextDatum(slot);
 	if (SPI_execute_with_args(sql, lengthof(types), types, values, NULL,
 							  false, 0) < 0)

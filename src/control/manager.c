@@ -88,7 +88,7 @@
 #define RATE_MS			200
 
 /*
- * Where all those are of peers, and sessions have not written for so long, the
+ * Where sessions have not written for so long, all that is of peers, and the
  * heartbeats promise ahead: see multicenter.promise_ahead.
  */
 #define QUIET_US			INT64CONST(1000000)
@@ -736,18 +736,21 @@ static void
 do_timed_work(Manager *manager, TimestampTz now)
 {
 	int64		now_ms = mc_monotonic_ms();
-	bool		horizon = true;
+	bool		heartbeat;
+	bool		alone = is_alone(manager);
 
 	if (now_ms >= manager->next_rate_ms)
 		watch_rate(manager, now_ms);
-	if (now_ms >= manager->next_heartbeat_ms)
-		write_heartbeat(manager, now);
-	else if (now_ms >= manager->next_horizon_ms)
-		manager->next_horizon_ms = now_ms + BUSY_ALONE_MS;
-	else
-		horizon = false;
-	if (horizon)
-		mc_horizon_work(is_alone(manager));
+	heartbeat = now_ms >= manager->next_heartbeat_ms;
+	if (heartbeat || now_ms >= manager->next_horizon_ms)
+	{
+		mc_horizon_look(alone);
+		if (heartbeat)
+			write_heartbeat(manager, now);
+		else
+			manager->next_horizon_ms = now_ms + BUSY_ALONE_MS;
+		mc_horizon_work(alone);
+	}
 	watch_links(manager, now_ms);
 	if (now_ms >= manager->next_keep_times_ms)
 		manager->next_keep_times_ms = now_ms +
@@ -844,6 +847,13 @@ manage(Manager *manager)
 			manage_link(manager, member);
 	}
 	forget_parted(manager);
+
+	/*
+	 * What was promised does not count any more where policies begin to
+	 * decide.
+	 */
+	if (look)
+		mc_hold_set_following(HOLD_STAYS, 0);
 	manage_fences(manager, look);
 	if (look && manager->state >= CENTER_CATCHING_UP)
 		mc_policy_take_over();

@@ -469,7 +469,7 @@ pass_floor(void)
 		mc_clock_raise((TimestampTz) pg_atomic_read_u64(&shared->promised));
 	floor = pg_atomic_read_u64(&shared->floor);
 	now = GetCurrentTimestamp();
-	if (!is_private)
+	if (!is_private && MyBackendType != B_AUTOVAC_WORKER)
 		note_written(now);
 	while (now > (TimestampTz) floor)
 	{
@@ -547,6 +547,7 @@ transaction_ends(XactEvent event, void *arg)
 			if (deletes && mc_session_origin(&ts) != InvalidRepOriginId)
 				pg_atomic_write_u32(&shared->prepared_by_others, 1);
 			set_deletes(false);
+			is_private = false;
 			break;
 		default:
 			break;
@@ -601,7 +602,7 @@ is_in_wal(int number, TransactionId xid)
 /*
  * Wait for who has begun to commit, perhaps with a timestamp up to the floor
  * as it was, until its commit record is in WAL.  Who begins later reads the
- * floor as it is now.
+ * floor and the promise as they are now.
  */
 static void
 wait_for_commits(void)

@@ -69,10 +69,11 @@ extern void mc_clock_applies(void);
 extern void mc_clock_save(TimestampTz ts);
 
 /*
- * A time T such that no transaction of this server that is not in WAL yet will
- * get a commit timestamp <= T, and a position in WAL: all that was committed
- * before it is visible in shared memory now.  T is ahead_us ahead of the clock.
- * Waits for commits that are being written at this moment.  Needs no
+ * A time T such that no transaction which is not in WAL yet, and which peers
+ * will get, gets a commit timestamp <= T; and a position in WAL: all that was
+ * committed before it is visible in shared memory now.  T is ahead_us ahead of
+ * the clock, or the floor if that is later; so it may be less than the one
+ * before.  Waits for commits that are being written at this moment.  Needs no
  * transaction.
  */
 extern TimestampTz mc_clock_promise(int64 ahead_us, LocalLsn *since);
@@ -83,7 +84,10 @@ extern TimestampTz mc_clock_promise(int64 ahead_us, LocalLsn *since);
  */
 extern void mc_clock_private(void);
 
-/* When something that peers get was committed last, to a tenth of a second. */
+/*
+ * When something was committed last on this server that peers may get, to a
+ * tenth of a second.
+ */
 extern TimestampTz mc_clock_written_at(void);
 
 /*

@@ -20,7 +20,8 @@
  *	  Where peers have promised to be later than the present (they do so while
  *	  they do not write themselves) what sessions delete here does not matter,
  *	  and the slot follows them, too.  Not so what peers delete, or the manager:
- *	  rows that are displaced, and come back, are compared with that.
+ *	  whatever displaces a row which is older than what was promised is such a
+ *	  delete, or raises the floor past that.
  *
  *	  Without peers deletes do not matter either.  Nobody can become one without
  *	  a logical slot here, and no change of his is older than that.

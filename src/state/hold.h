@@ -27,7 +27,8 @@ extern void mc_hold_move(TransactionId xid);
 typedef enum HoldFollowing
 {
 	HOLD_STAYS,					/* none */
-	HOLD_FOLLOWS_UPDATES,		/* all, while nobody has deleted */
+	HOLD_FOLLOWS_UPDATES,		/* all, while nobody has deleted, or only
+								 * sessions whose deletes nothing needs */
 	HOLD_FOLLOWS_ALL,			/* all, while there is no logical slot:
 								 * nothing waits here that could need deletes */
 } HoldFollowing;
@@ -39,7 +40,7 @@ typedef enum HoldFollowing
  */
 extern void mc_hold_set_following(HoldFollowing following, TimestampTz sessions_until);
 
-/* Does it? */
+/* Does it, whatever peers have promised? */
 extern bool mc_hold_is_following(void);
 
 /*

@@ -16,10 +16,14 @@
  *
  *	  It is one hash table for the whole server, of buckets that forget their
  *	  oldest entry.  Nothing depends on an entry being there: without it a
- *	  version counts as not seen.  It holds the commits of the last seconds:
- *	  with n commits since the last heartbeats were applied everywhere, an
- *	  entry is lost if RECENT_WAYS of them met in its bucket, which for 20,000
- *	  is one case in ten thousand.
+ *	  version counts as not seen.  It holds the commits of the last seconds: of
+ *	  20,000 at random times one in a thousand is lost.
+ *
+ *	  A bucket is for RECENT_WAYS microseconds, so that timestamps one after the
+ *	  other, as stamps are, find place; and those of a moment are neighbours in
+ *	  memory, because a session that commits would wait for memory otherwise.
+ *	  Moments are spread by the golden ratio: Knuth, "The Art of Computer
+ *	  Programming", 6.4, multiplicative hashing.
  *
  *	  No lock: an entry is valid while its timestamp reads the same before and
  *	  after the rest was read.  Two writers of one entry at the same moment
@@ -44,7 +48,9 @@
 
 #include "compat.h"
 
-#define RECENT_BUCKETS	8192	/* a power of 2 */
+#define RECENT_BUCKETS	8192	/* 2 to the RECENT_BITS */
+#define RECENT_BITS		13
+#define RECENT_MOMENT	64		/* buckets that are neighbours */
 #define RECENT_WAYS		8
 
 typedef struct RecentCommit
@@ -99,22 +105,16 @@ recent_startup(void)
 }
 
 /*
- * The bucket of commits with this timestamp.  Mixed well, because commits at
- * an even distance must not meet; and with the database, because two centers
- * of one server remember the same timestamps.
+ * The bucket of commits with this timestamp.  Mixed with the database, because
+ * two centers of one server remember the same timestamps.
  */
 static RecentBucket *
 find_bucket(TimestampTz commit_ts)
 {
-	uint64		mixed = (uint64) commit_ts ^
-	(uint64) MyDatabaseId * UINT64CONST(0x9E3779B97F4A7C15);
+	uint64		number = (uint64) commit_ts / RECENT_WAYS;
+	uint64		moment = (number / RECENT_MOMENT + MyDatabaseId) * UINT64CONST(0x9E3779B97F4A7C15);
 
-	mixed ^= mixed >> 33;
-	mixed *= UINT64CONST(0xFF51AFD7ED558CCD);
-	mixed ^= mixed >> 33;
-	mixed *= UINT64CONST(0xC4CEB9FE1A85EC53);
-	mixed ^= mixed >> 33;
-	return &buckets[mixed & (RECENT_BUCKETS - 1)];
+	return &buckets[((moment >> (64 - RECENT_BITS)) + number % RECENT_MOMENT) % RECENT_BUCKETS];
 }
 
 /* The database of this session, the author, and whose position it is. */

@@ -5,8 +5,9 @@
 # Method: a load with deletes at lisbon, while oslo has nothing to do but to apply
 # it.  VACUUM at lisbon must be close to its last transaction.  Then, again and
 # again, oslo writes in a different way, and the timestamp must be past what lisbon
-# had heard.  In the end both change and delete the same rows, after oslo has
-# promised ahead.
+# had heard.  A third center joins while that is the future.  In the end both
+# change and delete the same rows, after oslo has promised ahead and lisbon has
+# forgotten what it has deleted.
 
 use strict;
 use warnings;
@@ -21,7 +22,9 @@ my ($lisbon, $oslo) = make_group([qw(lisbon oslo)], conf => "max_prepared_transa
 		CREATE TABLE hot (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
 		INSERT INTO hot SELECT i FROM generate_series(1, 20) i;
 		CREATE TABLE event (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, what text);
-		CREATE TABLE item (id int PRIMARY KEY, v text)});
+		CREATE TABLE item (id int PRIMARY KEY, v text);
+		CREATE TABLE pair (id int PRIMARY KEY, v text);
+		CREATE TABLE rule (id int PRIMARY KEY, v text)});
 
 # Writes at lisbon all the time, and deletes.
 sub start_deletes
@@ -70,9 +73,9 @@ wait_ahead(0);
 vacuum_behind();
 is($lisbon->sql('SELECT frontier > clock_timestamp() FROM multicenter.horizon'), 'f', 'oslo promises nothing ahead if it is not to');
 
-# Each way to write at oslo, and what tells when that was.
-set_ahead('3s');
+# Each way to write at oslo.  It promises again once it has not written for a while.
 my $id = 1000;
+my $written = $lisbon->sql('SELECT clock_timestamp()');
 my %way = (
 	session => 'INSERT INTO item VALUES (%d)',
 	prepared => q{BEGIN; INSERT INTO item VALUES (%d); PREPARE TRANSACTION 'p'; COMMIT PREPARED 'p'},
@@ -80,45 +83,94 @@ my %way = (
 	many => 'INSERT INTO item VALUES (0) ON CONFLICT DO NOTHING; INSERT INTO item VALUES (%d)',
 	crash => 'INSERT INTO item VALUES (%d)',
 );
+set_ahead('5s');
 foreach my $way (sort keys %way)
 {
 	$id++;
-	wait_ahead(1);
-	if ($way eq 'crash')
-	{
-		$oslo->kill9;
-		$oslo->append_conf("multicenter.promise_ahead = '0'\n");
-	}
+	$lisbon->wait_for_sql("SELECT frontier > GREATEST('$written', clock_timestamp()) FROM multicenter.horizon");
+	$oslo->kill9 if $way eq 'crash';
 	my $frontier = $lisbon->sql('SELECT frontier FROM multicenter.horizon');
 	$oslo->start if $way eq 'crash';
 	$oslo->sql(sprintf($way{$way}, $id));
-	is($oslo->sql("SELECT pg_xact_commit_timestamp(xmin) > '$frontier' FROM item WHERE id = $id"), 't', "$way: oslo writes later than it has promised");
-	note($oslo->sql("SELECT pg_xact_commit_timestamp(xmin) - '$frontier' FROM item WHERE id = $id"));
+	$written = $oslo->sql("SELECT pg_xact_commit_timestamp(xmin) FROM item WHERE id = $id");
+	is($oslo->sql("SELECT '$written'::timestamptz > '$frontier'"), 't', "$way: oslo writes later than it has promised");
 	wait_applied($oslo, $lisbon);
-	is($lisbon->sql("SELECT pg_xact_commit_timestamp(xmin) > '$frontier' FROM item WHERE id = $id"), 't', "$way: so it does at lisbon");
+	is($lisbon->sql("SELECT pg_xact_commit_timestamp(xmin) FROM item WHERE id = $id"), $written, "$way: so it is known at lisbon");
 }
 finish_load($load);
 wait_streaming($lisbon, $oslo);
 wait_all_applied($lisbon, $oslo);
 
+# A center that joins now is later than what it copies, though its clock is not.
+my $riga = new_center('riga');
+is($lisbon->sql("SELECT '$written' > clock_timestamp()"), 't', 'what riga copies is ahead of its clock');
+group_join($riga, $lisbon);
+my @centers = ($lisbon, $oslo, $riga);
+wait_ready(@centers);
+$riga->sql("UPDATE item SET v = 'riga' WHERE id = $id");
+is($riga->sql("SELECT pg_xact_commit_timestamp(xmin) > '$written' FROM item WHERE id = $id"), 't', 'riga writes later than what it has copied');
+wait_all_applied(@centers);
+is($_->sql("SELECT v FROM item WHERE id = $id"), 'riga', "which counts at $_->{name}") foreach @centers;
+identical(@centers);
+$lisbon->sql(q{SELECT multicenter.center_part('riga')});
+$riga->stop;
+
+# Let oslo promise ahead, and cut the links.  Everybody has the rows 1 to 5.
+sub cut
+{
+	my ($table) = @_;
+	wait_ahead(0);
+	$lisbon->sql("INSERT INTO $table SELECT i, 'old' FROM generate_series(1, 5) i");
+	my $deletes = start_deletes();
+	set_ahead('10s');
+	wait_ahead(1);
+	finish_load($deletes);
+	wait_all_applied($lisbon, $oslo);
+	hold_links([ $lisbon, $oslo ], [ $oslo, $lisbon ]);
+	set_ahead('0');
+	return;
+}
+
+# VACUUM at lisbon leaves nothing of what was deleted in a table.
+sub forget
+{
+	my ($table) = @_;
+	poll('VACUUM to remove all dead rows', sub {
+			$lisbon->sql(q{DO $$ BEGIN FOR i IN 1 .. 40 LOOP INSERT INTO event (what) VALUES ('next'); COMMIT; END LOOP; END $$});
+			my (undef, undef, $told) = $lisbon->psql("VACUUM (VERBOSE) $table");
+			return ($told =~ /tuples: .* 0 are dead but not yet removable/, $told);
+		});
+	return is($lisbon->sql('SELECT frontier > clock_timestamp() FROM multicenter.horizon'), 't', "$table: lisbon has forgotten at once what it has deleted");
+}
+
+# What must be in the end.
+sub meet
+{
+	my ($table, $expected, $what) = @_;
+	release_links([ $lisbon, $oslo ], [ $oslo, $lisbon ]);
+	wait_streaming($lisbon, $oslo);
+	wait_all_applied($lisbon, $oslo);
+	is($lisbon->sql("SELECT string_agg(id || v, ' ' ORDER BY id) FROM $table"), $expected, $what);
+	return identical($lisbon, $oslo);
+}
+
 # Rows 1 and 3 are deleted at lisbon, 2 and 4 at oslo, which has promised ahead;
-# 1 and 2 are changed at oslo, 3 and 4 at lisbon.  Nobody knows of the other.
-wait_ahead(0);
-set_ahead('5s');
-$lisbon->sql(q{INSERT INTO item SELECT i, 'old' FROM generate_series(1, 5) i});
-$load = start_deletes();
-wait_all_applied($lisbon, $oslo);
-wait_ahead(1);
-finish_load($load);
-wait_all_applied($lisbon, $oslo);
-hold_links([ $lisbon, $oslo ], [ $oslo, $lisbon ]);
-$lisbon->sql('DELETE FROM item WHERE id IN (1, 3); VACUUM item');
-is($lisbon->sql('SELECT frontier > clock_timestamp() FROM multicenter.horizon'), 't', 'lisbon has deleted what nothing older can come for');
-$lisbon->sql(q{INSERT INTO item VALUES (3, 'lisbon'); UPDATE item SET v = 'lisbon' WHERE id = 4});
-$oslo->sql(q{UPDATE item SET v = 'oslo' WHERE id IN (1, 5); DELETE FROM item WHERE id IN (2, 4)});
-release_links([ $lisbon, $oslo ], [ $oslo, $lisbon ]);
-wait_streaming($lisbon, $oslo);
-wait_all_applied($lisbon, $oslo);
-is($lisbon->sql('SELECT id, v FROM item WHERE id BETWEEN 1 AND 5 ORDER BY id'), "1|oslo\n3|lisbon\n5|oslo", 'who had promised to be later is later');
-identical($lisbon, $oslo);
+# 1, 2 and 5 are changed at oslo, 3 and 4 at lisbon.  Nobody knows of the other.
+cut('pair');
+$lisbon->sql(q{DELETE FROM pair WHERE id IN (1, 3)});
+forget('pair');
+$lisbon->sql(q{INSERT INTO pair VALUES (3, 'lisbon'); UPDATE pair SET v = 'lisbon' WHERE id = 4});
+$oslo->sql(q{UPDATE pair SET v = 'oslo' WHERE id IN (1, 5); DELETE FROM pair WHERE id IN (2, 4)});
+meet('pair', '1oslo 3lisbon 5oslo', 'who had promised to be later is later');
+
+# Lisbon's delete is of a newer epoch, in which deletes win, though it is older.
+cut('rule');
+$lisbon->sql(q{SELECT multicenter.conflict_policy_set('rule', 'update_deleted', 'skip')});
+my $newest = $lisbon->sql('SELECT multicenter.internal_policy_newest()');
+$lisbon->wait_for_sql('SELECT multicenter.internal_policy_own_epoch()', $newest);
+$lisbon->sql(q{DELETE FROM rule WHERE id = 1});
+$lisbon->sql(q{DO $$ BEGIN FOR i IN 1 .. 40 LOOP INSERT INTO event (what) VALUES ('next'); COMMIT; END LOOP; END $$});
+$lisbon->sql('VACUUM rule');
+$oslo->sql(q{UPDATE rule SET v = 'oslo' WHERE id IN (1, 5)});
+meet('rule', '2old 3old 4old 5oslo', 'where a policy decides the delete is remembered');
 done_testing();
