@@ -104,10 +104,9 @@ wait_all_applied($lisbon, $oslo);
 # A center that joins now is later than what it copies, though its clock is not.
 my $riga = new_center('riga');
 is($lisbon->sql("SELECT '$written' > clock_timestamp()"), 't', 'what riga copies is ahead of its clock');
-group_join($riga, $lisbon);
+$riga->sql($riga->group_join_sql($lisbon) . ";\nUPDATE item SET v = 'riga' WHERE id = $id");
 my @centers = ($lisbon, $oslo, $riga);
 wait_ready(@centers);
-$riga->sql("UPDATE item SET v = 'riga' WHERE id = $id");
 is($riga->sql("SELECT pg_xact_commit_timestamp(xmin) > '$written' FROM item WHERE id = $id"), 't', 'riga writes later than what it has copied');
 wait_all_applied(@centers);
 is($_->sql("SELECT v FROM item WHERE id = $id"), 'riga', "which counts at $_->{name}") foreach @centers;
