@@ -853,7 +853,7 @@ manage(Manager *manager)
 	 * decide.
 	 */
 	if (look)
-		mc_hold_set_following(HOLD_STAYS, 0);
+		mc_hold_keep_deletes();
 	manage_fences(manager, look);
 	if (look && manager->state >= CENTER_CATCHING_UP)
 		mc_policy_take_over();

@@ -215,6 +215,15 @@ mc_hold_set_following(HoldFollowing following, TimestampTz sessions_until)
 	LWLockRelease(mc_shared->lock);
 }
 
+void
+mc_hold_keep_deletes(void)
+{
+	SharedDatabase *database = mc_shared_my_database();
+
+	if (database != NULL)
+		pg_atomic_write_u64(&database->hold_sessions, 0);
+}
+
 /* May anybody read what is committed in a database? */
 static bool
 has_readers(Oid dboid)

@@ -40,6 +40,9 @@ typedef enum HoldFollowing
  */
 extern void mc_hold_set_following(HoldFollowing following, TimestampTz sessions_until);
 
+/* What sessions delete may be needed, until the manager has looked again. */
+extern void mc_hold_keep_deletes(void);
+
 /* Does it, whatever peers have promised? */
 extern bool mc_hold_is_following(void);
 
