@@ -2,8 +2,8 @@
 -- kind: local
 -- compares: plain, loaded, alone, one peer, two peers
 -- base: plain
--- transactions: 150000
--- changes: 150000
+-- transactions: 600000
+-- changes: 600000
 -- rows: 100000!
 -- section seed
 CREATE TABLE item (id int PRIMARY KEY, k int, v int, note text);
