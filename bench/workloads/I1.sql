@@ -1,6 +1,6 @@
 -- title: a session's own writes: INSERT, UPDATE and DELETE of one row each
 -- kind: local
--- compares: plain, loaded, alone, one peer, two peers
+-- compares: plain, native with a peer, loaded, alone, one peer, two peers
 -- base: plain
 -- transactions: 600000
 -- changes: 600000

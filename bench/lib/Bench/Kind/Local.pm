@@ -1,5 +1,6 @@
 # Bench::Kind::Local: what a session pays for its own writes: without the
-# extension, with the library loaded, and in a group with no, one, two peers.
+# extension, and so with a subscriber of native logical replication; with the
+# library loaded; and in a group with no, one, two peers.
 #
 # The section load is run by one session, which reads its own CPU time.
 package Bench::Kind::Local;
@@ -14,7 +15,7 @@ use Bench::Server;
 
 # Variant: [system, number of servers].
 my %variant = (
-	plain  => [ native => 1 ], loaded => [ loaded => 1 ],
+	plain  => [ native => 1 ], 'native with a peer' => [ native => 2 ], loaded => [ loaded => 1 ],
 	alone  => [ multicenter => 1 ], 'one peer' => [ multicenter => 2 ], 'two peers' => [ multicenter => 3 ],
 );
 
