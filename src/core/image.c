@@ -340,7 +340,7 @@ count_characters(const WireBytes *value, int encoding)
 	uint32		characters = 0;
 	uint32		pos = 0;
 
-	if (pg_encoding_max_length(encoding) == 1)
+	if (pg_encoding_max_length(encoding) == 1 || mc_is_ascii(value->data, value->len))
 		return value->len;
 	while (pos < value->len)
 	{

@@ -52,8 +52,8 @@ typedef struct NumericParts
  * of a server.  Most keys and many values are, and are short: asking the
  * encoding would cost more than the rest of their check.
  */
-static inline bool
-is_ascii(const char *data, uint32 len)
+bool
+mc_is_ascii(const char *data, uint32 len)
 {
 	uint64		any_bits = 0;
 	uint64		no_zero = HIGH_BITS;
@@ -77,7 +77,7 @@ is_ascii(const char *data, uint32 len)
 const char *
 mc_check_text(const char *data, uint32 len, int encoding)
 {
-	if (!is_ascii(data, len) &&
+	if (!mc_is_ascii(data, len) &&
 		pg_encoding_verifymbstr(encoding, data, (int) len) != (int) len)
 		return "invalid byte sequence in a text of an image";
 	return NULL;

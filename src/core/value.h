@@ -44,6 +44,12 @@ mc_read_long_header(const char *data, uint32 *len)
  */
 extern const char *mc_check_text(const char *data, uint32 len, int encoding);
 
+/*
+ * Are bytes nothing but ASCII, without a zero byte?  They are as many characters
+ * then, in any server encoding.
+ */
+extern bool mc_is_ascii(const char *data, uint32 len);
+
 /* Can a numeric be checked against this typmod? */
 extern bool mc_numeric_typmod_checkable(int32 typmod);
 
