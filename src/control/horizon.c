@@ -52,6 +52,7 @@
 #include "state/claim.h"
 #include "state/clock.h"
 #include "state/column_policy.h"
+#include "state/fence.h"
 #include "state/hold.h"
 #include "state/policy.h"
 #include "state/registry.h"
@@ -599,7 +600,7 @@ mc_horizon_work(bool alone)
 	order_decides = none_displaced && decided == DT_NOEND && seen == DT_NOEND;
 	mc_hold_set_following(alone && none_displaced && decided == DT_NOEND ? HOLD_FOLLOWS_ALL :
 						  seen == DT_NOEND ? HOLD_FOLLOWS_UPDATES : HOLD_STAYS,
-						  order_decides && !alone ? promised : 0);
+						  order_decides && !alone && !mc_fence_any() ? promised : 0);
 	follow(frontier, order_decides ? &promises : NULL, now);
 	pfree(promises.peers);
 	promises.peers = NULL;

@@ -48,6 +48,7 @@
 #include "access/xlog.h"
 #include "control/departed.h"
 #include "control/join.h"
+#include "control/join_state.h"
 #include "control/policy_epoch.h"
 #include "control/setup.h"
 #include "mb/pg_wchar.h"
@@ -694,6 +695,7 @@ mc_join_group(Operation *operation)
 	mc_join_progress_phase(JOIN_GOING_LIVE);
 	set_positions(join);
 	create_own_slots(join);
+	mc_join_raise_floor(join);
 	mc_policy_take_over();
 	go_live(join);
 	mc_join_progress_phase(JOIN_CATCHING_UP);

@@ -84,7 +84,6 @@ take_note(TargetTable *table, char *const *row)
 
 	note.kind = (NoteKind) row[STATE_KIND][0];
 	note.version = parse_version(row);
-	mc_clock_raise(note.version.commit_ts);
 	note.row = parse_jsonb(row[STATE_ROW]);
 	if (note.kind == NOTE_VERSION)
 		note.xid = GetTopTransactionId();
@@ -127,12 +126,7 @@ copy_table_state(GroupJoin *join, RemoteTransaction *transaction,
 		if (row[STATE_KEY] != NULL)
 			take_note(table, row);
 		else
-		{
-			RowVersion	version = parse_version(row);
-
-			mc_clock_raise(version.commit_ts);
-			mc_note_add_truncation(table->map->relid, version);
-		}
+			mc_note_add_truncation(table->map->relid, parse_version(row));
 	}
 	mc_table_close(transaction, table);
 }
@@ -171,16 +165,18 @@ copy_purged(GroupJoin *join)
 	mc_column_purge(ts);
 }
 
-/*
- * What is written here is later than what was copied: that is not newer than
- * the frontier, or its version was told.
- */
-static void
-raise_floor(GroupJoin *join)
+void
+mc_join_raise_floor(GroupJoin *join)
 {
-	if (join->frontier)
-		mc_clock_raise(parse_timestamp(join->frontier));
-	mc_clock_save(mc_clock_floor());
+	PeerResult *result = mc_peer_query(join->entrance,
+									   "SELECT multicenter.peer_clock()",
+									   0, NULL, STATE_MS);
+	TimestampTz ts = parse_timestamp(result->rows[0][0]);
+
+	mc_step_begin();
+	mc_clock_raise(ts);
+	mc_clock_save(ts);
+	mc_step_end();
 }
 
 void
@@ -196,5 +192,4 @@ mc_join_copy_state(GroupJoin *join, List *tables)
 	foreach(lc, tables)
 		copy_table_state(join, &transaction, lfirst(lc));
 	copy_purged(join);
-	raise_floor(join);
 }

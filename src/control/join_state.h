@@ -16,4 +16,10 @@
  */
 extern void mc_join_copy_state(GroupJoin *join, List *tables);
 
+/*
+ * Whatever is written here from now on is later than what the sponsor has, and
+ * so than what was copied.  Before the gate opens, outside a transaction.
+ */
+extern void mc_join_raise_floor(GroupJoin *join);
+
 #endif							/* MC_JOIN_STATE_H */

@@ -38,6 +38,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "origin/routing.h"
+#include "state/clock.h"
 #include "state/column_policy.h"
 #include "state/policy.h"
 #include "state/registry.h"
@@ -50,12 +51,14 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 
 #define KEY_STATE_COLUMNS	5
 
 PG_FUNCTION_INFO_V1(mc_sql_internal_key_state);
+PG_FUNCTION_INFO_V1(mc_sql_peer_clock);
 PG_FUNCTION_INFO_V1(mc_sql_peer_frontier);
 
 /* The scan of one table. */
@@ -252,6 +255,13 @@ mc_sql_internal_key_state(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* The newest time that a transaction which has ended here can have. */
+static TimestampTz
+newest_time(void)
+{
+	return Max(mc_clock_floor(), GetCurrentTimestamp());
+}
+
 /* peer_frontier(): behind it no change competes; null: not known. */
 Datum
 mc_sql_peer_frontier(PG_FUNCTION_ARGS)
@@ -263,5 +273,15 @@ mc_sql_peer_frontier(PG_FUNCTION_ARGS)
 		mc_vector_frontier(MyDatabaseId);
 	if (frontier == 0)
 		PG_RETURN_NULL();
-	PG_RETURN_TIMESTAMPTZ(frontier);
+
+	/* It may be one to come, of which nobody can say what he had seen. */
+	PG_RETURN_TIMESTAMPTZ(Min(frontier, newest_time() - 1));
+}
+
+/* peer_clock(): whatever is here is not newer. */
+Datum
+mc_sql_peer_clock(PG_FUNCTION_ARGS)
+{
+	mc_shared_require();
+	PG_RETURN_TIMESTAMPTZ(newest_time());
 }

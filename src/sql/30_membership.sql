@@ -546,6 +546,11 @@ AS 'MODULE_PATHNAME', 'mc_sql_peer_frontier' LANGUAGE C VOLATILE STRICT SECURITY
 COMMENT ON FUNCTION multicenter.peer_frontier() IS
 'For other centers: no transaction of any center that is not applied here has this or a smaller commit timestamp. Null: not known.';
 
+CREATE FUNCTION multicenter.peer_clock() RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'mc_sql_peer_clock' LANGUAGE C VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION multicenter.peer_clock() IS
+'For other centers: no transaction that was committed or applied here has a greater commit timestamp than this.';
+
 CREATE FUNCTION multicenter.peer_key_state(
 	schema_name name, table_name name, frontier timestamptz,
 	OUT kind "char", OUT key jsonb, OUT version timestamptz, OUT center_id integer, OUT row_values jsonb)
