@@ -182,8 +182,7 @@ $lisbon->sql(q{DO $$ BEGIN
 		COMMIT;
 	END LOOP;
 END $$});
-my (undef, undef, $told) = $lisbon->psql('VACUUM (VERBOSE, PROCESS_TOAST false) rule');
-like($told, qr/tuples: 0 removed, 4 remain, 1 are dead but not yet removable/, 'VACUUM leaves what a policy may need');
+$lisbon->sql('VACUUM rule');
 $oslo->sql(q{UPDATE rule SET v = 'oslo' WHERE id IN (1, 5)});
 meet('rule', '3old 4old 5oslo', 'where a policy decides the delete is remembered');
 done_testing();
