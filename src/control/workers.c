@@ -48,6 +48,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -81,12 +82,30 @@ static const char *const pinned_settings[][2] = {
 	{"jit", "off"},
 };
 
+/*
+ * SIGINT comes from pg_cancel_backend(), which must not hurt, and from our own
+ * lock_timeout, which must.
+ */
+static void
+handle_interrupt(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	if (get_timeout_indicator(LOCK_TIMEOUT, false))
+	{
+		InterruptPending = true;
+		QueryCancelPending = true;
+		SetLatch(MyLatch);
+	}
+	errno = save_errno;
+}
+
 void
 mc_worker_begin(Oid dboid)
 {
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGINT, MC_SIG_IGN);
+	pqsignal(SIGINT, handle_interrupt);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
 	for (int i = 0; i < lengthof(pinned_settings); i++)
@@ -102,7 +121,7 @@ mc_worker_begin(Oid dboid)
 					PGC_USERSET, PGC_S_OVERRIDE);
 
 	/* BackgroundWorkerInitializeConnection has put its own handler back. */
-	pqsignal(SIGINT, MC_SIG_IGN);
+	pqsignal(SIGINT, handle_interrupt);
 }
 
 bool

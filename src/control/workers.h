@@ -21,10 +21,10 @@ extern void mc_supervisor_register(void);
 
 /*
  * What every worker of ours does first: signal handlers (SIGTERM ends it with
- * exit code 1, SIGHUP reloads, SIGINT is ignored, so that pg_cancel_backend()
- * cannot hurt), a connection to the database as the bootstrap superuser, and
- * settings that no ALTER ROLE or ALTER DATABASE may change.  dboid InvalidOid
- * gives access to shared catalogs only.
+ * exit code 1, SIGHUP reloads, SIGINT is ignored unless its own lock_timeout
+ * has sent it, so that pg_cancel_backend() cannot hurt), a connection to the
+ * database as the bootstrap superuser, and settings that no ALTER ROLE or ALTER
+ * DATABASE may change.  dboid InvalidOid gives access to shared catalogs only.
  */
 extern void mc_worker_begin(Oid dboid);
 

@@ -273,23 +273,28 @@ mc_vector_next(SharedLink *link, OriginLsn end)
 	SpinLockRelease(&link->mutex);
 }
 
-/* Is everything of a peer up to a position applied here? */
+/*
+ * Is everything of a peer up to a position applied here, and to be seen?  While
+ * a transaction of the peer commits, the origin's progress is ahead of what is
+ * to be seen; before a receiver has connected, the link knows nothing.
+ */
 static bool
 is_applied(SharedLink *link, XLogRecPtr lsn)
 {
 	XLogRecPtr	applied;
 	XLogRecPtr	next_end;
 	uint16		origin;
+	bool		running;
 
 	SpinLockAcquire(&link->mutex);
 	applied = link->applied_lsn.value;
 	next_end = link->next_end.value;
 	origin = link->origin;
+	running = link->pid != 0;
 	SpinLockRelease(&link->mutex);
 
-	/* The link says nothing before its receiver has connected. */
 	return lsn <= applied || lsn < next_end ||
-		(origin != InvalidRepOriginId &&
+		(!running && origin != InvalidRepOriginId &&
 		 lsn <= replorigin_get_progress(origin, false));
 }
 

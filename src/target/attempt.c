@@ -14,6 +14,7 @@
 #include "target/place.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -73,6 +74,10 @@ mc_attempt(CenterId our_id, AttemptFunction function, void *arg)
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
+
+	/* Of a lock that came just when the time was up. */
+	(void) get_timeout_indicator(LOCK_TIMEOUT, true);
+	QueryCancelPending = false;
 	mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
 	MemoryContextSwitchTo(context);
 	return error;

@@ -6,6 +6,9 @@
 #   step($lisbon, $riga, 2);        # but the next two transactions
 #   step_drain($lisbon, $riga);     # and now everything, as it comes
 #
+#   my $held = step_hold_commits($riga, $lisbon, $oslo);
+#   finish_sql($held);              # both links of riga were in a commit, or waited
+#
 # hold_links() of Multicenter::Cluster stops links as a whole.  With this one a
 # test can say what comes between two transactions of one link.
 package Multicenter::Step;
@@ -19,7 +22,7 @@ use FindBin;
 use Multicenter::Cluster;
 use PostgreSQL::Test::Utils ();
 
-our @EXPORT = qw(step_conf step_install step_pause step step_drain);
+our @EXPORT = qw(step_conf step_install step_pause step step_drain step_hold_commits);
 
 my $library;
 
@@ -50,7 +53,8 @@ sub step_install
 	$_->sql(qq{CREATE SCHEMA step;
 		CREATE FUNCTION step.pause(text) RETURNS void AS '$file', 'step_pause' LANGUAGE c STRICT;
 		CREATE FUNCTION step.step(text, int) RETURNS void AS '$file', 'step_pass' LANGUAGE c STRICT;
-		CREATE FUNCTION step.drain(text) RETURNS void AS '$file', 'step_drain' LANGUAGE c STRICT})
+		CREATE FUNCTION step.drain(text) RETURNS void AS '$file', 'step_drain' LANGUAGE c STRICT;
+		CREATE FUNCTION step.hold_commits(int, int) RETURNS void AS '$file', 'step_hold_commits' LANGUAGE c STRICT})
 	  foreach @centers;
 	return;
 }
@@ -71,6 +75,16 @@ sub step_drain
 {
 	my ($from, $to) = @_;
 	return $to->sql("SELECT step.drain('$from->{name}')");
+}
+
+# Keep the commits of a center in their middle until its links from both peers
+# wait for that, or for each other.  Returns what to give to finish_sql().
+sub step_hold_commits
+{
+	my ($center, @peers) = @_;
+	my $hold = start_sql($center, sprintf('SELECT step.hold_commits(%d, %d)', map { $center->link_pid($_) } @peers));
+	$center->wait_for_sql(q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT step.hold%' AND wait_event_type = 'Extension'}, '1');
+	return $hold;
 }
 
 1;

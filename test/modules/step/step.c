@@ -13,6 +13,8 @@
  *	  A gate belongs to a database and a peer.  It is open until it is shut,
  *	  and all are open after a crash of the server.
  *
+ *	  Another function holds commits up in their middle.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -23,6 +25,8 @@
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
 #include "storage/shmem.h"
 #include "storage/spin.h"
 #include "utils/builtins.h"
@@ -62,6 +66,7 @@ void		_PG_init(void);
 PG_FUNCTION_INFO_V1(step_pause);
 PG_FUNCTION_INFO_V1(step_pass);
 PG_FUNCTION_INFO_V1(step_drain);
+PG_FUNCTION_INFO_V1(step_hold_commits);
 
 /* Reserve shared memory. */
 static void
@@ -233,5 +238,42 @@ Datum
 step_drain(PG_FUNCTION_ARGS)
 {
 	set_gate(text_to_cstring(PG_GETARG_TEXT_PP(0)), GATE_OPEN);
+	PG_RETURN_VOID();
+}
+
+/* Does a process wait for a lock of either kind? */
+static bool
+waits_for_lock(int pid)
+{
+	PGPROC	   *proc = BackendPidGetProc(pid);
+	uint32		class = proc ? proc->wait_event_info & 0xFF000000U : 0;
+
+	return class == PG_WAIT_LWLOCK || class == PG_WAIT_LOCK;
+}
+
+/*
+ * step_hold_commits(pid, pid): keep all commits of the server in their middle,
+ * where the progress of their origin is known and their rows cannot be seen,
+ * until both processes wait.  CommitTsLock is taken just there.
+ */
+Datum
+step_hold_commits(PG_FUNCTION_ARGS)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	bool		both = false;
+
+	LWLockAcquire(CommitTsLock, LW_EXCLUSIVE);
+	pgstat_report_wait_start(PG_WAIT_EXTENSION);
+	while (!both && !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), DEADLINE_MS))
+	{
+		pg_usleep(1000);
+		both = waits_for_lock(PG_GETARG_INT32(0)) && waits_for_lock(PG_GETARG_INT32(1));
+	}
+	pgstat_report_wait_end();
+	LWLockRelease(CommitTsLock);
+	if (!both)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("the processes have not waited in %d s", DEADLINE_MS / 1000)));
 	PG_RETURN_VOID();
 }
