@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "replication/origin.h"
+#include "storage/proc.h"
 #include "target/attempt.h"
 #include "target/place.h"
 #include "utils/guc.h"
@@ -19,19 +20,26 @@
 
 #include "compat.h"
 
-/* The manager has other things to do than to wait for a lock. */
-#define ATTEMPT_LOCK_TIMEOUT	"200ms"
+/*
+ * The manager has other things to do than to wait for a lock; and gives way to
+ * apply before that finds a deadlock.
+ */
+#define LOCK_TIMEOUT_MS			200
+#define LEAST_LOCK_TIMEOUT_MS	1
 
 /* The transaction. */
 static void
 attempt(CenterId our_id, AttemptFunction function, void *arg)
 {
 	RemoteTransaction transaction = {0};
+	char		lock_timeout[16];
 
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
-	(void) set_config_option("lock_timeout", ATTEMPT_LOCK_TIMEOUT, PGC_SUSET,
+	snprintf(lock_timeout, sizeof(lock_timeout), "%d",
+			 Max(LEAST_LOCK_TIMEOUT_MS, Min(LOCK_TIMEOUT_MS, DeadlockTimeout / 2)));
+	(void) set_config_option("lock_timeout", lock_timeout, PGC_SUSET,
 							 PGC_S_OVERRIDE, GUC_ACTION_LOCAL, true, 0, false);
 	mc_session_origin_set(DoNotReplicateId, InvalidXLogRecPtr, 0);
 	transaction.our_id = our_id;

@@ -118,17 +118,26 @@ find_gate(const char *peer_name)
 	return gate;
 }
 
-/* What has passed is committed, or the receiver ends. */
+/* What has passed is committed, or not: then it is to pass once more. */
 static void
-leave(int code, Datum arg)
+leave(bool committed)
 {
 	if (my_gate == NULL)
 		return;
 	SpinLockAcquire(&gates->mutex);
 	my_gate->applying = 0;
+	if (!committed && my_gate->allowed != GATE_OPEN)
+		my_gate->allowed++;
 	SpinLockRelease(&gates->mutex);
 	my_gate = NULL;
 	ConditionVariableBroadcast(&gates->changed);
+}
+
+/* The receiver ends. */
+static void
+receiver_ends(int code, Datum arg)
+{
+	leave(false);
 }
 
 /* A receiver is about to apply a transaction: wait until it may. */
@@ -138,7 +147,7 @@ before(const char *peer_name)
 	static bool registered = false;
 
 	if (!registered)
-		before_shmem_exit(leave, (Datum) 0);
+		before_shmem_exit(receiver_ends, (Datum) 0);
 	registered = true;
 
 	ConditionVariablePrepareToSleep(&gates->changed);
@@ -167,7 +176,7 @@ before(const char *peer_name)
 static void
 committed(const char *peer_name)
 {
-	leave(0, (Datum) 0);
+	leave(true);
 }
 
 static const ApplyObserver observer = {before, committed};
