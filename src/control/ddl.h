@@ -10,7 +10,7 @@
 
 #include "nodes/primnodes.h"
 
-/* Install the hook and register mc_ddl_apply(); from _PG_init(). */
+/* Install the hook, and carry out the commands of peers; from _PG_init(). */
 extern void mc_ddl_init(void);
 
 /* Is a replicated command running, in this session or applied for a peer? */

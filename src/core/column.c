@@ -31,12 +31,6 @@ static const char *const merge_names[] = {
 	[COLUMN_HANDLER] = "handler",
 };
 
-const char *
-mc_column_merge_name(ColumnMerge merge)
-{
-	return merge_names[merge];
-}
-
 bool
 mc_column_merge_from_name(const char *name, ColumnMerge *merge)
 {

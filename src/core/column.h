@@ -58,8 +58,7 @@ typedef struct ColumnState
 	bool		fresh;			/* no change of this incarnation is known */
 } ColumnState;
 
-/* Names of SQL; the reverse function returns false where there is none. */
-extern const char *mc_column_merge_name(ColumnMerge merge);
+/* By its name of SQL; false where there is none. */
 extern bool mc_column_merge_from_name(const char *name, ColumnMerge *merge);
 
 /*

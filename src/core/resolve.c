@@ -34,21 +34,6 @@ static const char *const family_names[] = {
 	[FAMILY_APPLY] = "apply",
 };
 
-static const McConflictFamily families[] = {
-	[CONFLICT_NONE] = FAMILY_ROW,
-	[CONFLICT_INSERT_EXISTS] = FAMILY_ROW,
-	[CONFLICT_INSERT_DELETED] = FAMILY_DELETE,
-	[CONFLICT_UPDATE_ORIGIN_DIFFERS] = FAMILY_ROW,
-	[CONFLICT_UPDATE_EXISTS] = FAMILY_UNIQUE,
-	[CONFLICT_UPDATE_DELETED] = FAMILY_DELETE,
-	[CONFLICT_UPDATE_MISSING] = FAMILY_MISSING,
-	[CONFLICT_DELETE_ORIGIN_DIFFERS] = FAMILY_DELETE,
-	[CONFLICT_DELETE_RECENTLY_UPDATED] = FAMILY_DELETE,
-	[CONFLICT_DELETE_MISSING] = FAMILY_MISSING,
-	[CONFLICT_MULTIPLE_UNIQUE] = FAMILY_UNIQUE,
-	[CONFLICT_EXCLUSION_VIOLATION] = FAMILY_UNIQUE,
-};
-
 const char *
 mc_resolver_name(McResolver resolver)
 {
@@ -69,12 +54,6 @@ mc_resolver_from_name(const char *name, McResolver *resolver)
 	return false;
 }
 
-const char *
-mc_family_name(McConflictFamily family)
-{
-	return family_names[family];
-}
-
 bool
 mc_family_from_name(const char *name, McConflictFamily *family)
 {
@@ -87,12 +66,6 @@ mc_family_from_name(const char *name, McConflictFamily *family)
 		}
 	}
 	return false;
-}
-
-McConflictFamily
-mc_family_of_type(McConflictType type)
-{
-	return families[type];
 }
 
 int

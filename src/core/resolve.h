@@ -62,14 +62,10 @@ typedef struct FamilyPolicy
 	SiteRank   *ranks;			/* of RESOLVER_SITE_PRIORITY, in no order */
 } FamilyPolicy;
 
-/* SQL names; the reverse functions return false for a name that there is not. */
+/* SQL names; false for a name that there is not. */
 extern const char *mc_resolver_name(McResolver resolver);
 extern bool mc_resolver_from_name(const char *name, McResolver *resolver);
-extern const char *mc_family_name(McConflictFamily family);
 extern bool mc_family_from_name(const char *name, McConflictFamily *family);
-
-/* The family of a conflict type; CONFLICT_NONE counts as a row's. */
-extern McConflictFamily mc_family_of_type(McConflictType type);
 
 /* The rank of a center under site priority: less is better, equal is a tie. */
 extern int	mc_site_rank(const FamilyPolicy *policy, CenterId center);

@@ -64,8 +64,9 @@ mc_center_state_name(CenterState state)
 	return center_state_names[state];
 }
 
-CenterState
-mc_center_state_from_name(const char *name)
+/* The reverse. */
+static CenterState
+center_state_from_name(const char *name)
 {
 	for (int i = 0; i < lengthof(center_state_names); i++)
 		if (strcmp(center_state_names[i], name) == 0)
@@ -212,7 +213,7 @@ read_center(RegistryQuery *query, HeapTuple row, Center *center)
 	center->uuid = *DatumGetUUIDP(column_datum(row, 3));
 	center->site = column_text(query, row, 4);
 	center->kind = column_text(query, row, 5);
-	center->state = mc_center_state_from_name(column_text(query, row, 6));
+	center->state = center_state_from_name(column_text(query, row, 6));
 	center->dsn = column_text(query, row, 7);
 	center->epoch = DatumGetInt64(column_datum(row, 8));
 	center->server_version = DatumGetInt32(column_datum(row, 9));
@@ -230,27 +231,6 @@ mc_registry_center(CenterId id, Center *center)
 	begin_query(&query);
 	SPI_execute_with_args("SELECT " CENTER_COLUMNS " FROM multicenter.center"
 						  " WHERE center_id OPERATOR(pg_catalog.=) $1",
-						  1, types, values, NULL, true, 1);
-	found = SPI_processed == 1;
-	if (found)
-		read_center(&query, SPI_tuptable->vals[0], center);
-	end_query(&query);
-	return found;
-}
-
-bool
-mc_registry_center_by_name(const char *name, Center *center)
-{
-	RegistryQuery query;
-	Oid			types[] = {TEXTOID};
-	Datum		values[] = {CStringGetTextDatum(name)};
-	bool		found;
-
-	begin_query(&query);
-	/* A name may be used again after its center has parted. */
-	SPI_execute_with_args("SELECT " CENTER_COLUMNS " FROM multicenter.center"
-						  " WHERE center_name::pg_catalog.text OPERATOR(pg_catalog.=) $1"
-						  " ORDER BY (state OPERATOR(pg_catalog.=) 'parted'), center_id DESC",
 						  1, types, values, NULL, true, 1);
 	found = SPI_processed == 1;
 	if (found)

@@ -87,7 +87,6 @@ extern CenterId mc_registry_own_id(void);
 
 /* Read one center; false if there is none.  Allocated in the caller's context. */
 extern bool mc_registry_center(CenterId id, Center *center);
-extern bool mc_registry_center_by_name(const char *name, Center *center);
 
 /* All centers that have not parted, this one included, by id: List of Center *. */
 extern List *mc_registry_centers(void);
@@ -102,7 +101,6 @@ extern void mc_registry_stop_link(CenterId peer, const char *reason);
 extern void mc_registry_set_state(CenterId id, CenterState state);
 
 extern const char *mc_center_state_name(CenterState state);
-extern CenterState mc_center_state_from_name(const char *name);
 
 /* Is the OID a table of the group's own replicated catalog? */
 extern bool mc_registry_is_group_catalog(Oid relid);

@@ -175,7 +175,7 @@ typedef struct LinkCounters
 	uint64		conflicts_of[MC_CONFLICT_TYPE_LAST + 1];	/* of "conflicts" */
 } LinkCounters;
 
-/* Commit of a remote transaction here; see mc_link_progress_in_snapshot(). */
+/* Commit of a remote transaction here; see progress_in_snapshot() in peer.c. */
 typedef struct RingEntry
 {
 	TransactionId xid;			/* InvalidTransactionId: visible to everybody */

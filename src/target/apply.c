@@ -226,12 +226,6 @@ mc_apply_own_origin(Applier *applier, bool own)
 	applier->owns_origin = own;
 }
 
-uint16
-mc_apply_origin(const Applier *applier)
-{
-	return applier->origin;
-}
-
 OriginLsn
 mc_apply_progress(const Applier *applier)
 {

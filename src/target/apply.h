@@ -117,7 +117,6 @@ extern void mc_apply_aborted(Applier *applier);
  * under it.
  */
 extern void mc_apply_own_origin(Applier *applier, bool own);
-extern uint16 mc_apply_origin(const Applier *applier);
 
 /* Is a transaction open, waiting for its next chunk? */
 extern bool mc_apply_in_transaction(const Applier *applier);

@@ -486,16 +486,6 @@ mc_peer_connect(const char *dsn, const char *label,
 }
 
 /*
- * Version of the peer's server, as PG_VERSION_NUM.
- */
-int
-mc_peer_server_version(PeerConnection *peer)
-{
-	require_open(peer);
-	return PQserverVersion(peer->conn);
-}
-
-/*
  * The socket, to wait on.
  */
 int

@@ -44,9 +44,6 @@ extern PeerConnection *mc_peer_connect(const char *dsn, const char *label,
 									   bool replication);
 extern void mc_peer_close(PeerConnection *peer);
 
-/* The backend of the peer's server. */
-extern int	mc_peer_server_version(PeerConnection *peer);
-
 /*
  * Run one SQL command (or replication command) and return its rows,
  * allocated in the current context.  params may be NULL with nparams 0; a

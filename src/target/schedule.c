@@ -293,12 +293,6 @@ mc_schedule_create(SharedLink *link, Applier *applier, CenterId our_id,
 	return schedule->nworkers > 0 ? schedule : NULL;
 }
 
-int
-mc_schedule_nworkers(const Schedule *schedule)
-{
-	return schedule->nworkers;
-}
-
 void
 mc_schedule_check(const Schedule *schedule)
 {
@@ -450,8 +444,9 @@ wait_for(Schedule *schedule, uint64 number)
 	pg_atomic_write_u64(&schedule->link->order.leader_waits_for, 0);
 }
 
-void
-mc_schedule_drain(Schedule *schedule)
+/* Wait until all that was given to appliers is committed. */
+static void
+drain(Schedule *schedule)
 {
 	/* What the receiver does then may change the vector. */
 	schedule->vector++;
@@ -626,7 +621,7 @@ mc_schedule_take(Schedule *schedule, const FrameHeader *header,
 		schedule->vector++;
 	if (is_for_receiver(schedule, header, records))
 	{
-		mc_schedule_drain(schedule);
+		drain(schedule);
 		mc_apply_own_origin(schedule->applier, true);
 		tell_relations(schedule, records);
 		return false;

@@ -47,9 +47,6 @@ extern Schedule *mc_schedule_create(SharedLink *link, Applier *applier,
 									ApplierStarter starter,
 									SchedulePause pause, void *pause_arg);
 
-/* How many appliers there are. */
-extern int	mc_schedule_nworkers(const Schedule *schedule);
-
 /*
  * The receiver has applied a transaction itself; and nothing more has come for
  * the moment.
@@ -71,9 +68,6 @@ extern void mc_schedule_heard(Schedule *schedule);
 
 /* Keep a heartbeat until all before it is committed; its vector is copied. */
 extern void mc_schedule_defer(Schedule *schedule, const Finished *heartbeat);
-
-/* Wait until all that was given to appliers is committed. */
-extern void mc_schedule_drain(Schedule *schedule);
 
 /* Is there anything that was not fetched? */
 extern bool mc_schedule_busy(const Schedule *schedule);

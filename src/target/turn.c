@@ -46,8 +46,9 @@
 /* So many processes are asked whom they wait for. */
 #define MAX_WAITERS		128
 
-void
-mc_order_wake(SharedOrder *order)
+/* Somebody may wait for what has changed in the order: wake him. */
+static void
+wake(SharedOrder *order)
 {
 	uint64		committed;
 	uint64		wanted;
@@ -258,7 +259,7 @@ mc_turn_done(Turn *turn, LocalLsn commit_end)
 	pg_atomic_write_u64(&order->committed, turn->number);
 	pg_atomic_write_u64(&turn->self->applying, 0);
 	pg_atomic_fetch_add_u64(&turn->self->xacts, 1);
-	mc_order_wake(order);
+	wake(order);
 }
 
 void

@@ -48,7 +48,4 @@ extern void mc_turn_done(Turn *turn, LocalLsn commit_end);
 /* The transaction was aborted: give back what mc_turn_take() has taken. */
 extern void mc_turn_aborted(Turn *turn);
 
-/* Somebody may wait for what has changed in the order: wake him. */
-extern void mc_order_wake(SharedOrder *order);
-
 #endif							/* MC_TURN_H */
