@@ -341,7 +341,8 @@ wait_for_socket(PeerConnection *peer, int events, int64 deadline_ms)
 	if (deadline_ms != 0)
 	{
 		wake |= WL_TIMEOUT;
-		timeout_ms = (long) Max(deadline_ms - mc_monotonic_ms(), 0);
+		timeout_ms = (long) (deadline_ms - mc_monotonic_ms());
+		timeout_ms = Max(timeout_ms, 0);
 	}
 	if (PQsocket(peer->conn) < 0)
 		raise_broken(peer);

@@ -866,12 +866,16 @@ mc_displace_look(CenterId our_id)
 	foreach(cell, tables)
 	{
 		DisplacedTable *table = lfirst(cell);
+		LookResult	found = attempt(our_id, look_at_table, table->relid);
 
-		result = Max(result, attempt(our_id, look_at_table, table->relid));
+		result = Max(result, found);
 
 		/* Only the manager changes what is fenced: nothing is now, or later. */
 		if (table->since <= due && mc_fence(table->relid) == FENCE_NONE)
-			result = Max(result, attempt(our_id, retire_in_table, table->relid));
+		{
+			found = attempt(our_id, retire_in_table, table->relid);
+			result = Max(result, found);
+		}
 	}
 	return result;
 }
