@@ -161,9 +161,8 @@ mc_image_portable(Oid type_oid, int32 typmod)
 	return type != NULL && typmod_checkable(type, typmod);
 }
 
-/* Bytes that an alignment code stands for. */
-static uint8
-alignment_bytes(char attalign)
+uint8
+mc_alignment_bytes(char attalign)
 {
 	switch (attalign)
 	{
@@ -188,7 +187,7 @@ mc_image_resolve(ImageColumn *column)
 		return "type of a column cannot travel in an image";
 	if (column->attlen != type->attlen || column->attalign != type->attalign)
 		return "layout of a column is not the one of its type";
-	column->alignment = alignment_bytes(type->attalign);
+	column->alignment = mc_alignment_bytes(type->attalign);
 	column->check = type->check;
 	return NULL;
 }

@@ -37,6 +37,9 @@ extern const char *mc_image_architecture(void);
 /* Is a column of this (built-in) type and typmod allowed in a raw image? */
 extern bool mc_image_portable(Oid type_oid, int32 typmod);
 
+/* Bytes that an alignment code (attalign, typalign) stands for. */
+extern uint8 mc_alignment_bytes(char attalign);
+
 /*
  * Look the type of a column up, once for all images.  Returns NULL, or a
  * constant message if its values cannot travel in an image, or not with this

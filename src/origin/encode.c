@@ -239,23 +239,6 @@ plan_column(RelationEntry *entry, Form_pg_attribute att)
 	fmgr_info_cxt(function, &plan->function, entry->context);
 }
 
-/* Bytes of an alignment code. */
-static uint8
-alignment_bytes(char attalign)
-{
-	switch (attalign)
-	{
-		case TYPALIGN_CHAR:
-			return 1;
-		case TYPALIGN_SHORT:
-			return ALIGNOF_SHORT;
-		case TYPALIGN_INT:
-			return ALIGNOF_INT;
-		default:
-			return ALIGNOF_DOUBLE;
-	}
-}
-
 /* Work out everything about a table that is replicated. */
 static void
 plan_columns(RowEncoder *encoder, RelationEntry *entry, Relation rel)
@@ -276,7 +259,7 @@ plan_columns(RowEncoder *encoder, RelationEntry *entry, Relation rel)
 
 		plan_column(entry, att);
 		entry->layout[i].attlen = att->attlen;
-		entry->layout[i].alignment = alignment_bytes(att->attalign);
+		entry->layout[i].alignment = mc_alignment_bytes(att->attalign);
 		entry->layout[i].is_jsonb = att->atttypid == JSONBOID;
 		if (!att->attisdropped)
 			entry->nlive++;
