@@ -163,11 +163,11 @@ meet_sponsor(GroupJoin *join)
 				 hello->group_uuid == NULL ?
 				 errhint("Create a group there with group_create(), or give another join_dsn.") :
 				 errhint("Wait until it is ready, or give another join_dsn.")));
-	if (operation->copy_data && hello->server_version / 10000 > PG_VERSION_NUM / 10000)
+	if (operation->copy_data && hello->release > PG_MAJORVERSION_NUM)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot copy from PostgreSQL %d to %d",
-						hello->server_version / 10000, PG_VERSION_NUM / 10000),
+						hello->release, PG_MAJORVERSION_NUM),
 				 errdetail("The schema is dumped by pg_dump of this server, which must not be older."),
 				 errhint("Join through a center with an older release, or copy the tables by other means and use copy => 'none'.")));
 	check_compatible(hello, hello->center_name);

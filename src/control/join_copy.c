@@ -266,7 +266,7 @@ find_pg_dump(void)
 				(errcode(ERRCODE_UNDEFINED_FILE),
 				 errmsg("could not find pg_dump at \"%s\"", path),
 				 errhint("Install the client programs of PostgreSQL %d on this server.",
-						 PG_VERSION_NUM / 10000)));
+						 PG_MAJORVERSION_NUM)));
 	return path;
 }
 

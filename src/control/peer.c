@@ -105,7 +105,7 @@ mc_peer_hello(PeerConnection *peer, const char *label)
 	hello->state = row[4] ? row[4] : "";
 	hello->system_identifier = (uint64) strtoll(row[5], NULL, 10);
 	hello->dboid = (Oid) strtoul(row[6], NULL, 10);
-	hello->server_version = atoi(row[7]);
+	hello->release = atoi(row[7]) / 10000;
 	hello->encoding = row[8];
 	hello->extension_version = row[9];
 	hello->protocol_min = atoi(row[10]);

@@ -21,7 +21,7 @@ typedef struct PeerHello
 	const char *state;			/* or 'detached' */
 	uint64		system_identifier;
 	Oid			dboid;
-	int			server_version;
+	int			release;		/* of PostgreSQL: 15 */
 	const char *encoding;
 	const char *extension_version;
 	int			protocol_min;

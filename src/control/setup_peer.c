@@ -187,12 +187,12 @@ compare_versions(PeerProbe *probe)
 	const char *ours = GetDatabaseEncodingName();
 	char	   *object;
 
-	object = psprintf("PostgreSQL %d", hello->server_version / 10000);
-	if (hello->server_version / 10000 > PG_VERSION_NUM / 10000)
+	object = psprintf("PostgreSQL %d", hello->release);
+	if (hello->release > PG_MAJORVERSION_NUM)
 		mc_setup_add(probe->report, "peer_version", SETUP_WARNING, object,
 					 "the peer's release is newer, so copy => 'data' needs a pg_dump of that release here",
 					 psprintf("apt-get install postgresql-client-%d",
-							  hello->server_version / 10000));
+							  hello->release));
 	else
 		mc_setup_add(probe->report, "peer_version", SETUP_OK, object, NULL, NULL);
 
