@@ -42,6 +42,7 @@
 #include "catalog/pg_type.h"
 #include "control/horizon.h"
 #include "control/kept.h"
+#include "control/operation.h"
 #include "control/sample.h"
 #include "core/merge.h"
 #include "executor/spi.h"
@@ -66,7 +67,6 @@
 #include "target/quarantine.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
@@ -93,13 +93,6 @@ static TimestampTz displaced_seen;	/* see mc_horizon_displaced_seen() */
 static Promises promises;
 static TimestampTz promised;	/* by all of them; the present without peers */
 
-/* The newest time that a transaction which has ended can have. */
-static TimestampTz
-newest_time(void)
-{
-	return Max(mc_clock_floor(), GetCurrentTimestamp());
-}
-
 /* Write down where the horizon is going to be, and what is forgotten. */
 static void
 write_row(TransactionId xid, TimestampTz floor, TimestampTz forgotten)
@@ -109,17 +102,13 @@ write_row(TransactionId xid, TimestampTz floor, TimestampTz forgotten)
 	TimestampTzGetDatum(floor), TimestampTzGetDatum(forgotten)};
 	char		nulls[] = {' ', ' ', forgotten ? ' ' : 'n'};
 
-	StartTransactionCommand();
+	mc_step_begin();
 	mc_clock_private();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
 	SPI_execute_with_args("INSERT INTO multicenter.dead_row_horizon (xid, ts, forgotten)"
 						  " VALUES ($1, $2, $3) ON CONFLICT (only_row) DO UPDATE SET"
 						  " xid = excluded.xid, ts = excluded.ts, forgotten = excluded.forgotten",
 						  3, types, values, nulls, false, 0);
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	mc_step_end();
 }
 
 /* Read what was written; false if there is nothing yet. */
@@ -128,9 +117,7 @@ read_row(TransactionId *xid, TimestampTz *floor, TimestampTz *forgotten)
 {
 	bool		found;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
+	mc_step_begin();
 	SPI_execute("SELECT xid, ts, forgotten FROM multicenter.dead_row_horizon",
 				true, 1);
 	found = SPI_processed == 1;
@@ -146,9 +133,7 @@ read_row(TransactionId *xid, TimestampTz *floor, TimestampTz *forgotten)
 		value = SPI_getbinval(row, desc, 3, &isnull);
 		*forgotten = isnull ? 0 : DatumGetTimestampTz(value);
 	}
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	mc_step_end();
 	return found;
 }
 
@@ -178,7 +163,7 @@ begin_anew(const char *name, bool had_one)
 	xid = mc_hold_find();
 	if (had_one)
 	{
-		forgotten = newest_time();
+		forgotten = mc_clock_newest();
 		ereport(LOG,
 				(errmsg("the replication slot \"%s\" was missing and is made again", name),
 				 errdetail("Deletes before this moment may be forgotten; changes of peers that are as old may have to be put aside.")));
@@ -345,7 +330,8 @@ follow(TimestampTz frontier, const Promises *promises, TimestampTz now)
 {
 	int64		retention = (int64) mc_dead_row_retention_s * USECS_PER_SEC;
 	int			by_time = newest_sample(frontier, 0);
-	int			number = Max(by_time, promises ? newest_settled(promises) : -1);
+	int			settled = promises ? newest_settled(promises) : -1;
+	int			number = Max(by_time, settled);
 
 	/* A sample that moves nothing must not keep the retention from ending. */
 	if (number >= 0 && !TransactionIdPrecedes(current_xid, samples[number].xid))
@@ -412,10 +398,8 @@ purge_notes(TimestampTz frontier)
 	Oid			types[] = {TIMESTAMPTZOID, XIDOID};
 	Datum		values[] = {TimestampTzGetDatum(frontier), TransactionIdGetDatum(current_xid)};
 
-	StartTransactionCommand();
+	mc_step_begin();
 	mc_clock_private();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
 	SPI_execute_with_args("WITH free AS MATERIALIZED (SELECT n.note_id FROM multicenter.key_note n WHERE"
 						  " n.kind OPERATOR(pg_catalog.=) 't' AND n.version OPERATOR(pg_catalog.<=) $1"
 						  " AND NOT EXISTS (SELECT FROM multicenter.key_note s"
@@ -456,9 +440,7 @@ purge_notes(TimestampTz frontier)
 						  1, types, values, NULL, false, 0);
 	if (SPI_processed > 0)
 		mc_notes_writing();
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	mc_step_end();
 }
 
 /*
@@ -472,10 +454,8 @@ purge_changes(TimestampTz frontier)
 	Oid			types[] = {TIMESTAMPTZOID};
 	Datum		values[] = {TimestampTzGetDatum(frontier)};
 
-	StartTransactionCommand();
+	mc_step_begin();
 	mc_clock_private();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
 	SPI_execute("SELECT FROM multicenter.key_note WHERE kind OPERATOR(pg_catalog.=) 'c'", true, 1);
 	if (SPI_processed > 0)
 	{
@@ -502,9 +482,7 @@ purge_changes(TimestampTz frontier)
 		if (SPI_processed > 0)
 			mc_notes_writing();
 	}
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	mc_step_end();
 }
 
 /*
@@ -565,7 +543,7 @@ mc_horizon_look(bool alone)
 		return;
 	take_sample();
 	mc_promises_read(&promises);
-	promised = alone ? newest_time() : mc_vector_frontier(MyDatabaseId);
+	promised = alone ? mc_clock_newest() : mc_vector_frontier(MyDatabaseId);
 }
 
 /*
@@ -616,8 +594,14 @@ mc_horizon_work(bool alone)
 TimestampTz
 mc_horizon_frontier(void)
 {
-	return begun ? Min((TimestampTz) pg_atomic_read_u64(&database->frontier),
-					   newest_time() - 1) : 0;
+	TimestampTz frontier;
+	TimestampTz before;
+
+	if (!begun)
+		return 0;
+	frontier = (TimestampTz) pg_atomic_read_u64(&database->frontier);
+	before = mc_clock_newest() - 1;
+	return Min(frontier, before);
 }
 
 void

@@ -181,7 +181,7 @@ make_slot(void)
 	if (slot.made && error == NULL)
 		change_table("INSERT INTO multicenter.kept_wal (slot_name, floor)"
 					 " VALUES ($1::pg_catalog.name, $2)", slot.name,
-					 Max(mc_clock_floor(), GetCurrentTimestamp()));
+					 mc_clock_newest());
 }
 
 void

@@ -255,18 +255,12 @@ mc_sql_internal_key_state(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* The newest time that a transaction which has ended here can have. */
-static TimestampTz
-newest_time(void)
-{
-	return Max(mc_clock_floor(), GetCurrentTimestamp());
-}
-
 /* peer_frontier(): behind it no change competes; null: not known. */
 Datum
 mc_sql_peer_frontier(PG_FUNCTION_ARGS)
 {
 	TimestampTz frontier;
+	TimestampTz before;
 
 	mc_shared_require();
 	frontier = mc_policies_any() || mc_column_policies_any() ? mc_vector_seen_by_all(MyDatabaseId) :
@@ -275,7 +269,8 @@ mc_sql_peer_frontier(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 
 	/* It may be one to come, of which nobody can say what he had seen. */
-	PG_RETURN_TIMESTAMPTZ(Min(frontier, newest_time() - 1));
+	before = mc_clock_newest() - 1;
+	PG_RETURN_TIMESTAMPTZ(Min(frontier, before));
 }
 
 /* peer_clock(): whatever is here is not newer. */
@@ -283,5 +278,5 @@ Datum
 mc_sql_peer_clock(PG_FUNCTION_ARGS)
 {
 	mc_shared_require();
-	PG_RETURN_TIMESTAMPTZ(newest_time());
+	PG_RETURN_TIMESTAMPTZ(mc_clock_newest());
 }

@@ -79,7 +79,7 @@
 static TimestampTz
 time_ahead(TimestampTz last, int64 margin_us)
 {
-	return Max(Max(GetCurrentTimestamp(), mc_clock_floor()), last) + margin_us;
+	return Max(mc_clock_newest(), last) + margin_us;
 }
 
 /* Run a command about an epoch, with something else. */

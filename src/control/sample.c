@@ -84,7 +84,7 @@ watch(const Sample *sample)
 	for (int i = 0; i < nwatched && !lost; i++)
 		lost = find_author(sample->authors, sample->nauthors, watched[i]) == NULL;
 	if (lost)
-		unwatched = Max(mc_clock_floor(), GetCurrentTimestamp());
+		unwatched = mc_clock_newest();
 	if (watched)
 		pfree(watched);
 	watched = MemoryContextAlloc(TopMemoryContext,
@@ -98,14 +98,16 @@ void
 mc_sample_take(Sample *sample)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
+	TimestampTz last_delete;
 
 	/* First the transaction, because others end meanwhile. */
 	sample->xid = GetOldestActiveTransactionId_compat();
 	pg_memory_barrier();
 	sample->authors = read_links(false, &sample->nauthors);
 	watch(sample);
-	sample->local = Max(mc_clock_last_delete(), unwatched);
-	sample->floor = Max(mc_clock_floor(), GetCurrentTimestamp());
+	last_delete = mc_clock_last_delete();
+	sample->local = Max(last_delete, unwatched);
+	sample->floor = mc_clock_newest();
 	sample->at = GetCurrentTimestamp();
 	MemoryContextSwitchTo(old_context);
 }

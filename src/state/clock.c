@@ -177,6 +177,15 @@ mc_clock_floor(void)
 	return shared ? (TimestampTz) pg_atomic_read_u64(&shared->floor) : 0;
 }
 
+TimestampTz
+mc_clock_newest(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz floor = mc_clock_floor();
+
+	return Max(now, floor);
+}
+
 /* Raise a time that everybody may raise. */
 static void
 raise_time(pg_atomic_uint64 *time, TimestampTz ts)
@@ -680,7 +689,7 @@ mc_clock_last_delete(void)
 	pg_memory_barrier();
 	if (pg_atomic_read_u32(&shared->ready) == 0 || anybody_deletes() ||
 		pg_atomic_read_u32(&shared->prepared_by_others) != 0)
-		return Max(GetCurrentTimestamp(), mc_clock_floor());
+		return mc_clock_newest();
 	pg_memory_barrier();
 	return (TimestampTz) pg_atomic_read_u64(&shared->last_delete);
 }
@@ -705,7 +714,7 @@ mc_clock_hold_commits(void)
 	}
 	ConditionVariableCancelSleep();
 	wait_for_commits();
-	return Max(GetCurrentTimestamp(), mc_clock_floor());
+	return mc_clock_newest();
 }
 
 void

@@ -40,6 +40,12 @@ extern void mc_clock_init(void);
 extern TimestampTz mc_clock_floor(void);
 
 /*
+ * The newest time that a transaction which has ended here can have: the floor,
+ * or the present.
+ */
+extern TimestampTz mc_clock_newest(void);
+
+/*
  * Raise the floor, never lower it.  Apply does so before it looks at the first
  * row of a remote transaction: local commits that it does not see yet are then
  * newer than that transaction.

@@ -282,13 +282,6 @@ mc_hold_xid(void)
 	return database ? pg_atomic_read_u32(&database->held_xid) : InvalidTransactionId;
 }
 
-/* The newest time that a transaction which has ended can have. */
-static TimestampTz
-newest_time(void)
-{
-	return Max(mc_clock_floor(), GetCurrentTimestamp());
-}
-
 /*
  * Let the slots follow what is over, if nobody has deleted.  Those of all
  * databases, because VACUUM respects the oldest one in any of them.
@@ -305,7 +298,7 @@ follow(void)
 		return;
 	xid = GetOldestActiveTransactionId_compat();
 	pg_memory_barrier();
-	newest = newest_time();
+	newest = mc_clock_newest();
 	for (int i = 0; i < mc_shared->ndatabases; i++)
 	{
 		SharedDatabase *database = &mc_shared->databases[i];
@@ -331,7 +324,7 @@ is_due(TransactionId xid)
 		return false;
 	tried = pg_atomic_read_u32(&mc_shared->hold_tried);
 	return (!TransactionIdIsValid(tried) ||
-			xid - tried + LATE >= MOVE_EACH + LATE) && may_follow(database, xid, newest_time()) &&
+			xid - tried + LATE >= MOVE_EACH + LATE) && may_follow(database, xid, mc_clock_newest()) &&
 		pg_atomic_compare_exchange_u32(&mc_shared->hold_tried, &tried, xid);
 }
 
