@@ -41,18 +41,6 @@ sub applied_policy
 		SELECT multicenter.internal_policy_resolver('$relation', multicenter.internal_policy_own_epoch(), '$family')});
 }
 
-# Wait until every center has taken over everything that is set.
-sub wait_in_effect
-{
-	my @all = @_;
-	wait_all_applied(@all);
-	foreach my $center (@all)
-	{
-		$center->wait_for_sql(q{
-			SELECT count(*) FROM multicenter.conflict_policies WHERE NOT in_effect OR waits_for IS NOT NULL}, 0);
-	}
-}
-
 #
 # What cannot be set
 #
@@ -91,7 +79,7 @@ is(applied_policy($oslo, 'item', 'row'), '', 'apply knows that there is nothing 
 # Forced, it can; and it counts.
 my $force = q{options => '{"allow_divergence": true}'};
 $lisbon->sql(qq{SELECT multicenter.conflict_policy_set('stock', 'update_missing', 'skip', $force)});
-wait_in_effect(@centers);
+wait_policies(@centers);
 is(policy($_, 'stock', 'delete_missing'), 'skip|table|t', 'forced, and for the whole family, at ' . $_->name) foreach @centers;
 is(policy($oslo, 'stock', 'insert_exists'), 'last_update_wins|builtin|t', 'but for no other');
 
@@ -109,7 +97,7 @@ $lisbon->fails(q{SET ROLE policy_owner; SELECT multicenter.conflict_policy_set(N
 $lisbon->fails(q{SET ROLE policy_other; SELECT multicenter.internal_policy_write('stock', '{row}', 'error', NULL, NULL, '{}', 'x')},
 	'42501', qr/permission denied/, qr/^$|./, 'nor is there a way around');
 $lisbon->sql(q{SET ROLE policy_owner; SELECT multicenter.conflict_policy_set('stock', 'insert_exists', 'first_update_wins')});
-wait_in_effect(@centers);
+wait_policies(@centers);
 is($rome->sql(q{SELECT set_by FROM multicenter.conflict_policies WHERE relation = 'stock'::regclass AND conflict_type = 'insert_exists'}),
 	'policy_owner', 'the owner may');
 
@@ -119,7 +107,7 @@ is($rome->sql(q{SELECT set_by FROM multicenter.conflict_policies WHERE relation 
 is(policy($oslo, 'parted_1', 'insert_exists'), 'last_update_wins|builtin|t', 'nothing is set for the partition');
 $oslo->sql(q{SELECT multicenter.conflict_policy_set(NULL, 'delete_origin_differs', 'insert_or_skip')});
 $rome->sql(q{SELECT multicenter.conflict_policy_set('parted', NULL, 'site_priority', options => '{"sites": ["oslo", "lisbon"]}')});
-wait_in_effect(@centers);
+wait_policies(@centers);
 foreach my $center (@centers)
 {
 	my $name = $center->name;
@@ -133,11 +121,11 @@ foreach my $center (@centers)
 is($rome->sql(q{SELECT DISTINCT site_ranks FROM multicenter.conflict_policy WHERE table_name = 'parted'}),
 	'{' . (1024 + $oslo->id) . ',' . (2048 + $lisbon->id) . '}', 'sites are stored as ranks of centers');
 $lisbon->sql(q{SELECT multicenter.conflict_policy_reset('parted', 'insert_exists')});
-wait_in_effect(@centers);
+wait_policies(@centers);
 is(policy($oslo, 'parted_1', 'update_origin_differs'), 'last_update_wins|builtin|t', 'reset for one family');
 is(policy($oslo, 'parted_1', 'update_deleted'), 'site_priority|table|t', 'the other stays');
 $lisbon->sql(q{SELECT multicenter.conflict_policy_reset('parted'); SELECT multicenter.conflict_policy_reset(NULL)});
-wait_in_effect(@centers);
+wait_policies(@centers);
 is(policy($oslo, 'parted_1', 'update_deleted'), 'last_update_wins|builtin|t', 'reset for all');
 
 #
@@ -145,7 +133,7 @@ is(policy($oslo, 'parted_1', 'update_deleted'), 'last_update_wins|builtin|t', 'r
 #
 $_->sql('ALTER TABLE item REPLICA IDENTITY DEFAULT') foreach @centers;
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('item', NULL, 'first_update_wins')});
-wait_in_effect(@centers);
+wait_policies(@centers);
 is($_->sql(q{SELECT relreplident FROM pg_class WHERE relname = 'item'}), 'f', 'FULL was set at ' . $_->name) foreach @centers;
 is($_->sql(q{SELECT relreplident FROM pg_class WHERE relname = 'stock'}), 'd', 'not where no value is out of line at ' . $_->name) foreach @centers;
 is($oslo->sql(q{SELECT count(*) FROM multicenter.conflict_policies WHERE problem IS NOT NULL}), 0, 'no problem');
@@ -168,7 +156,7 @@ $_->wait_for_sql(q{SELECT bool_and(in_effect) FROM multicenter.conflict_policies
 release_links([ $oslo, $rome ]);
 wait_applied($oslo, $rome);
 release_links([ $lisbon, $oslo ], [ $oslo, $lisbon ], [ $lisbon, $rome ]);
-wait_in_effect(@centers);
+wait_policies(@centers);
 foreach my $center (@centers)
 {
 	is($center->sql(q{
@@ -197,7 +185,7 @@ is($rome->sql(q{SELECT multicenter.version_epoch('oslo', pg_xact_commit_timestam
 	'a third one learns the epoch with the first version of it');
 $rome->wait_for_sql('SELECT multicenter.internal_policy_own_epoch()', $newest);
 is(applied_policy($rome, 'stock', 'missing'), 'skip', 'and its policies');
-wait_in_effect(@centers);
+wait_policies(@centers);
 identical(@centers, 'multicenter.conflict_policy');
 
 #
@@ -224,7 +212,7 @@ foreach my $center (@centers)
 	# Those of the server that was restarted were thrown out.
 	eval { finish_load($load{ $center->name }) };
 }
-wait_in_effect(@centers);
+wait_policies(@centers);
 identical(@centers, 'mark');
 identical(@centers, 'multicenter.policy_epoch');
 my $epochs = q{
@@ -276,7 +264,7 @@ my (undef, undef, $warnings) = $lisbon->psql(qq{SELECT multicenter.conflict_poli
 like($warnings, qr/WARNING:  conflict handler .*first_of_two.* there are doubts/, 'of one that is not symmetric people are warned');
 (undef, undef, $warnings) = $lisbon->psql(qq{SELECT multicenter.conflict_policy_set('stock', NULL, 'handler', 'public."Sum (n)"($arguments)')});
 is($warnings, '', 'of one that is they are not');
-wait_in_effect(@centers);
+wait_policies(@centers);
 is($rome->sql(q{SELECT handler FROM multicenter.conflict_policies WHERE relation = 'stock'::regclass AND conflict_type = 'insert_exists'}),
 	'public."Sum (n)"(public.stock,public.stock,multicenter.conflict_info)', 'the handler is shown by its signature');
 is($_->sql(q{SELECT multicenter.internal_policy_handler_of('stock', multicenter.internal_policy_own_epoch(), 'row')}),
@@ -286,7 +274,7 @@ is($_->sql(q{SELECT multicenter.internal_policy_handler_of('stock', multicenter.
 # What other policies would have made of past conflicts
 #
 $lisbon->sql(q{SELECT multicenter.conflict_policy_reset('stock')});
-wait_in_effect(@centers);
+wait_policies(@centers);
 hold_links(links_between($lisbon, $oslo));
 $lisbon->sql('UPDATE stock SET n = 100 WHERE id = 2; UPDATE stock SET n = 100 WHERE id = 3; DELETE FROM stock WHERE id = 4');
 $oslo->sql('UPDATE stock SET n = 200 WHERE id = 2; DELETE FROM stock WHERE id = 3; UPDATE stock SET n = 200 WHERE id = 4');
@@ -356,7 +344,7 @@ wait_ready(@centers, $riga);
 push @centers, $riga;
 is($riga->sql('SELECT multicenter.internal_policy_own_epoch() = multicenter.internal_policy_newest()'), 't', 'a new center has taken over');
 identical(@centers, 'multicenter.conflict_policy');
-wait_in_effect(@centers);
+wait_policies(@centers);
 identical(@centers, 'multicenter.policy_epoch');
 is(applied_policy($riga, 'parted_1', 'row'), 'site_priority', 'a new center has the policies');
 is($riga->sql(q{SELECT multicenter.version_epoch('riga', now()) = multicenter.internal_policy_newest()}), 't', 'what it writes is of the newest epoch');
@@ -369,7 +357,7 @@ wait_all_applied(@centers);
 is($oslo->sql(q{SELECT count(*) FROM multicenter.conflict_policies WHERE relation::text ~ 'stock'}), 0, 'nothing is shown of a table that was dropped');
 $lisbon->sql(q{SELECT multicenter.replicate_ddl('CREATE TABLE public.stock (id int PRIMARY KEY)')});
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('stock', NULL, 'first_update_wins')});
-wait_in_effect(@centers);
+wait_policies(@centers);
 is(applied_policy($oslo, 'stock', 'row'), 'first_update_wins', 'a new table of the name has a policy');
 $lisbon->sql(q{SELECT multicenter.replicate_ddl('ALTER TABLE public.stock RENAME TO goods')});
 wait_all_applied(@centers);

@@ -27,13 +27,6 @@ sub ddl
 	return;
 }
 
-sub wait_in_effect
-{
-	wait_all_applied(@centers);
-	$_->wait_for_sql(q{SELECT count(*) FROM multicenter.conflict_policies WHERE NOT in_effect OR waits_for IS NOT NULL}, 0) foreach @centers;
-	return;
-}
-
 sub policy
 {
 	my ($center, $relation) = @_;
@@ -53,7 +46,7 @@ sub problems
 # Tables that are made later
 #
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set(NULL, NULL, 'first_update_wins')});
-wait_in_effect();
+wait_policies(@centers);
 ddl('CREATE TABLE public.later (id int PRIMARY KEY, v text)');
 is(problems('later'), 'none none', 'a replicated CREATE TABLE');
 is($_->sql(q{SELECT relreplident FROM pg_class WHERE relname = 'later'}), 'f', 'whole rows at ' . $_->name) foreach @centers;
@@ -97,7 +90,7 @@ identical(@centers, @late);
 # Tables that get another name
 #
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('moved', NULL, 'last_update_wins')});
-wait_in_effect();
+wait_policies(@centers);
 $lisbon->sql(q{INSERT INTO moved VALUES (1, 'base'), (2, 'base'); INSERT INTO merged VALUES (1, 'base'), (2, 'base')});
 ddl(q{CREATE FUNCTION public.merge_both(a public.merged, b public.merged, info multicenter.conflict_info, OUT result_row public.merged, OUT action text)
 	LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
@@ -106,11 +99,11 @@ ddl(q{CREATE FUNCTION public.merge_both(a public.merged, b public.merged, info m
 		action := 'row';
 	END $$});
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('merged', NULL, 'handler', 'merge_both(merged, merged, multicenter.conflict_info)')});
-wait_in_effect();
+wait_policies(@centers);
 
 my $old_epoch = $lisbon->sql('SELECT multicenter.internal_policy_own_epoch()');
 ddl('ALTER TABLE public.moved RENAME TO gone_far; ALTER TABLE public.gone_far SET SCHEMA far; ALTER TABLE public.merged RENAME TO mixed');
-wait_in_effect();
+wait_policies(@centers);
 is(policy($_, 'far.gone_far'), 'last_update_wins table last_update_wins', 'the policy went with the table at ' . $_->name) foreach @centers;
 is(policy($_, 'mixed'), 'handler table handler', 'that with a handler, too, at ' . $_->name) foreach @centers;
 is($_->sql(qq{SELECT multicenter.internal_policy_resolver('far.gone_far', $old_epoch, 'row')}), 'last_update_wins',
@@ -125,20 +118,20 @@ wait_all_applied(@centers);
 is($_->sql(q{SELECT v FROM mixed WHERE id = 2}), 'ab', 'and writes from after at ' . $_->name) foreach @centers;
 
 ddl('ALTER SCHEMA far RENAME TO farther');
-wait_in_effect();
+wait_policies(@centers);
 is(policy($_, 'farther.gone_far'), 'last_update_wins table last_update_wins', 'a schema is renamed at ' . $_->name) foreach @centers;
 ddl('CREATE TABLE public.moved (id int PRIMARY KEY, v text)');
 is(policy($_, 'moved'), 'first_update_wins default first_update_wins', 'a new table of the old name has the default at ' . $_->name) foreach @centers;
 
 # Two tables change their names.
 ddl('ALTER TABLE farther.gone_far RENAME TO between; ALTER TABLE public.other SET SCHEMA farther; ALTER TABLE farther.other RENAME TO gone_far');
-wait_in_effect();
+wait_policies(@centers);
 is(policy($_, 'farther.between'), 'last_update_wins table last_update_wins', 'it goes on with the table at ' . $_->name) foreach @centers;
 is(policy($_, 'farther.gone_far'), 'first_update_wins default first_update_wins', 'and the other has none at ' . $_->name) foreach @centers;
 
 # What is dropped leaves nothing behind; what is renamed by hand, is shown.
 ddl('DROP TABLE farther.between');
-wait_in_effect();
+wait_policies(@centers);
 is($oslo->sql(q{SELECT count(*) FROM multicenter.internal_policy_at(multicenter.internal_policy_newest()) WHERE table_name = 'between' AND resolver IS NOT NULL}), 0,
 	'nothing is set for a table that was dropped');
 is($oslo->sql(q{SELECT count(*) FROM multicenter.conflict_policies WHERE problem IS NOT NULL}), 0, 'no problem');

@@ -22,16 +22,9 @@ my @centers = make_group([qw(lisbon oslo riga)], databases => 1, conf => "multic
 my ($lisbon, $oslo, $riga) = @centers;
 my @links = links_between(@centers);
 
-sub all_applied
-{
-	my $lsn = $lisbon->sql('SELECT pg_current_wal_insert_lsn()');
-	$_->wait_for_sql("SELECT bool_and(replay_lsn >= '$lsn') FROM multicenter.lag WHERE direction = 'in'") foreach @centers;
-	return;
-}
-
 # The sites have the names of their centers; riga's is the best.
 $_->sql("SELECT multicenter.center_alter('$_->{name}', site => '$_->{name}')") foreach @centers;
-all_applied();
+wait_server_applied(@centers);
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('by_first', NULL, 'first_update_wins')});
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('by_site', NULL, 'site_priority', options => '{"sites": ["riga", "lisbon"]}')});
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('by_insert', 'update_deleted', 'insert_or_skip')});
@@ -102,7 +95,7 @@ foreach my $order (@orders)
 	{
 		$lisbon->sql("DELETE FROM by_$policy; INSERT INTO by_$policy SELECT id, 'old' FROM generate_series(0, 19) id");
 	}
-	all_applied();
+	wait_server_applied(@centers);
 	hold_links(@links);
 	write_at($_) foreach @time;
 
@@ -114,7 +107,7 @@ foreach my $order (@orders)
 		$link->[1]->wait_for_sql("SELECT state <> 'paused' FROM multicenter.lag WHERE direction = 'in' AND peer = '$link->[0]{name}'");
 	}
 	wait_applied(@$_) foreach @pairs;
-	all_applied();
+	wait_server_applied(@centers);
 	foreach my $policy (@policies)
 	{
 		my $expected = join(' ', map { my $id = $_; "$id:" . outcome($policy,
@@ -126,7 +119,7 @@ foreach my $order (@orders)
 
 	# One has seen them all: its write is greater than any policy.
 	$oslo->sql("UPDATE by_$_ SET v = 'seen'") foreach @policies;
-	all_applied();
+	wait_server_applied(@centers);
 	foreach my $policy (@policies)
 	{
 		my $rows = $oslo->sql("SELECT count(*) FROM by_$policy");

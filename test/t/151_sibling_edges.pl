@@ -37,15 +37,6 @@ sub agree
 	return;
 }
 
-# Everybody has taken over the newest policies.
-sub wait_policies
-{
-	wait_all_applied(@centers);
-	my $newest = $lisbon->sql('SELECT max(multicenter.internal_policy_newest())');
-	$_->wait_for_sql('SELECT multicenter.internal_policy_own_epoch()', $newest) foreach @centers;
-	return;
-}
-
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('first', NULL, 'first_update_wins')});
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('parted', NULL, 'first_update_wins')});
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('epochs', 'update_deleted', 'skip')});
@@ -55,7 +46,7 @@ $_->sql(q{CREATE FUNCTION public.longer(local_row handled, remote_row handled, i
 	IMMUTABLE LANGUAGE sql AS $$ SELECT NULL::public.handled, CASE WHEN length((local_row).v) > length((remote_row).v) THEN 'keep_local' ELSE 'apply_remote' END $$}) foreach @centers;
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('handled', NULL, 'handler', 'longer(handled, handled, multicenter.conflict_info)')});
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('large', NULL, 'first_update_wins')});
-wait_policies();
+wait_policies(@centers);
 
 sub heartbeat
 {

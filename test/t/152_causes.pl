@@ -16,8 +16,7 @@ use Test::More;
 
 my ($lisbon, $oslo, $rome) = my @centers = make_group([qw(lisbon oslo rome)], databases => 1, setup => 'CREATE TABLE item (id int PRIMARY KEY, v text); CREATE TABLE filler (id int PRIMARY KEY)');
 $lisbon->sql(q{SELECT multicenter.conflict_policy_set('item', NULL, 'first_update_wins')});
-wait_all_applied(@centers);
-$_->wait_for_sql('SELECT count(*) FROM multicenter.conflict_policies WHERE NOT in_effect OR waits_for IS NOT NULL', 0) foreach @centers;
+wait_policies(@centers);
 $_->sql(sprintf(q{INSERT INTO item VALUES (%d, 'old')}, ord $_->name)) foreach @centers;
 wait_all_applied(@centers);
 

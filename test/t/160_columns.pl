@@ -23,13 +23,6 @@ my @centers = make_group([qw(lisbon oslo riga)], databases => 1, conf => "multic
 my ($lisbon, $oslo, $riga) = @centers;
 my @links = links_between(@centers);
 
-sub all_applied
-{
-	my $lsn = $lisbon->sql('SELECT pg_current_wal_insert_lsn()');
-	$_->wait_for_sql("SELECT bool_and(replay_lsn >= '$lsn') FROM multicenter.lag WHERE direction = 'in'") foreach @centers;
-	return;
-}
-
 # ---- policies ----
 
 sub error { my ($center, $sql) = @_; return ($center->psql($sql, on_error_die => 0))[2]; }
@@ -50,7 +43,7 @@ like(error($lisbon, "SELECT multicenter.column_policy_set($_)"), $wrong{$_}, "co
 my %merge = (owner => 'last_update_wins', balance => 'delta', stock => 'delta', low => 'min', high => 'max', tags => 'set_union', doc => 'jsonb_merge');
 $lisbon->sql("SELECT multicenter.column_policy_set('account', '$_', '$merge{$_}')") foreach sort keys %merge;
 $oslo->sql("SELECT multicenter.column_policy_set('account', 'score', 'handler', 'product(int, int)')");
-all_applied();
+wait_server_applied(@centers);
 foreach my $center (@centers)
 {
 	is($center->sql('SELECT count(*), count(problem) FROM multicenter.column_policies'), '8|0', "$center->{name} has all policies");
@@ -113,7 +106,7 @@ foreach my $order (@orders)
 	my @names = map { $centers[$_]{name} } @time;
 
 	$lisbon->sql("DELETE FROM account; INSERT INTO account (id, owner) SELECT id, 'old' FROM generate_series(0, $#cases) id");
-	all_applied();
+	wait_server_applied(@centers);
 	hold_links(@links);
 	foreach my $name (@names)
 	{
@@ -126,7 +119,7 @@ foreach my $order (@orders)
 		$link->[1]->wait_for_sql("SELECT state <> 'paused' FROM multicenter.lag WHERE direction = 'in' AND peer = '$link->[0]{name}'");
 	}
 	wait_applied(@$_) foreach @links;
-	all_applied();
+	wait_server_applied(@centers);
 	foreach my $id (0 .. $#cases)
 	{
 		is(shows($_, $id), $cases[$id][3]->(@names), "round $round (@names): $cases[$id][0] at $_->{name}") foreach @centers;
@@ -138,7 +131,7 @@ foreach my $order (@orders)
 # ---- who has seen them all ----
 
 $oslo->sql(q{UPDATE account SET tags = '{end}', low = 99, doc = '{"end": 1}', score = 8});
-all_applied();
+wait_server_applied(@centers);
 is($_->sql(q{SELECT count(*) FROM account WHERE tags <> '{end}' OR low <> 99 OR doc <> '{"end": 1}' OR score <> 8}), 0,
 	"a write that has seen all replaces them at $_->{name}") foreach @centers;
 
@@ -149,10 +142,10 @@ $oslo->sql('UPDATE account SET score = 3, note = $$late$$ WHERE id = 0');
 release_links(@links);
 $_->wait_for_sql(q{SELECT count(*) > 0 FROM multicenter.quarantine WHERE error_message LIKE '%public.product failed: integer out of range%'}, 't', 60) foreach @centers;
 $riga->sql('UPDATE account SET owner = $$after$$ WHERE id = 1');
-all_applied();
+wait_server_applied(@centers);
 is($_->sql('SELECT owner FROM account WHERE id = 1'), 'after', "other rows go on at $_->{name}") foreach @centers;
 $lisbon->sql(q{SELECT multicenter.replicate_ddl('CREATE OR REPLACE FUNCTION public.product(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS $$SELECT greatest($1, $2) - 1$$')});
-all_applied();
+wait_server_applied(@centers);
 foreach my $center (@centers)
 {
 	$center->sql('SELECT multicenter.quarantine_retry(quarantine_id) FROM multicenter.quarantine');
@@ -174,7 +167,7 @@ is($riga->sql(q{SELECT string_agg(DISTINCT resolver, ' ') FROM multicenter.confl
 
 like(error($lisbon, q{SELECT multicenter.column_policy_reset('account', 'note')}), qr/no column of relation public.account is merged/, 'one that is not merged');
 $lisbon->sql(q{SELECT multicenter.column_policy_reset('account')});
-all_applied();
+wait_server_applied(@centers);
 foreach my $center (@centers)
 {
 	is($center->sql('SELECT count(*) FROM multicenter.column_policies'), 0, "nothing is set at $center->{name}");
@@ -185,7 +178,7 @@ hold_links(@links);
 $lisbon->sql(q{UPDATE account SET owner = 'again' WHERE id = 0});
 $oslo->sql(q{UPDATE account SET note = 'late' WHERE id = 0});
 release_links(@links);
-all_applied();
+wait_server_applied(@centers);
 is($_->sql('SELECT owner, note FROM account WHERE id = 0'), 'lisbon|late', "rows are decided on as a whole at $_->{name}") foreach @centers;
 identical(@centers);
 
@@ -194,7 +187,7 @@ my $guide = PostgreSQL::Test::Utils::slurp_file("$FindBin::RealBin/../../docs/co
 my ($table, $set, $view) = $guide =~ /^## Merging columns\n.*?^```sql\n(CREATE TABLE .*?;\n)(.*?)(^SELECT column_name, .*?;)\n```/ms;
 $_->sql($table) foreach @centers;
 $lisbon->sql($set);
-all_applied();
+wait_server_applied(@centers);
 is($oslo->sql($view =~ s/;\z/ ORDER BY 1/r), "labels|set_union|\nname|last_update_wins|\nprice_seen|max|\nsettings|jsonb_merge|\nstock|delta|", 'the example runs');
 
 done_testing();

@@ -17,13 +17,6 @@ my @centers = make_group([qw(lisbon oslo riga)], databases => 1, conf => $conf, 
 });
 my ($lisbon, $oslo, $riga) = @centers;
 
-sub all_applied
-{
-	my $lsn = $lisbon->sql('SELECT pg_current_wal_insert_lsn()');
-	$_->wait_for_sql("SELECT bool_and(replay_lsn >= '$lsn') FROM multicenter.lag WHERE direction = 'in'") foreach @centers;
-	return;
-}
-
 # One test: a value at all centers.
 sub same
 {
@@ -38,7 +31,7 @@ sub merge_columns
 {
 	my ($table, %merges) = @_;
 	$lisbon->sql("SELECT multicenter.column_policy_set('$table', '$_', '$merges{$_}')") foreach sort keys %merges;
-	all_applied();
+	wait_server_applied(@centers);
 	$_->wait_for_sql('SELECT count(*) = 0 FROM multicenter.table_fence') foreach @centers;
 	return;
 }
@@ -60,7 +53,7 @@ merge_columns('account', balance => 'delta', best => 'max');
 
 $lisbon->fails(q{UPDATE account SET balance = 'NaN' WHERE id = 1}, '22003', qr/cannot become NaN or infinite/, qr/.*/, 'what is no number cannot be added up');
 $lisbon->sql(q{UPDATE account SET balance = 1.00 WHERE id = 2});
-all_applied();
+wait_server_applied(@centers);
 same('1.00', 'balance', 2, 'a value without any competitor is what was written, to the last digit');
 
 # ---- without the trigger ----
@@ -70,7 +63,7 @@ hold_links(@links);
 $lisbon->sql(q{SET session_replication_role = replica; UPDATE account SET owner = 'replica' WHERE id = 3});
 $oslo->sql(q{UPDATE account SET balance = balance + 5 WHERE id = 3});
 release_links(@links);
-all_applied();
+wait_server_applied(@centers);
 is(join(' ', map { $_->sql('SELECT owner FROM account WHERE id = 3') } @centers), 'replica replica replica', 'a change without the trigger counts as an INSERT of the row');
 identical(@centers, 'account');
 
@@ -84,7 +77,7 @@ $lisbon->sql('INSERT INTO stuck VALUES (1)');
 $lisbon->sql('UPDATE account SET best = 777 WHERE id = 5');
 $_->wait_for_sql('SELECT count(*) = 1 FROM multicenter.quarantine', 't', 60) foreach $riga, $oslo;
 $lisbon->sql('INSERT INTO account (id, balance) VALUES (100, 0)');
-all_applied();
+wait_server_applied(@centers);
 $oslo->sql('UPDATE account SET best = 50 WHERE id = 5');
 my @away = ([ $lisbon, $riga ], [ $riga, $lisbon ], [ $riga, $oslo ]);
 hold_links(@away);
@@ -93,7 +86,7 @@ wait_applied($lisbon, $oslo);
 $oslo->sql('UPDATE account SET balance = balance + 100 WHERE id = 100');
 $riga->sql('UPDATE account SET balance = balance + 1 WHERE id = 100');
 release_links(@away);
-all_applied();
+wait_server_applied(@centers);
 same('111', 'balance', 100, 'all is added to a row that some centers know by another name');
 
 # Nothing tells that the manager has looked, every 2 s, and found nothing to do.
@@ -105,7 +98,7 @@ foreach my $center (@centers)
 }
 $oslo->sql('ALTER TABLE account DROP CONSTRAINT no');
 retry($oslo);
-all_applied();
+wait_server_applied(@centers);
 same('777', 'best', 5, 'the greatest value after quarantine');
 $riga->sql('ALTER TABLE stuck DROP CONSTRAINT stuck_id_check');
 retry($riga);
@@ -117,10 +110,10 @@ $oslo->sql(q{CREATE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN 
 $lisbon->sql('DELETE FROM account WHERE id = 6');
 $oslo->wait_for_sql(q{SELECT count(*) = 1 FROM multicenter.quarantine WHERE operation = 'DELETE'}, 't', 60);
 $oslo->sql('UPDATE account SET balance = balance + 1 WHERE id = 6');
-all_applied();
+wait_server_applied(@centers);
 $oslo->sql('DROP TRIGGER stay ON account');
 retry($oslo);
-all_applied();
+wait_server_applied(@centers);
 same('none', 'id', 6, 'a delete stays one, although it has waited in quarantine');
 
 # ---- a session that stays in its transaction ----
@@ -132,7 +125,7 @@ $lisbon->wait_for_sql(q{SELECT count(*) = 0 FROM multicenter.key_note WHERE kind
 pass('what a session has removed keeps nothing else from being forgotten');
 $session->query_safe('COMMIT');
 $session->quit;
-all_applied();
+wait_server_applied(@centers);
 same('102', 'balance', 7, 'and its change counts');
 
 # ---- a displaced row that goes for good ----
@@ -143,9 +136,9 @@ hold_links(@links);
 $lisbon->sql(q{INSERT INTO tag VALUES (1, 'same')});
 $oslo->sql(q{INSERT INTO tag VALUES (2, 'same')});
 release_links(@links);
-all_applied();
+wait_server_applied(@centers);
 $_->wait_for_sql(q{SELECT count(*) = 0 FROM multicenter.displaced}, 't', 60) foreach @centers;
-all_applied();
+wait_server_applied(@centers);
 identical(@centers, 'tag');
 is($lisbon->sql('SELECT count(*) FROM tag'), 1, 'a displaced row goes after its time');
 ok($_->sql('SELECT count(*) = 0 FROM multicenter.quarantine'), "nothing is in quarantine at $_->{name}") foreach @centers;
@@ -155,14 +148,14 @@ ok($_->sql('SELECT count(*) = 0 FROM multicenter.quarantine'), "nothing is in qu
 $lisbon->fails(qq{SELECT multicenter.replicate_ddl('ALTER TABLE public.account RENAME $_')}, '55000', qr/cannot rename/, qr/column_policy_reset/, "a merged column keeps its name: $_")
   foreach 'TO accounts', 'COLUMN best TO top';
 $lisbon->sql(q{SELECT multicenter.replicate_ddl('ALTER TABLE public.account RENAME owner TO holder')});
-all_applied();
+wait_server_applied(@centers);
 pass('another one need not');
 
 # ---- what is kept when a policy goes ----
 
 $lisbon->sql('UPDATE account SET balance = balance + 1 WHERE id = 8');
 $lisbon->sql(q{SELECT multicenter.column_policy_reset('account')});
-all_applied();
+wait_server_applied(@centers);
 $_->wait_for_sql($no_changes, 't', 60) foreach @centers;
 pass('nothing is kept without policies');
 

@@ -35,8 +35,7 @@ $lisbon->sql(q{
 	SELECT multicenter.conflict_policy_set('hot_handler', NULL, 'handler', 'public.most(public.hot_handler, public.hot_handler, multicenter.conflict_info)');
 	SELECT multicenter.conflict_policy_set('hot_keep', 'update_deleted', 'insert_or_skip');
 	SELECT multicenter.conflict_policy_set('hot_skip', 'update_deleted', 'skip')});
-wait_all_applied(@centers);
-$_->wait_for_sql(q{SELECT count(*) FROM multicenter.conflict_policies WHERE NOT in_effect OR waits_for IS NOT NULL}, 0) foreach @centers;
+wait_policies(@centers);
 
 # The write of one transaction; every sixth of those with deletes is one, and
 # every third an INSERT.

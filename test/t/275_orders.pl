@@ -149,13 +149,6 @@ my @into_riga = ([ $lisbon, $riga ], [ $oslo, $riga ]);
 my @from_riga = ([ $riga, $lisbon ], [ $riga, $oslo ]);
 
 # All is committed on one server, so one position tells when all have all.
-sub all_applied
-{
-	my $lsn = $lisbon->sql('SELECT pg_current_wal_insert_lsn()');
-	$_->wait_for_sql("SELECT bool_and(replay_lsn >= '$lsn') FROM multicenter.lag WHERE direction = 'in'") foreach @centers;
-	return;
-}
-
 # One round: commit in this order of time, bring to riga in that order.
 sub run_round
 {
@@ -165,7 +158,7 @@ sub run_round
 	my (%written, $version, %n);
 
 	$lisbon->sql(q{TRUNCATE uniq; DELETE FROM item; INSERT INTO item SELECT id, 'old' FROM item_plan WHERE before});
-	all_applied();
+	wait_server_applied(@centers);
 	step_pause(@$_) foreach @into_riga, @from_riga, $seen ? () : @between;
 
 	foreach my $who (split(//, $time))
@@ -194,7 +187,7 @@ sub run_round
 		agrees($riga, $known{r}, !$seen, "$name: after r1");
 	}
 	step_drain(@$_) foreach @between, @into_riga, @from_riga;
-	all_applied();
+	wait_server_applied(@centers);
 	agrees($_, $known{r}, !$seen, "$name: in the end at $_->{name}") foreach @centers;
 	return;
 }

@@ -67,11 +67,9 @@ sub unchanged
 	{
 		my $what = $option{but_origins} ? \&without_origins : sub { return $_[0] };
 		my $before = $what->($before{ $member->name });
-		my $fine = eval {
-			poll("$member->{name} to be as before", sub { my $now = $what->(traces($member)); return ($now eq $before, $now) }, 20);
-			1;
-		};
-		ok($fine, "$name: $member->{name} is as it was") or diag("before:\n$before{$member->{name}}");
+		comes_true("$name: $member->{name} is as it was", sub {
+				poll("$member->{name} to be as before", sub { my $now = $what->(traces($member)); return ($now eq $before, $now) }, 20);
+			}) or diag("before:\n$before{$member->{name}}");
 	}
 	return;
 }
@@ -85,11 +83,9 @@ sub streams
 	$count++;
 	$_->sql("INSERT INTO event VALUES ('" . $_->name . "', $count)") foreach @centers;
 	my $n = @centers;
-	my $fine = eval {
-		$_->wait_for_sql("SELECT count(*) FROM event WHERE n = $count", $n) foreach @centers;
-		1;
-	};
-	ok($fine, "$name: changes travel between all") or diag($@);
+	comes_true("$name: changes travel between all", sub {
+			$_->wait_for_sql("SELECT count(*) FROM event WHERE n = $count", $n) foreach @centers;
+		});
 	return;
 }
 

@@ -28,16 +28,14 @@ sub unbroken
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	$count++;
 	$_->sql("INSERT INTO event VALUES ('" . $_->name . "', $count)") foreach $lisbon, $oslo;
-	my $fine = eval {
-		foreach my $center ($lisbon, $oslo)
-		{
-			$center->wait_for_sql("SELECT count(*) FROM event WHERE n = $count", '2', 15);
-			$center->wait_for_sql("SELECT count(*) FROM multicenter.centers WHERE state <> 'parted'", '2', 15);
-			$center->wait_for_sql(q{SELECT count(*) FROM pg_replication_slots WHERE database = current_database() AND slot_name !~ '_kept_'}, '1', 15);
-		}
-		1;
-	};
-	ok($fine, "$name: nothing is broken") or diag($@);
+	comes_true("$name: nothing is broken", sub {
+			foreach my $center ($lisbon, $oslo)
+			{
+				$center->wait_for_sql("SELECT count(*) FROM event WHERE n = $count", '2', 15);
+				$center->wait_for_sql("SELECT count(*) FROM multicenter.centers WHERE state <> 'parted'", '2', 15);
+				$center->wait_for_sql(q{SELECT count(*) FROM pg_replication_slots WHERE database = current_database() AND slot_name !~ '_kept_'}, '1', 15);
+			}
+		});
 	return;
 }
 
@@ -201,8 +199,9 @@ foreach my $where ([ $paris->dsn, 'another group, "other"' ], [ $rome->dsn, 'in 
 {
 	lead_link("'$where->[0]'");
 	$oslo->wait_for_sql("SELECT state <> 'streaming' AND stall_reason IS NOT NULL FROM multicenter.lag WHERE peer = 'lisbon' AND direction = 'in'");
-	ok(eval { $oslo->wait_for_sql("SELECT last_error ~ '$where->[1]' FROM multicenter.stat_links WHERE peer = 'lisbon' AND direction = 'in'", 't', 20); 1 },
-		"a link that is led elsewhere stops, and says why: $where->[1]") or diag($@);
+	comes_true("a link that is led elsewhere stops, and says why: $where->[1]", sub {
+			$oslo->wait_for_sql("SELECT last_error ~ '$where->[1]' FROM multicenter.stat_links WHERE peer = 'lisbon' AND direction = 'in'", 't', 20);
+		});
 	lead_link('NULL::text');
 	wait_streaming($lisbon, $oslo, 30);
 }

@@ -28,12 +28,7 @@ sub stalled
 {
 	my ($name, $sqlstate, $relation, $message) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my $fine = eval {
-		$oslo->wait_for_sql("SELECT l.state = 'stalled' AND s.last_error_sqlstate = '$sqlstate'
-			FROM multicenter.lag l JOIN multicenter.stat_links s USING (peer, direction) WHERE $in", 't', 20);
-		1;
-	};
-	ok($fine, "$name: the link is stalled by $sqlstate") or diag($@);
+	is_stalled_by($oslo, $lisbon, $sqlstate, $name);
 	is($oslo->sql("SELECT last_error_relation FROM multicenter.stat_links WHERE $in"), $relation, "$name: the relation is named");
 	is($oslo->sql("SELECT last_error_lsn > '0/0' AND last_error_at > now() - interval '1 min' FROM multicenter.stat_links WHERE $in"), 't', "$name: position and time are told");
 	like($oslo->sql("SELECT last_error FROM multicenter.stat_links WHERE $in"), $message, "$name: last_error tells the cause");
@@ -55,16 +50,14 @@ sub others_flow
 	my ($name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	$n++;
-	my $fine = eval {
-		$lisbon->sql("INSERT INTO log VALUES ($n)");
-		$rome->wait_for_sql("SELECT count(*) FROM log WHERE n = $n", '1', 10);
-		$rome->sql("INSERT INTO log VALUES (-$n)");
-		$oslo->sql("INSERT INTO log VALUES (1000 + $n)");
-		$_->wait_for_sql("SELECT count(*) FROM log WHERE n = -$n", '1', 10) foreach $lisbon, $oslo;
-		$_->wait_for_sql("SELECT count(*) FROM log WHERE n = 1000 + $n", '1', 10) foreach $lisbon, $rome;
-		1;
-	};
-	ok($fine, "$name: all other links flow") or diag($@);
+	comes_true("$name: all other links flow", sub {
+			$lisbon->sql("INSERT INTO log VALUES ($n)");
+			$rome->wait_for_sql("SELECT count(*) FROM log WHERE n = $n", '1', 10);
+			$rome->sql("INSERT INTO log VALUES (-$n)");
+			$oslo->sql("INSERT INTO log VALUES (1000 + $n)");
+			$_->wait_for_sql("SELECT count(*) FROM log WHERE n = -$n", '1', 10) foreach $lisbon, $oslo;
+			$_->wait_for_sql("SELECT count(*) FROM log WHERE n = 1000 + $n", '1', 10) foreach $lisbon, $rome;
+		});
 	is($oslo->sql("SELECT count(*) FROM log WHERE n = $n"), '0', "$name: what comes after the failure waits");
 	return;
 }
@@ -74,12 +67,10 @@ sub goes_on
 {
 	my ($name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my $fine = eval {
-		wait_streaming($lisbon, $oslo, $rome, 10);
-		wait_all_applied($lisbon, $oslo, $rome);
-		1;
-	};
-	ok($fine, "$name: the link goes on by itself") or diag($@);
+	comes_true("$name: the link goes on by itself", sub {
+			wait_streaming($lisbon, $oslo, $rome, 10);
+			wait_all_applied($lisbon, $oslo, $rome);
+		});
 	is($oslo->sql("SELECT coalesce(stall_reason, '') FROM multicenter.lag WHERE $in"), '', "$name: and has no reason to stall any more");
 	identical($lisbon, $oslo, $rome);
 	return;
@@ -115,11 +106,9 @@ sub displaced
 	wait_all_applied(@centers);
 	foreach my $center (@centers)
 	{
-		my $fine = eval {
-			$center->wait_for_sql("SELECT coalesce(string_agg(format('%s %s by %s', relation, key, displaced_by), ', '), '') FROM multicenter.displaced", $expected, 10);
-			1;
-		};
-		ok($fine, "unique: $name at $center->{name}") or diag($@);
+		comes_true("unique: $name at $center->{name}", sub {
+				$center->wait_for_sql("SELECT coalesce(string_agg(format('%s %s by %s', relation, key, displaced_by), ', '), '') FROM multicenter.displaced", $expected, 10);
+			});
 	}
 	return;
 }

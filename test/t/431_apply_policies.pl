@@ -23,13 +23,6 @@ my @tables = ('strict', 'lax', '"a.b"."c.d"', 'child');
 $oslo->sql("ALTER TABLE $_ ADD CONSTRAINT small CHECK (v < 100)") foreach @tables;
 my $n = 0;
 
-sub wait_in_effect
-{
-	wait_all_applied(@centers);
-	$_->wait_for_sql(q{SELECT count(*) FROM multicenter.conflict_policies WHERE NOT in_effect OR waits_for IS NOT NULL}, 0) foreach @centers;
-	return;
-}
-
 sub policy
 {
 	my ($table, $resolver) = @_;
@@ -37,7 +30,7 @@ sub policy
 	$lisbon->sql(defined $resolver ?
 		  "SELECT multicenter.conflict_policy_set($table, 'check_violation', '$resolver')" :
 		  "SELECT multicenter.conflict_policy_reset($table, 'check_violation')");
-	wait_in_effect();
+	wait_policies(@centers);
 	return;
 }
 

@@ -48,12 +48,10 @@ sub whole
 {
 	my ($name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my $fine = eval {
-		wait_streaming($lisbon, $oslo, 30);
-		wait_all_applied($lisbon, $oslo);
-		1;
-	};
-	ok($fine, "$name: the link heals by itself") or diag($@);
+	comes_true("$name: the link heals by itself", sub {
+			wait_streaming($lisbon, $oslo, 30);
+			wait_all_applied($lisbon, $oslo);
+		});
 	return identical($lisbon, $oslo);
 }
 
@@ -67,15 +65,13 @@ sub strike
 	my $last = $oslo->sql($errors);
 	my $connects = $oslo->sql("SELECT connects FROM multicenter.stat_links WHERE $in");
 	$proxy->fault($kind, direction => 'down', after => "MCF1\1T", %fault);
-	my $fine = eval {
-		poll("$name to happen", sub { my $n = faults(); return ($n > $before, $n) });
-		$oslo->wait_for_sql("SELECT ($errors) <> '$last'", 't', 50);
-		$oslo->wait_for_sql("SELECT connects > $connects FROM multicenter.stat_links WHERE $in", 't', 30);
-		my $rows = $oslo->sql('SELECT count(*) FROM event');
-		$oslo->wait_for_sql("SELECT count(*) > $rows FROM event", 't', 30);
-		1;
-	};
-	ok($fine, "$name: noticed, and the link goes on") or diag($@);
+	comes_true("$name: noticed, and the link goes on", sub {
+			poll("$name to happen", sub { my $n = faults(); return ($n > $before, $n) });
+			$oslo->wait_for_sql("SELECT ($errors) <> '$last'", 't', 50);
+			$oslo->wait_for_sql("SELECT connects > $connects FROM multicenter.stat_links WHERE $in", 't', 30);
+			my $rows = $oslo->sql('SELECT count(*) FROM event');
+			$oslo->wait_for_sql("SELECT count(*) > $rows FROM event", 't', 30);
+		});
 	my $error = $oslo->sql("SELECT last_error FROM multicenter.stat_links WHERE $in");
 	like($error, qr/lisbon/, "$name: the error names the peer");
 	note($error);

@@ -83,7 +83,7 @@ foreach my $round (1 .. $rounds)
 	$oslo->sql("SELECT multicenter.link_pause(peer => 'lisbon')");
 	$oslo->sql("SET session_replication_role = replica; TRUNCATE plain, rich, whole, bare");
 	$oslo->sql("SELECT multicenter.link_resume(peer => 'lisbon')");
-	last unless ok(eval { $oslo->wait_for_sql("SELECT replay_lsn >= '$lsn' FROM multicenter.lag WHERE $in", 't', 20); 1 }, 'goes on once the rows are gone');
+	last unless comes_true('goes on once the rows are gone', sub { $oslo->wait_for_sql("SELECT replay_lsn >= '$lsn' FROM multicenter.lag WHERE $in", 't', 20) });
 }
 note("$refused of $n refused:");
 note("  $kinds{$_} x $_") foreach sort keys %kinds;
@@ -93,7 +93,7 @@ $proxy->pass;
 # Whatever was spoilt is written anew.
 $lisbon->sql('TRUNCATE plain, rich, whole, bare');
 $lisbon->sql(sprintf($work[ $_ % 4 ], 1000 + $_)) foreach 1 .. 20;
-ok(eval { wait_streaming($lisbon, $oslo, 20); wait_all_applied($lisbon, $oslo); 1 }, 'the link goes on') or diag($@);
+comes_true('the link goes on', sub { wait_streaming($lisbon, $oslo, 20); wait_all_applied($lisbon, $oslo) });
 identical($lisbon, $oslo, 'rich', 'whole', 'bare', 'plain');
 foreach my $center ($lisbon, $oslo)
 {

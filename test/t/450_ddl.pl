@@ -41,8 +41,7 @@ sub same
 {
 	my ($name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my $fine = eval { wait_all_applied(@centers); 1 };
-	ok($fine, "$name: applied everywhere") or diag($@);
+	comes_true("$name: applied everywhere", sub { wait_all_applied(@centers) });
 	is(schema($_), schema($lisbon), "$name: $_->{name} has the same schema") foreach $oslo, $rome;
 	return identical(@centers);
 }
@@ -134,12 +133,7 @@ sub stops_only_oslo
 {
 	my ($name, $sqlstate, $message, $repair) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my $fine = eval {
-		$oslo->wait_for_sql("SELECT l.state = 'stalled' AND s.last_error_sqlstate = '$sqlstate'
-			FROM multicenter.lag l JOIN multicenter.stat_links s USING (peer, direction) WHERE $in", 't', 20);
-		1;
-	};
-	ok($fine, "$name: the link is stalled by $sqlstate") or diag($@);
+	is_stalled_by($oslo, $lisbon, $sqlstate, $name);
 	like($oslo->sql("SELECT last_error FROM multicenter.stat_links WHERE $in"), $message, "$name: last_error tells");
 	$lisbon->sql("INSERT INTO item (id, v) VALUES (5000000, 'later')");
 	$rome->wait_for_sql('SELECT count(*) FROM item WHERE id = 5000000', '1', 10);

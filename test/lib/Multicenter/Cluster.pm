@@ -34,7 +34,8 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw(
   new_center make_group group_create group_join
   links_between hold_links release_links
-  poll wait_applied wait_all_applied wait_streaming wait_ready wait_conflicts
+  poll comes_true wait_applied wait_all_applied wait_server_applied wait_streaming wait_ready
+  wait_conflicts wait_policies is_stalled_by
   identical table_state start_load finish_load start_sql finish_sql
   free_port signal_pid test_deadline
 );
@@ -43,8 +44,9 @@ our @EXPORT = qw(
 our $timeout = $ENV{PG_TEST_TIMEOUT_DEFAULT} || 60;
 our $recovery_timeout = 5;
 
-my $test_conf = abs_path(dirname(__FILE__) . '/../../test.conf');
+my $test_dir = abs_path(dirname(__FILE__) . '/../..');
 my $release_conf;
+my %modules;
 
 # Running loads and statements, so that a test that dies leaves none behind.
 my @loads;
@@ -65,6 +67,20 @@ sub free_port
 		my $port = PostgreSQL::Test::Cluster::get_free_port();
 		return $port if $port < 30000;
 	}
+}
+
+# Build a library of test/modules, for servers to load, once; options of the
+# compiler may follow.  Returns its file.
+sub build_module
+{
+	my ($name, @options) = @_;
+	return $modules{$name} if $modules{$name};
+	my $source = "$test_dir/modules/$name/$name.c";
+	my $target = PostgreSQL::Test::Utils::tempdir() . "/$name.so";
+	chomp(my $headers = `pg_config --includedir-server`);
+	system('cc', '-O2', '-Wall', '-shared', '-fPIC', '-D_GNU_SOURCE', "-I$test_dir/../src", "-I$headers", @options, '-o', $target, $source) == 0
+	  or croak "could not build $source";
+	return $modules{$name} = $target;
 }
 
 # Parameters that this release knows and others do not: with one of those a
@@ -105,7 +121,7 @@ sub new_center
 		"listen_addresses = '127.0.0.1'\nlog_statement = ddl\n");
 	if (!$option{bare})
 	{
-		$node->append_conf('postgresql.conf', PostgreSQL::Test::Utils::slurp_file($test_conf));
+		$node->append_conf('postgresql.conf', PostgreSQL::Test::Utils::slurp_file("$test_dir/test.conf"));
 		$node->append_conf('postgresql.conf', release_conf());
 		# Cluster.pm turns it off, but a worker's death is what we test.
 		$node->append_conf('postgresql.conf', 'restart_after_crash = on');
@@ -496,6 +512,16 @@ sub wait_all_applied
 	return;
 }
 
+# The same where these centers are all of a group, and databases of one server:
+# a position in its WAL says it for all links, at a fraction of the queries.
+sub wait_server_applied
+{
+	my (@centers) = @_;
+	my $lsn = $centers[0]->sql('SELECT pg_current_wal_insert_lsn()');
+	$_->wait_for_sql("SELECT bool_and(replay_lsn >= '$lsn') FROM multicenter.lag WHERE direction = 'in'") foreach @centers;
+	return;
+}
+
 # Wait until all links between these centers stream; the deadline is that of
 # recovery unless $seconds says another.
 sub wait_streaming
@@ -535,6 +561,37 @@ sub wait_conflicts
 {
 	my ($center, $n) = @_;
 	return $center->wait_for_sql("SELECT count(*) >= $n FROM multicenter.conflicts");
+}
+
+# Wait until these centers have taken over all conflict policies that are set.
+sub wait_policies
+{
+	my (@centers) = @_;
+	wait_all_applied(@centers);
+	$_->wait_for_sql('SELECT count(*) FROM multicenter.conflict_policies WHERE NOT in_effect OR waits_for IS NOT NULL', 0) foreach @centers;
+	return;
+}
+
+# One test: code that waits gets to its end.
+sub comes_true
+{
+	my ($name, $code) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $true = eval { $code->(); 1 };
+	ok($true, $name) or diag($@);
+	return $true;
+}
+
+# One test: the link from a peer comes to a standstill by an error.
+sub is_stalled_by
+{
+	my ($center, $peer, $sqlstate, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return comes_true("$name: the link is stalled by $sqlstate", sub {
+			$center->wait_for_sql("SELECT l.state = 'stalled' AND s.last_error_sqlstate = '$sqlstate'
+				FROM multicenter.lag l JOIN multicenter.stat_links s USING (peer, direction)
+				WHERE direction = 'in' AND peer = " . quote($peer->name), 't', 20);
+		});
 }
 
 #
@@ -650,8 +707,8 @@ sub finish_sql
 }
 
 # Start pgbench with a script at a center.  Options: clients (2), seconds
-# (until finish_load), transactions (per client), define (a hash).  Returns a
-# handle.
+# (until finish_load), transactions (per client), define (a hash).  A \sleep in
+# a script is the pace of the load; no test waits by it.  Returns a handle.
 sub start_load
 {
 	my ($center, $script, %option) = @_;

@@ -10,28 +10,13 @@ package Multicenter::Handler;
 use strict;
 use warnings;
 
-use Carp;
 use Exporter 'import';
-use FindBin;
 use Multicenter::Cluster;
-use PostgreSQL::Test::Utils ();
 
 our @EXPORT = qw(handler_install handler_library);
 
-my $library;
-
-# Build the library with handlers in C, once.
-sub handler_library
-{
-	return $library if $library;
-	my $test = "$FindBin::RealBin/..";
-	my $target = PostgreSQL::Test::Utils::tempdir() . '/handler.so';
-	chomp(my $headers = `pg_config --includedir-server`);
-	system('cc', '-O2', '-Wall', '-shared', '-fPIC', '-D_GNU_SOURCE', "-I$headers",
-		'-o', $target, "$test/modules/handler/handler.c") == 0
-	  or croak 'could not build test/modules/handler/handler.c';
-	return $library = $target;
-}
+# The library with handlers in C.
+sub handler_library { return Multicenter::Cluster::build_module('handler') }
 
 # Make the function in this center.
 sub handler_install

@@ -16,28 +16,13 @@ package Multicenter::Step;
 use strict;
 use warnings;
 
-use Carp;
 use Exporter 'import';
-use FindBin;
 use Multicenter::Cluster;
-use PostgreSQL::Test::Utils ();
 
 our @EXPORT = qw(step_conf step_install step_pause step step_drain step_hold_commits);
 
-my $library;
-
-# Build the library that test servers preload, once.
-sub library
-{
-	return $library if $library;
-	my $test = "$FindBin::RealBin/..";
-	my $target = PostgreSQL::Test::Utils::tempdir() . '/step.so';
-	chomp(my $headers = `pg_config --includedir-server`);
-	system('cc', '-O2', '-Wall', '-shared', '-fPIC', '-D_GNU_SOURCE', "-I$test/../src", "-I$headers",
-		'-o', $target, "$test/modules/step/step.c") == 0
-	  or croak 'could not build test/modules/step/step.c';
-	return $library = $target;
-}
+# The library that test servers preload.
+sub library { return Multicenter::Cluster::build_module('step') }
 
 # Configuration of a server with such links.
 sub step_conf
