@@ -12,7 +12,7 @@ use strict;
 use warnings;
 
 use Multicenter::Cluster;
-use PostgreSQL::Test::Utils ();
+use Multicenter::Tpcb;
 use Test::More;
 
 my $accounts = 1000;
@@ -26,7 +26,6 @@ my ($lisbon, $oslo) = make_group([qw(lisbon oslo)], setup => qq{
 	INSERT INTO tellers SELECT t, (t - 1) / 10 + 1, 0 FROM generate_series(1, 20) t;
 	INSERT INTO accounts SELECT a, (a - 1) / $accounts + 1, 0 FROM generate_series(1, 2 * $accounts) a;
 });
-my %number = (lisbon => 1, oslo => 2);
 
 my $script = qq{
 \\set n :n + 1
@@ -41,8 +40,6 @@ UPDATE branches SET bbalance = bbalance + :delta WHERE bid = :center;
 INSERT INTO history VALUES (:center, :run, :client_id, :n, :tid, :center, :aid, :delta, now());
 END;
 };
-
-my $run = 0;
 
 # The process ids of a server's workers; a server that has crashed and come
 # back has others.
@@ -59,64 +56,16 @@ sub wait_back
 		});
 }
 
-# How many transactions pgbench says that it has committed.
-sub committed
-{
-	my ($output) = @_;
-	return $output =~ /number of transactions actually processed: (\d+)/ ? $1 : undef;
-}
-
-# What must hold whenever everything is applied.
-sub check_state
-{
-	my ($name) = @_;
-	foreach my $center ($lisbon, $oslo)
-	{
-		is($center->sql(q{
-				SELECT count(DISTINCT total) FROM (
-					SELECT sum(abalance) AS total FROM accounts
-					UNION ALL SELECT sum(tbalance) FROM tellers
-					UNION ALL SELECT sum(bbalance) FROM branches
-					UNION ALL SELECT sum(delta) FROM history) s}),
-			'1', "$name: the sums at $center->{name} are exact");
-		is($center->sql('SELECT count(*) FROM (SELECT FROM history GROUP BY center, run, client, n HAVING count(*) > 1) d'),
-			'0', "$name: nothing is at $center->{name} twice");
-	}
-	return identical($lisbon, $oslo);
-}
-
 # One round: load at both, the blow in the middle of it, and what must hold
 # afterwards.  $blow gets the victims and returns when they have to come back.
 sub crash
 {
 	my ($name, $blow, @victims) = @_;
-	$run++;
-	my %old  = map { $_->name => supervisor($_) } @victims;
-	my %load = map {
-		($_->name => start_load($_, $script, clients => $clients, seconds => 2,
-				define => { center => $number{ $_->name }, run => $run, n => 0 }))
-	} $lisbon, $oslo;
-
-	# In the middle: both write, and both receive.
-	$_->wait_for_sql("SELECT count(DISTINCT center) = 2 AND count(*) > 50 FROM history WHERE run = $run")
-	  foreach $lisbon, $oslo;
+	my %old = map { $_->name => supervisor($_) } @victims;
+	my $round = tpcb_start($script, { clients => $clients, seconds => 2 }, $lisbon, $oslo);
 	$blow->(@victims);
 	wait_back($_, $old{ $_->name }) foreach @victims;
-	my %count = map { $_ => committed(finish_load($load{$_})) } keys %load;
-
-	wait_streaming($lisbon, $oslo, $Multicenter::Cluster::timeout);
-	wait_all_applied($lisbon, $oslo);
-	foreach my $center ($lisbon, $oslo)
-	{
-		my $rows = $center->sql("SELECT count(*) FROM history WHERE run = $run AND center = $number{$center->{name}}");
-		# The fate of what was being committed at a victim is not known to pgbench.
-		my $unsure = (grep { $_ == $center } @victims) ? $clients : 0;
-		my $known = $count{ $center->name };
-		ok(defined $known && $known > 0 && $rows >= $known && $rows <= $known + $unsure,
-			"$name: what the clients of $center->{name} have committed is there")
-		  or diag("$rows rows, pgbench has committed " . (defined $known ? $known : 'an unknown number'));
-	}
-	return check_state($name);
+	return tpcb_check($name, $round, @victims);
 }
 
 foreach my $victim ($lisbon, $oslo)
@@ -140,10 +89,5 @@ foreach my $victim ($lisbon, $oslo)
 crash('kill -9 of both postmasters',
 	sub { $_->kill9 foreach @_; $_->start foreach @_ }, $lisbon, $oslo);
 
-foreach my $center ($lisbon, $oslo)
-{
-	my $log = PostgreSQL::Test::Utils::slurp_file($center->node->logfile);
-	unlike($log, qr/PANIC|TRAP|signal 11|signal 6/, "nothing but our own blows has ended a process of $center->{name}");
-}
-
+tpcb_no_crash($lisbon, $oslo);
 done_testing();
