@@ -396,7 +396,7 @@ my $many = sub {
 		SELECT sum(total_bytes) - :before FROM pg_backend_memory_contexts;
 		COMMIT});
 	note(sprintf('%s: %.1f us a call', $name, (time() - $start) * 1e6 / ($n + 1000)));
-	return $grown =~ /^1000\n$n\n(-?\d+)$/ ? $1 : $grown;
+	return $grown =~ /^1000\n$n\n(-?\d+)$/ ? $1 : die "$name was not called $n times: $grown";
 };
 cmp_ok($many->('balanced', 100000), '<', 1024 * 1024, '100,000 calls of PL/pgSQL in a transaction leave no memory behind');
 cmp_ok($many->('c_remote', 10000), '<', 1024 * 1024, '10,000 calls of C');

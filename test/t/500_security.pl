@@ -367,6 +367,7 @@ foreach my $call (
 	"SELECT * FROM multicenter.check_setup('host=127.0.0.1 port=1 passwort=$secret')")
 {
 	my ($rc, $stdout, $stderr) = $oslo->psql($call);
+	isnt($stdout . $stderr, '', 'a wrong dsn is reported');
 	unlike($stdout . $stderr, qr/\Q$secret\E/, 'an error does not repeat a password');
 }
 foreach my $call ("group_create(group_name => 'x', center_name => 'x', dsn => 'host=x password=$secret')",
