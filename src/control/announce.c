@@ -133,13 +133,13 @@ count_conflicts(Announcement *announcement, Oid *types, Datum *values,
 	for (uint64 i = 0; i < npeers; i++)
 	{
 		LogCount   *found = MemoryContextAllocZero(TopMemoryContext, sizeof(LogCount));
+		int64		last_id = DatumGetInt64(column(i, 3));
 		MemoryContext old_context;
 
 		found->peer = (CenterId) DatumGetInt32(column(i, 1));
 		found->count = (uint64) DatumGetInt64(column(i, 2));
 		announcement->count += found->count;
-		announcement->last_id = Max(announcement->last_id,
-									DatumGetInt64(column(i, 3)));
+		announcement->last_id = Max(announcement->last_id, last_id);
 		old_context = MemoryContextSwitchTo(TopMemoryContext);
 		announcement->peers = lappend(announcement->peers, found);
 		MemoryContextSwitchTo(old_context);

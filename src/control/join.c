@@ -350,10 +350,12 @@ choose_id(GroupJoin *join)
 	{
 		Member	   *member = lfirst(lc);
 		PeerResult *result;
+		int			seen;
 
 		result = mc_peer_query(member->peer, "SELECT last_center_id FROM multicenter.peer_hello()",
 							   0, NULL, ANSWER_MS);
-		last = Max(last, atoi(result->rows[0][0]));
+		seen = atoi(result->rows[0][0]);
+		last = Max(last, seen);
 	}
 	if (last >= MC_MAX_CENTER_ID)
 		ereport(ERROR,

@@ -161,7 +161,11 @@ copy_purged(GroupJoin *join)
 	TimestampTz ts = parse_timestamp(result->rows[0][0]);
 
 	if (join->frontier)
-		ts = Max(ts, parse_timestamp(join->frontier));
+	{
+		TimestampTz frontier = parse_timestamp(join->frontier);
+
+		ts = Max(ts, frontier);
+	}
 	mc_column_purge(ts);
 }
 

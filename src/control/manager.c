@@ -786,9 +786,11 @@ static long
 next_round_ms(Manager *manager)
 {
 	int64		now_ms = mc_monotonic_ms();
+	int64		retry_ms = next_retry_ms(manager);
+	int64		announce_ms = mc_announce_next_ms();
 	int64		next_ms = Min(Min(Min(manager->next_heartbeat_ms, manager->next_horizon_ms),
 								  Min(manager->next_rate_ms, manager->next_look_ms)),
-							  Min(manager->next_registry_check_ms, next_retry_ms(manager)));
+							  Min(manager->next_registry_check_ms, retry_ms));
 	ListCell   *lc;
 
 	if (!manager->identity.detached)
@@ -802,7 +804,7 @@ next_round_ms(Manager *manager)
 			next_ms = Min(next_ms, link->start_after_ms);
 	}
 	if (!manager->identity.detached)
-		next_ms = Min(next_ms, mc_announce_next_ms());
+		next_ms = Min(next_ms, announce_ms);
 	if (manager->fencing)
 		next_ms = Min(next_ms, now_ms + MC_FENCE_POLL_MS);
 	return (long) Max(1, next_ms - now_ms);

@@ -79,7 +79,9 @@
 static TimestampTz
 time_ahead(TimestampTz last, int64 margin_us)
 {
-	return Max(mc_clock_newest(), last) + margin_us;
+	TimestampTz newest = mc_clock_newest();
+
+	return Max(newest, last) + margin_us;
 }
 
 /* Run a command about an epoch, with something else. */

@@ -371,10 +371,12 @@ static int
 count_peers(void)
 {
 	Identity	identity;
+	int			npeers;
 
 	if (!mc_database_is_center(MyDatabaseId) || !mc_registry_identity(&identity))
 		return -1;
-	return Max(0, list_length(mc_registry_centers()) - 1);
+	npeers = list_length(mc_registry_centers()) - 1;
+	return Max(0, npeers);
 }
 
 /*

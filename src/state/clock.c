@@ -272,6 +272,21 @@ note_delete(TimestampTz ts)
 		raise_time(&shared->last_delete, ts);
 }
 
+/*
+ * The same of one with an origin: if that has no time for it, it is going to get
+ * one soon.
+ */
+static void
+note_delete_soon(TimestampTz ts)
+{
+	TimestampTz soon;
+
+	if (!deletes)
+		return;
+	soon = GetCurrentTimestamp() + USECS_PER_SEC;
+	note_delete(Max(ts, soon));
+}
+
 /* Say that what this process commits deletes rows, or that it has. */
 static void
 set_deletes(bool value)
@@ -513,9 +528,7 @@ begin_commit(void)
 	if (mc_session_origin(&ts) != InvalidRepOriginId)
 	{
 		mc_clock_raise(ts);
-
-		/* Without a time of its own it is going to get one soon. */
-		note_delete(Max(ts, GetCurrentTimestamp() + USECS_PER_SEC));
+		note_delete_soon(ts);
 		return;
 	}
 	mc_clock_wait_ready();
@@ -573,7 +586,7 @@ mc_clock_begin_prepared(void)
 	if (mc_session_origin(&ts) != InvalidRepOriginId)
 	{
 		set_deletes(true);
-		note_delete(Max(ts, GetCurrentTimestamp() + USECS_PER_SEC));
+		note_delete_soon(ts);
 		return;
 	}
 	mc_clock_wait_ready();
@@ -657,8 +670,9 @@ wait_for_progress(void)
 TimestampTz
 mc_clock_promise(int64 ahead_us, LocalLsn *since)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz promise = Max(now + ahead_us, mc_clock_floor());
+	TimestampTz ahead = GetCurrentTimestamp() + ahead_us;
+	TimestampTz floor = mc_clock_floor();
+	TimestampTz promise = Max(ahead, floor);
 
 	raise_time(&shared->promised, promise);
 	if (ahead_us == 0)

@@ -330,9 +330,10 @@ mc_column_purge(TimestampTz ts)
 	Oid			types[] = {TIMESTAMPTZOID};
 	Datum		values[1];
 	OwnScope	scope;
+	TimestampTz purged = mc_column_purged();
 
 	/* Never back: what is gone is gone. */
-	ts = Max(ts, mc_column_purged());
+	ts = Max(ts, purged);
 	values[0] = TimestampTzGetDatum(ts);
 	mc_own_begin(&scope);
 	(void) mc_own_execute(&plan,

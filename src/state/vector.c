@@ -213,9 +213,10 @@ TimestampTz
 mc_vector_forgettable(void)
 {
 	SharedDatabase *database = mc_shared_database(MyDatabaseId, true);
+	TimestampTz frontier = (TimestampTz) pg_atomic_read_u64(&database->frontier);
+	TimestampTz settled = (TimestampTz) pg_atomic_read_u64(&database->settled);
 
-	return Max((TimestampTz) pg_atomic_read_u64(&database->frontier),
-			   (TimestampTz) pg_atomic_read_u64(&database->settled));
+	return Max(frontier, settled);
 }
 
 TimestampTz

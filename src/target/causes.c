@@ -120,12 +120,13 @@ TimestampTz
 mc_causes_since(const RemoteTransaction *transaction)
 {
 	TimestampTz since = transaction->version.commit_ts;
+	TimestampTz seen;
 
 	if (mc_shared_forgotten() == 0 ||
 		!(mc_policies_any() || mc_column_policies_any()))
 		return since;
-	return Min(since, mc_vector_saw_until(transaction->vector, transaction->peer,
-										  transaction->our_id) + 1);
+	seen = mc_vector_saw_until(transaction->vector, transaction->peer, transaction->our_id);
+	return Min(since, seen + 1);
 }
 
 void

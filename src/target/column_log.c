@@ -194,6 +194,7 @@ mc_column_log_read(RemoteTransaction *transaction, TargetTable *table,
 	ColumnChange **changes = palloc(sizeof(ColumnChange *) * (list_length(notes) + 1));
 	const ColumnPolicies *policies = mc_column_policies(RelationGetRelid(table->rel));
 	TruncationNote truncation;
+	TimestampTz purged;
 	List	   *all = NIL;
 	int			n = 0;
 	const ListCell *cell;
@@ -201,7 +202,8 @@ mc_column_log_read(RemoteTransaction *transaction, TargetTable *table,
 	memset(log, 0, sizeof(ColumnLog));
 
 	/* After the notes: what is gone meanwhile everybody has seen. */
-	log->all = Max(mc_column_purged(), policies ? policies->since : 0);
+	purged = mc_column_purged();
+	log->all = Max(purged, policies ? policies->since : 0);
 	(void) mc_note_truncation(transaction, table, &truncation);
 	foreach(cell, notes)
 	{

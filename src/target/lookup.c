@@ -492,6 +492,7 @@ mc_lookup(RemoteTransaction *transaction, TargetTable *table,
 {
 	uint64		rebuilds;
 	TimestampTz forgotten;
+	TimestampTz forgotten_now;
 	bool		done;
 
 	if (row == NULL)
@@ -510,7 +511,8 @@ mc_lookup(RemoteTransaction *transaction, TargetTable *table,
 		done = look_once(transaction, table, row, slot, thorough, local);
 
 		/* Deletes may be forgotten, and remembered again, while we look. */
-		local->forgotten = Max(forgotten, mc_shared_forgotten());
+		forgotten_now = mc_shared_forgotten();
+		local->forgotten = Max(forgotten, forgotten_now);
 		pg_read_barrier();
 	} while (!done || mc_shared_rebuilds() != rebuilds);
 }
