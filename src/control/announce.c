@@ -13,10 +13,16 @@
  *	  hears of each conflict once, also after a restart; only if the server
  *	  crashes just after that commit, before it is durable, for a second time.
  *
+ *	  Apply should not have to keep another index for that, so they are found by
+ *	  their numbers all the same: a transaction has its id before it takes a
+ *	  number for a conflict.  So what is written by transactions that begin
+ *	  after a number was the last one is greater than that number.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/async.h"
@@ -32,9 +38,11 @@
 #include "target/conflict.h"
 #include "target/connection.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/pg_lsn.h"
+#include "utils/xid8.h"
 
 #include "compat.h"
 
@@ -78,6 +86,16 @@ typedef struct StoppedLink
 /* By center, the transaction that the history has been told of last. */
 static XLogRecPtr noted_lsn[MC_MAX_CENTER_ID + 1];
 
+/* Whoever has this transaction id or a later one has greater numbers. */
+typedef struct Boundary
+{
+	int64		conflict_id;
+	FullTransactionId xid;
+} Boundary;
+
+/* That of an earlier pass. */
+static Boundary boundary = {0};
+
 /* What one pass has found. */
 typedef struct Announcement
 {
@@ -97,26 +115,46 @@ column(uint64 row, int number)
 						 &isnull);
 }
 
-/* Read the snapshot up to which was announced; null at first. */
-static Datum
-read_announced(char *null)
+/*
+ * Read the snapshot up to which was announced, null at first, and the number
+ * that all others are greater than.
+ */
+static void
+read_announced(Datum *snapshot, Datum *conflict_id, char *null)
 {
 	static SPIPlanPtr plan = NULL;
 
-	if (mc_own_execute(&plan, "SELECT snapshot FROM multicenter.conflict_announced",
+	*null = 'n';
+	*snapshot = (Datum) 0;
+	*conflict_id = Int64GetDatum(0);
+	if (mc_own_execute(&plan, "SELECT snapshot, conflict_id FROM multicenter.conflict_announced",
 					   0, NULL, NULL, NULL, SPI_OK_SELECT) == 0)
-	{
-		*null = 'n';
-		return (Datum) 0;
-	}
+		return;
 	*null = ' ';
-	return column(0, 1);
+	*snapshot = column(0, 1);
+	*conflict_id = column(0, 2);
+}
+
+/* The boundary of this moment. */
+static Boundary
+current_boundary(void)
+{
+	static SPIPlanPtr plan = NULL;
+	Boundary	now;
+
+	(void) mc_own_execute(&plan,
+						  "SELECT CASE WHEN is_called THEN last_value ELSE 0 END"
+						  " FROM multicenter.conflict_history_conflict_id_seq",
+						  0, NULL, NULL, NULL, SPI_OK_SELECT);
+	now.conflict_id = DatumGetInt64(column(0, 1));
+	now.xid = ReadNextFullTransactionId();
+	return now;
 }
 
 #define NEW_CONFLICTS \
 	" FROM multicenter.conflict_history AS h" \
-	" WHERE ($1 IS NULL OR h.written_xid OPERATOR(pg_catalog.>=)" \
-	" pg_catalog.pg_snapshot_xmin($1)) AND pg_catalog.pg_visible_in_snapshot(h.written_xid, $2)" \
+	" WHERE h.conflict_id OPERATOR(pg_catalog.>) $3" \
+	" AND pg_catalog.pg_visible_in_snapshot(h.written_xid, $2)" \
 	" AND ($1 IS NULL OR NOT pg_catalog.pg_visible_in_snapshot(h.written_xid, $1))"
 
 /* Count the new conflicts by peer. */
@@ -128,7 +166,7 @@ count_conflicts(Announcement *announcement, Oid *types, Datum *values,
 	uint64		npeers = mc_own_execute(&plan,
 										"SELECT h.peer_id, pg_catalog.count(*), pg_catalog.max(h.conflict_id)"
 										NEW_CONFLICTS " GROUP BY 1",
-										2, types, values, nulls, SPI_OK_SELECT);
+										3, types, values, nulls, SPI_OK_SELECT);
 
 	for (uint64 i = 0; i < npeers; i++)
 	{
@@ -156,7 +194,7 @@ notify(const Announcement *announcement, Oid *types, Datum *values,
 									   "SELECT h.conflict_id, h.conflict_type,"
 									   " h.relation::pg_catalog.regclass::pg_catalog.text"
 									   NEW_CONFLICTS " ORDER BY 1 LIMIT 200",
-									   2, types, values, nulls, SPI_OK_SELECT);
+									   3, types, values, nulls, SPI_OK_SELECT);
 	StringInfoData payload;
 	StringInfoData entry;
 	uint64		told;
@@ -192,26 +230,39 @@ announce(RemoteTransaction *transaction, void *arg)
 	static SPIPlanPtr snapshot_plan = NULL;
 	static SPIPlanPtr write_plan = NULL;
 	Announcement *announcement = arg;
-	Oid			types[2];
-	Datum		values[2];
-	char		nulls[] = "  ";
+	Boundary	now;
+	Oid			types[] = {InvalidOid, InvalidOid, INT8OID};
+	Datum		values[lengthof(types)];
+	char		nulls[] = "   ";
+	FullTransactionId oldest;
 	OwnScope	scope;
 
+	/* What is new is at the end of an index, whatever the statistics say. */
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
 	mc_own_begin(&scope);
-	values[0] = read_announced(&nulls[0]);
-	(void) mc_own_execute(&snapshot_plan, "SELECT pg_catalog.pg_current_snapshot()",
+	now = current_boundary();
+	read_announced(&values[0], &values[2], &nulls[0]);
+	(void) mc_own_execute(&snapshot_plan,
+						  "SELECT s, pg_catalog.pg_snapshot_xmin(s) FROM pg_catalog.pg_current_snapshot() AS s",
 						  0, NULL, NULL, NULL, SPI_OK_SELECT);
 	values[1] = column(0, 1);
+	oldest = DatumGetFullTransactionId(column(0, 2));
 	types[0] = types[1] = SPI_gettypeid(SPI_tuptable->tupdesc, 1);
 	count_conflicts(announcement, types, values, nulls);
 	if (announcement->count > 0)
 	{
 		notify(announcement, types, values, nulls);
+		if (FullTransactionIdPrecedesOrEquals(boundary.xid, oldest))
+			values[2] = Int64GetDatum(Max(DatumGetInt64(values[2]), boundary.conflict_id));
 		(void) mc_own_execute(&write_plan,
-							  "INSERT INTO multicenter.conflict_announced (snapshot) VALUES ($1)"
-							  " ON CONFLICT (only_row) DO UPDATE SET snapshot = excluded.snapshot",
-							  1, types + 1, values + 1, nulls + 1, SPI_OK_INSERT);
+							  "INSERT INTO multicenter.conflict_announced (snapshot, conflict_id) VALUES ($1, $2)"
+							  " ON CONFLICT (only_row) DO UPDATE SET snapshot = excluded.snapshot,"
+							  " conflict_id = excluded.conflict_id",
+							  2, types + 1, values + 1, nulls + 1, SPI_OK_INSERT);
 	}
+	if (FullTransactionIdPrecedesOrEquals(boundary.xid, oldest))
+		boundary = now;
 	mc_own_end(&scope);
 }
 

@@ -127,7 +127,8 @@ COMMENT ON FUNCTION multicenter.internal_conflict_segment() IS
 'Internal. The segment of the conflict history to write to.';
 REVOKE ALL ON FUNCTION multicenter.internal_conflict_segment() FROM PUBLIC;
 
--- src/state/history.c knows the order of the columns.
+-- src/state/history.c knows the order of the columns.  Whoever inserts a row by
+-- SQL has its transaction id before: see src/control/announce.c.
 CREATE SEQUENCE multicenter.conflict_history_conflict_id_seq;
 CREATE TABLE multicenter.conflict_history (
 	conflict_id bigint NOT NULL DEFAULT pg_catalog.nextval('multicenter.conflict_history_conflict_id_seq'),
@@ -157,7 +158,6 @@ CREATE TABLE multicenter.conflict_history (
 	PRIMARY KEY (conflict_id, segment)
 ) PARTITION BY LIST (segment);
 COMMENT ON TABLE multicenter.conflict_history IS 'Conflicts decided here, with the losing row; see the view conflicts.';
-CREATE INDEX conflict_history_written_xid ON multicenter.conflict_history (written_xid);
 CREATE INDEX conflict_history_detected_at ON multicenter.conflict_history USING brin (detected_at);
 DO $$
 BEGIN
@@ -170,9 +170,10 @@ END $$;
 -- What LISTEN multicenter_conflict has been told of; at most one row.
 CREATE TABLE multicenter.conflict_announced (
 	only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-	snapshot pg_snapshot NOT NULL
+	snapshot pg_snapshot NOT NULL,
+	conflict_id bigint NOT NULL
 );
-COMMENT ON TABLE multicenter.conflict_announced IS 'The snapshot whose conflicts were announced by NOTIFY; local to this center.';
+COMMENT ON TABLE multicenter.conflict_announced IS 'The snapshot whose conflicts were announced by NOTIFY, and a number that all others are greater than; local to this center.';
 
 -- What rows of tables cannot say themselves of a key; see src/target/note.h.
 CREATE TABLE multicenter.key_note (

@@ -12,14 +12,11 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
-#include "access/htup_details.h"
 #include "access/xact.h"
-#include "executor/executor.h"
-#include "funcapi.h"
 #include "state/settings.h"
 #include "target/conflict.h"
+#include "target/row_json.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 
 #include "compat.h"
@@ -42,13 +39,6 @@ mc_conflict_row_bytes(TupleTableSlot *slot)
 	return bytes;
 }
 
-/* A composite value as JSON text. */
-static char *
-composite_json(Datum composite)
-{
-	return TextDatumGetCString(DirectFunctionCall1(row_to_json, composite));
-}
-
 /* What stands for a row that is too large. */
 static char *
 omitted_json(Size bytes)
@@ -63,7 +53,8 @@ row_json(TupleTableSlot *slot)
 	Size		bytes = mc_conflict_row_bytes(slot);
 
 	return bytes > (Size) mc_conflict_max_row_bytes ? omitted_json(bytes) :
-		composite_json(ExecFetchSlotHeapTupleDatum(slot));
+		mc_row_json(slot->tts_tupleDescriptor, slot->tts_values,
+					slot->tts_isnull, NULL, 0);
 }
 
 /* Some columns of a row as JSON text. */
@@ -71,19 +62,8 @@ static char *
 columns_json(TargetTable *table, const RemoteRow *row,
 			 const AttrNumber *attnums, int ncolumns)
 {
-	TupleDesc	desc = CreateTemplateTupleDesc(ncolumns);
-	Datum	   *values = palloc(sizeof(Datum) * ncolumns);
-	bool	   *isnull = palloc(sizeof(bool) * ncolumns);
-	HeapTuple	tuple;
-
-	for (int i = 0; i < ncolumns; i++)
-	{
-		TupleDescCopyEntry(desc, i + 1, RelationGetDescr(table->rel), attnums[i]);
-		values[i] = row->values[attnums[i] - 1];
-		isnull[i] = row->isnull[attnums[i] - 1];
-	}
-	tuple = heap_form_tuple(BlessTupleDesc(TupleDescFinalize_compat(desc)), values, isnull);
-	return composite_json(heap_copy_tuple_as_datum(tuple, desc));
+	return mc_row_json(RelationGetDescr(table->rel), row->values, row->isnull,
+					   attnums, ncolumns);
 }
 
 char *

@@ -96,6 +96,19 @@ $listener->query_safe('LISTEN multicenter_conflict');
 collide('item', 'id = 4');
 told(1);
 pass('a restart tells of nothing twice');
+
+# One whose number is older than many that were announced before.
+my $late = $lisbon->background_psql;
+$late->query_safe(q{BEGIN; SELECT multicenter.conflict_override(max(conflict_id), 'remote') FROM multicenter.conflicts WHERE relation = 'item'::regclass});
+foreach my $id (11 .. 14)
+{
+	collide('item', "id = $id");
+	told($id - 9);
+}
+$late->query_safe('COMMIT');
+$late->quit;
+told(6);
+pass('and a conflict that was committed late is not missed');
 $listener->quit;
 
 my $log = PostgreSQL::Test::Utils::slurp_file($lisbon->node->logfile);
@@ -144,5 +157,39 @@ is($lisbon->sql($segments), '1 current, 2 old', 'no segment is left while the ne
 my $dump = $lisbon->pg_dump;
 unlike($dump, qr/conflict_history/, 'a dump has nothing of the history');
 identical(@centers, 'item');
+
+# Rows are written as row_to_json() does, whatever is in them.
+$lisbon->append_conf("multicenter.conflict_max_row_bytes = 1MB");
+$lisbon->reload;
+$lisbon->wait_for_sql("SHOW multicenter.conflict_max_row_bytes", "1MB");
+$lisbon->sql(q{SELECT multicenter.replicate_ddl($ddl$
+	CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+	CREATE TABLE kind (id int PRIMARY KEY, "a ""b\c" smallint, gone int, c bigint, d real, e double precision, f numeric, g numeric(20,4),
+		h text, i varchar(10), j char(5), k uuid, l date, m timestamp, n timestamptz, o json, p jsonb, q boolean, r text);
+	ALTER TABLE kind DROP gone;
+	CREATE TABLE other_kind (id int PRIMARY KEY, a int[], b positive, c interval, d inet, r text);
+	$ddl$)});
+$lisbon->sql(q{
+	INSERT INTO kind VALUES
+		(1, 1, 2, 1.5, 2.5, 3.5, 4.5, 'text', 'v', 'c', '00000000-0000-0000-0000-000000000001', '2026-01-01', '2026-01-01 12:00', '2026-01-01 12:00+02', '{"a" : [1, 2]}', '{"a" : [1, 2]}', true),
+		(2, -1, -9223372036854775808, 'NaN', 'NaN', 'NaN', '-0.0001', E'"\\\b\f\n\r\t\u0001\u20ac/<>', '', '', NULL, 'infinity', '-infinity', 'infinity', ' "x" ', 'null', false),
+		(3, 32767, 9223372036854775807, '-Infinity', '1e300', 'Infinity', 0, '', 'ä', 'ä', 'ffffffff-ffff-ffff-ffff-ffffffffffff', '0044-03-15 BC', '0044-03-15 BC', '294276-12-31 23:59:59.999999+00', '1e5', '1e5', NULL),
+		(4, NULL, NULL, '-0', '-0', 1e20, 1e15, repeat(E'long \n', 1000), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+	INSERT INTO other_kind VALUES (1, '{1,NULL}', 3, '1 day', '::1'), (2, NULL, NULL, NULL, NULL)});
+wait_all_applied(@centers);
+hold_links(@links);
+foreach my $center (@centers)
+{
+	$center->sql(sprintf(q{UPDATE kind SET r = '%1$s'; UPDATE other_kind SET r = '%1$s'}, $center->name));
+	$center->sql('CREATE UNLOGGED TABLE mine AS SELECT id, row_to_json(whole)::text AS json FROM kind whole UNION ALL SELECT 100 + id, row_to_json(whole)::text FROM other_kind whole');
+}
+release_links(@links);
+foreach my $center (@centers)
+{
+	my ($other) = grep { $_ != $center } @centers;
+	my $conflicts = q{SELECT (key ->> 'id')::int + CASE relation::regclass::text WHEN 'kind' THEN 0 ELSE 100 END || %s FROM multicenter.conflict_history WHERE relation::regclass::text ~ 'kind$' ORDER BY 1};
+	is($center->sql(sprintf($conflicts, 'local_row::text')), $center->sql('SELECT id || json FROM mine ORDER BY 1'), "rows of $center->{name} as JSON");
+	is($center->sql(sprintf($conflicts, 'remote_row::text')), $other->sql('SELECT id || json FROM mine ORDER BY 1'), "what came to $center->{name} as JSON");
+}
 
 done_testing();
