@@ -1,6 +1,6 @@
--- title: 50 transactions of 1,000 wide rows (20 columns, 1.6 kB)
+-- title: 200 transactions of 1,000 wide rows (20 columns, 1.6 kB)
 -- ceiling: 1.3
--- changes: 50000
+-- changes: 200000
 -- rows: 1000
 -- section seed
 CREATE TABLE item (id int PRIMARY KEY, n1 numeric(20,4), n2 numeric(20,4), n3 numeric, n4 numeric,
@@ -9,7 +9,7 @@ CREATE TABLE item (id int PRIMARY KEY, n1 numeric(20,4), n2 numeric(20,4), n3 nu
 ALTER TABLE item ALTER body SET STORAGE PLAIN;
 -- section load
 DO $$ BEGIN
-	FOR i IN 0 .. 49 LOOP
+	FOR i IN 0 .. 199 LOOP
 		INSERT INTO item SELECT n, n * 1.25, n / 7.0, n * 1000.001, -n, timestamptz '2026-01-01' + n * interval '1 s',
 			timestamptz '2026-01-01' + n * interval '1 min', '2026-06-01', date '2026-01-01' + n % 1000,
 			jsonb_build_object('number', n, 'name', 'name of ' || n, 'tags', jsonb_build_array('a', 'b', n)),
