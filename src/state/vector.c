@@ -277,7 +277,8 @@ mc_vector_next(SharedLink *link, OriginLsn end)
 /*
  * Is everything of a peer up to a position applied here, and to be seen?  While
  * a transaction of the peer commits, the origin's progress is ahead of what is
- * to be seen; before a receiver has connected, the link knows nothing.
+ * to be seen; but before a receiver has connected for the first time, which may
+ * take as long as the peer is away, the link knows nothing, and nothing commits.
  */
 static bool
 is_applied(SharedLink *link, XLogRecPtr lsn)
@@ -285,17 +286,17 @@ is_applied(SharedLink *link, XLogRecPtr lsn)
 	XLogRecPtr	applied;
 	XLogRecPtr	next_end;
 	uint16		origin;
-	bool		running;
+	bool		commits;
 
 	SpinLockAcquire(&link->mutex);
 	applied = link->applied_lsn.value;
 	next_end = link->next_end.value;
 	origin = link->origin;
-	running = link->pid != 0;
+	commits = link->pid != 0 && applied != InvalidXLogRecPtr;
 	SpinLockRelease(&link->mutex);
 
 	return lsn <= applied || lsn < next_end ||
-		(!running && origin != InvalidRepOriginId &&
+		(!commits && origin != InvalidRepOriginId &&
 		 lsn <= replorigin_get_progress(origin, false));
 }
 
