@@ -295,16 +295,23 @@ fenced_table(const Fence *fence)
 /*
  * Has the peer known of the fence before we do?  Streams of two centers are in
  * no order, so what it says of the fence may come before the coordinator's
- * announcement, or when the fence has gone; only the vector tells which.
+ * announcement, or when the fence has gone; only the vector tells which.  Our
+ * own announcement is in WAL, and so may be answered, before it is to be seen.
  */
 static bool
 is_early(const RemoteTransaction *transaction, const Fence *fence)
 {
 	const VectorDelta *known = mc_vector_entry(transaction->vector, fence->coordinator);
 	DependencyVector *announcement;
+	FenceRequest request;
 	CenterId	missing;
 
-	if (known == NULL || fence->coordinator == transaction->our_id)
+	if (fence->coordinator == transaction->our_id)
+	{
+		mc_fence_requested(MyDatabaseId, &request);
+		return request.token == fence->token;
+	}
+	if (known == NULL)
 		return false;
 	announcement = palloc0(sizeof(DependencyVector));
 	announcement->nentries = 1;

@@ -3,7 +3,8 @@
 #
 # Method: at lisbon commits stop in their middle, with the announcement of
 # riga's fence among them, until what oslo says of that fence has come, too.
-# A rewrite then waits for ever if that does not count.
+# A rewrite then waits for ever if that does not count.  The same at riga itself,
+# whose WAL has the announcement before anybody there sees it.
 
 use strict;
 use warnings;
@@ -19,7 +20,7 @@ my @centers = make_group([qw(lisbon oslo riga)], conf => step_conf(), setup => q
 	INSERT INTO item SELECT i, i FROM generate_series(1, 20) i;
 });
 my ($lisbon, $oslo, $riga) = @centers;
-step_install($lisbon);
+step_install($lisbon, $riga);
 
 foreach my $type (qw(bigint int bigint))
 {
@@ -28,6 +29,22 @@ foreach my $type (qw(bigint int bigint))
 	is($rc, 0, "a rewrite to $type ends") or diag($error);
 	my ($succeeded, $output) = finish_sql($held);
 	ok($succeeded, 'both links of lisbon had something to commit') or diag($output);
+	wait_all_applied(@centers);
+	$_->wait_for_sql('SELECT count(*) FROM multicenter.table_fence', '0') foreach @centers;
+}
+
+foreach my $type (qw(int bigint))
+{
+	my $held = step_hold_commits($riga, $lisbon, $oslo);
+	my $rewrite = start_sql($riga, qq{SET lock_timeout = '20s'; SELECT multicenter.replicate_ddl('ALTER TABLE item ALTER amount TYPE $type')});
+	$riga->wait_for_sql(q{SELECT count(*) FROM pg_stat_activity a JOIN multicenter.workers w USING (pid) WHERE w.role = 'manager' AND a.wait_event_type = 'LWLock'}, '1');
+
+	# This makes durable, and so sends, what there is.
+	$riga->sql('SELECT pg_switch_wal()');
+	my ($succeeded, $output) = finish_sql($held);
+	ok($succeeded, 'both links of riga had something to commit') or diag($output);
+	($succeeded, $output) = finish_sql($rewrite);
+	ok($succeeded, "a rewrite to $type at riga ends") or diag($output);
 	wait_all_applied(@centers);
 	$_->wait_for_sql('SELECT count(*) FROM multicenter.table_fence', '0') foreach @centers;
 }
