@@ -187,6 +187,16 @@ write_fence(const char *sql, const Fence *fence, CenterId center)
 	SPI_finish();
 }
 
+/* Forget a fence, or those before it, of which the announcement has not come. */
+static void
+forget_unannounced(const Fence *fence, CenterId center, const char *compare)
+{
+	write_fence(psprintf("DELETE FROM multicenter.table_fence"
+						 " WHERE coordinator OPERATOR(pg_catalog.=) $1 AND token OPERATOR(pg_catalog.%s) $2"
+						 " AND NOT announced AND $3 IS NOT NULL AND $4 IS NOT NULL AND $5 IS NOT NULL",
+						 compare), fence, center);
+}
+
 /*
  * Write down that a center has taken a step.  early: the fence may not be
  * announced here yet.
@@ -209,10 +219,7 @@ record_step(FenceStep step, const Fence *fence, CenterId center, bool early)
 						fence, center);
 
 			/* Of what has ended before it was announced here. */
-			write_fence("DELETE FROM multicenter.table_fence"
-						" WHERE coordinator OPERATOR(pg_catalog.=) $1 AND token OPERATOR(pg_catalog.<) $2"
-						" AND NOT announced AND $3 IS NOT NULL AND $4 IS NOT NULL AND $5 IS NOT NULL",
-						fence, center);
+			forget_unannounced(fence, center, "<");
 			break;
 		case STEP_FENCED:
 		case STEP_DRAINED:
@@ -303,14 +310,10 @@ is_early(const RemoteTransaction *transaction, const Fence *fence)
 {
 	const VectorDelta *known = mc_vector_entry(transaction->vector, fence->coordinator);
 	DependencyVector *announcement;
-	FenceRequest request;
 	CenterId	missing;
 
 	if (fence->coordinator == transaction->our_id)
-	{
-		mc_fence_requested(MyDatabaseId, &request);
-		return request.token == fence->token;
-	}
+		return true;
 	if (known == NULL)
 		return false;
 	announcement = palloc0(sizeof(DependencyVector));
@@ -334,6 +337,10 @@ apply_step(RemoteTransaction *transaction, const char *content, uint32 len)
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("a message about a table's fence from a peer is malformed")));
 	record_step(step, &fence, transaction->peer, is_early(transaction, &fence));
+
+	/* The end of our own fence has come before, not the announcement after. */
+	if (fence.coordinator == transaction->our_id)
+		forget_unannounced(&fence, transaction->peer, "=");
 
 	/* The manager looks at it once this is committed. */
 	transaction->catalog_changed = true;
