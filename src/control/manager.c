@@ -779,6 +779,9 @@ manage_fences(Manager *manager, bool look)
 	foreach(lc, manager->members)
 		centers = lappend_int(centers, ((Member *) lfirst(lc))->center->id);
 	manager->fencing = mc_rewrite_work(manager->identity.center_id, centers, look);
+
+	/* A transaction may have left us in a context that is never reset. */
+	list_free(centers);
 }
 
 /* When the next round has something to do if nobody wakes us. */
