@@ -55,6 +55,7 @@
 #define ANNOUNCE_MS		250		/* between two of them */
 #define LOOK_MS			10000	/* also when nobody has told of conflicts */
 #define FAILED_MS		60000
+#define BUSY_MS			1000	/* somebody has a lock */
 #define ROTATE_MS		10000
 #define LINKS_MS		500
 
@@ -316,22 +317,29 @@ write_log(int64 now_ms)
 	}
 }
 
+/* How long to wait after an attempt that was in vain. */
+static int64
+pause_after(AttemptResult result)
+{
+	return result == ATTEMPT_BUSY ? BUSY_MS : FAILED_MS;
+}
+
 /* Announce what is new. */
 static void
 announce_new(CenterId our_id)
 {
 	Announcement announcement = {.our_id = our_id};
 	int64		began_ms = mc_monotonic_ms();
-	bool		failed;
+	AttemptResult result;
 	int64		now_ms;
 	ListCell   *cell;
 
 	mc_shared_take_conflicts();
-	failed = mc_attempt(our_id, announce, &announcement) != NULL;
+	result = mc_attempt(our_id, announce, &announcement, NULL);
 	now_ms = mc_monotonic_ms();
 	foreach(cell, announcement.peers)
 	{
-		if (!failed)
+		if (result == ATTEMPT_DONE)
 			add_log_count(lfirst(cell), now_ms);
 	}
 	list_free_deep(announcement.peers);
@@ -339,8 +347,8 @@ announce_new(CenterId our_id)
 	/* Most of the time is for other work, however many there are. */
 	next_announce_ms = now_ms + ANNOUNCE_MS + 10 * (now_ms - began_ms);
 	next_look_ms = now_ms + LOOK_MS;
-	if (failed)
-		next_announce_ms = next_look_ms = now_ms + FAILED_MS;
+	if (result != ATTEMPT_DONE)
+		next_announce_ms = next_look_ms = now_ms + pause_after(result);
 }
 
 /*
@@ -378,10 +386,12 @@ add_stopped(RemoteTransaction *transaction, void *arg)
 	mc_own_end(&scope);
 }
 
-/* Look for links that stopped; false if that has failed. */
-static bool
+/* Look for links that stopped.  Returns when to do so again. */
+static int64
 look_at_links(CenterId our_id)
 {
+	AttemptResult result;
+
 	for (int i = 0; i < mc_shared->nlinks; i++)
 	{
 		SharedLink *link = &mc_shared->links[i];
@@ -399,11 +409,12 @@ look_at_links(CenterId our_id)
 		if (failures < FAILURES_OF_STOPPED || stopped.lsn == noted_lsn[stopped.peer] ||
 			stopped.error.origin_lsn != stopped.lsn)
 			continue;
-		if (mc_attempt(our_id, add_stopped, &stopped) != NULL)
-			return false;
+		result = mc_attempt(our_id, add_stopped, &stopped, NULL);
+		if (result != ATTEMPT_DONE)
+			return pause_after(result);
 		noted_lsn[stopped.peer] = stopped.lsn;
 	}
-	return true;
+	return LINKS_MS;
 }
 
 /* Empty what is too old, in a transaction. */
@@ -422,10 +433,10 @@ mc_announce_work(CenterId our_id)
 		announce_new(our_id);
 	write_log(mc_monotonic_ms());
 	if (now_ms >= next_links_ms)
-		next_links_ms = now_ms + (look_at_links(our_id) ? LINKS_MS : FAILED_MS);
+		next_links_ms = now_ms + look_at_links(our_id);
 	if (now_ms >= next_rotate_ms)
 	{
-		(void) mc_attempt(our_id, rotate, NULL);
+		(void) mc_attempt(our_id, rotate, NULL, NULL);
 		next_rotate_ms = mc_monotonic_ms() + ROTATE_MS;
 	}
 }

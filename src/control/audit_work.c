@@ -91,7 +91,7 @@ static int64
 run(CenterId our_id, AttemptFunction function, int64 now_ms, int64 period_ms,
 	bool *done)
 {
-	*done = mc_attempt(our_id, function, NULL) == NULL;
+	*done = mc_attempt(our_id, function, NULL, NULL) == ATTEMPT_DONE;
 	return now_ms + (*done ? period_ms : FAILED_MS);
 }
 

@@ -66,12 +66,14 @@ mc_health_work(CenterId our_id)
 {
 	int64		now_ms = mc_monotonic_ms();
 	Health		health = {"", ""};
+	AttemptResult result;
 
 	if (now_ms < next_look_ms)
 		return;
-	if (mc_attempt(our_id, look, &health) != NULL || health.status[0] == '\0')
+	result = mc_attempt(our_id, look, &health, NULL);
+	if (result != ATTEMPT_DONE || health.status[0] == '\0')
 	{
-		next_look_ms = now_ms + FAILED_LOOK_MS;
+		next_look_ms = now_ms + (result == ATTEMPT_BUSY ? LOOK_MS : FAILED_LOOK_MS);
 		return;
 	}
 	next_look_ms = now_ms + LOOK_MS;

@@ -677,15 +677,15 @@ static void
 look_at_displaced(Manager *manager, int64 now_ms)
 {
 	TimestampTz frontier = mc_horizon_frontier();
-	LookResult	result = mc_displace_look(manager->identity.center_id);
+	AttemptResult result = mc_displace_look(manager->identity.center_id);
 	int64		end_ms = mc_monotonic_ms();
 
-	if (result == LOOK_DONE)
+	if (result == ATTEMPT_DONE)
 		mc_horizon_displaced_seen(frontier);
 
 	/* Most of the time is for other work, however many rows there are. */
 	manager->next_look_ms = end_ms + 10 * (end_ms - now_ms) +
-		(result == LOOK_FAILED ? FAILED_LOOK_MS : Min(LOOK_MS, manager->heartbeat_pause_ms));
+		(result == ATTEMPT_FAILED ? FAILED_LOOK_MS : Min(LOOK_MS, manager->heartbeat_pause_ms));
 }
 
 /* When to try the changes in quarantine: soon after something was applied. */

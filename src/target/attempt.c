@@ -58,11 +58,30 @@ attempt(CenterId our_id, AttemptFunction function, void *arg)
 	CommitTransactionCommand();
 }
 
-ErrorData *
-mc_attempt(CenterId our_id, AttemptFunction function, void *arg)
+/* What an error says of the attempt. */
+static AttemptResult
+result_of(const ErrorData *error)
+{
+	if (error == NULL)
+		return ATTEMPT_DONE;
+	switch (error->sqlerrcode)
+	{
+		case ERRCODE_LOCK_NOT_AVAILABLE:
+		case ERRCODE_T_R_DEADLOCK_DETECTED:
+		case ERRCODE_T_R_SERIALIZATION_FAILURE:
+			return ATTEMPT_BUSY;
+		default:
+			return ATTEMPT_FAILED;
+	}
+}
+
+AttemptResult
+mc_attempt(CenterId our_id, AttemptFunction function, void *arg,
+		   ErrorData **caught)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ErrorData  *volatile error = NULL;
+	AttemptResult result;
 
 	/* The manager must go on. */
 	PG_TRY();
@@ -88,5 +107,10 @@ mc_attempt(CenterId our_id, AttemptFunction function, void *arg)
 	QueryCancelPending = false;
 	mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
 	MemoryContextSwitchTo(context);
-	return error;
+	result = result_of(error);
+	if (caught)
+		*caught = error;
+	else if (error)
+		FreeErrorData(error);
+	return result;
 }

@@ -816,25 +816,6 @@ retire_in_table(RemoteTransaction *transaction, void *arg)
 	settle_table(transaction, *(Oid *) arg, SETTLE_RETIRE);
 }
 
-/* Do one thing to a table. */
-static LookResult
-attempt(CenterId our_id, AttemptFunction function, Oid relid)
-{
-	ErrorData  *error = mc_attempt(our_id, function, &relid);
-
-	if (error == NULL)
-		return LOOK_DONE;
-	switch (error->sqlerrcode)
-	{
-		case ERRCODE_LOCK_NOT_AVAILABLE:
-		case ERRCODE_T_R_DEADLOCK_DETECTED:
-		case ERRCODE_T_R_SERIALIZATION_FAILURE:
-			return LOOK_BUSY;
-		default:
-			return LOOK_FAILED;
-	}
-}
-
 /* What the last look has found: no displaced rows, among these notes. */
 static uint64 looked_at = 0;
 static bool found_none = false;
@@ -847,17 +828,17 @@ mc_displace_none(void)
 	return mc_notes_unchanged(&generation) && looked_at != 0 && found_none;
 }
 
-LookResult
+AttemptResult
 mc_displace_look(CenterId our_id)
 {
 	uint64		generation = looked_at;
 	TimestampTz due;
-	LookResult	result = LOOK_DONE;
+	AttemptResult result = ATTEMPT_DONE;
 	List	   *tables;
 	ListCell   *cell;
 
 	if (mc_displace_none())
-		return LOOK_DONE;
+		return ATTEMPT_DONE;
 	(void) mc_notes_unchanged(&generation);
 	tables = find_tables();
 	found_none = tables == NIL;
@@ -866,16 +847,17 @@ mc_displace_look(CenterId our_id)
 	foreach(cell, tables)
 	{
 		DisplacedTable *table = lfirst(cell);
-		LookResult	found = attempt(our_id, look_at_table, table->relid);
+		AttemptResult found = mc_attempt(our_id, look_at_table, &table->relid, NULL);
 
 		result = Max(result, found);
 
 		/* Only the manager changes what is fenced: nothing is now, or later. */
 		if (table->since <= due && mc_fence(table->relid) == FENCE_NONE)
 		{
-			found = attempt(our_id, retire_in_table, table->relid);
+			found = mc_attempt(our_id, retire_in_table, &table->relid, NULL);
 			result = Max(result, found);
 		}
 	}
+	list_free_deep(tables);
 	return result;
 }

@@ -8,7 +8,7 @@
 #ifndef MC_DISPLACE_H
 #define MC_DISPLACE_H
 
-#include "target/table.h"
+#include "target/attempt.h"
 
 /*
  * Has a table, besides its key, unique indexes or exclusion constraints on
@@ -40,19 +40,12 @@ extern void mc_displace_touch(RemoteTransaction *transaction, Oid relid);
 extern void mc_displace_settle(RemoteTransaction *transaction, bool final);
 
 /* How a look at all displaced rows went; the greater, the worse. */
-typedef enum LookResult
-{
-	LOOK_DONE,
-	LOOK_BUSY,					/* somebody was in the way */
-	LOOK_FAILED,				/* an error was caught and reported */
-} LookResult;
-
 /*
  * Look whether displaced rows can come back after local commits, or were
  * written anew by them, and delete those for good that have been displaced for
  * too long; outside a transaction.  Waits for nobody for long.
  */
-extern LookResult mc_displace_look(CenterId our_id);
+extern AttemptResult mc_displace_look(CenterId our_id);
 
 /* Did the last look of this process find none, and could none come since? */
 extern bool mc_displace_none(void);

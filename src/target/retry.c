@@ -165,15 +165,18 @@ try_due(CenterId our_id, bool causes, int64 *after)
 		ErrorData  *error;
 
 		CHECK_FOR_INTERRUPTS();
-		error = mc_attempt(our_id, try_together, &id);
+		(void) mc_attempt(our_id, try_together, &id, &error);
 		if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 			note_error(id, error);
+		if (error)
+			FreeErrorData(error);
 		if (mc_monotonic_ms() < end_ms && list_length(ids) < RETRY_LIMIT)
 			continue;
 		*after = id;
 		if (mc_monotonic_ms() >= end_ms)
 			break;
 	}
+	list_free_deep(ids);
 }
 
 void

@@ -164,12 +164,14 @@ find_tables(void)
 void
 mc_stale_look(CenterId our_id)
 {
+	List	   *relids = find_tables();
 	ListCell   *cell;
 
-	foreach(cell, find_tables())
+	foreach(cell, relids)
 	{
 		Oid			relid = lfirst_oid(cell);
 
-		(void) mc_attempt(our_id, look_at_table, &relid);
+		(void) mc_attempt(our_id, look_at_table, &relid, NULL);
 	}
+	list_free(relids);
 }
