@@ -32,6 +32,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
+#include "state/column_policy.h"
 #include "state/policy.h"
 #include "state/registry.h"
 #include "utils/array.h"
@@ -839,6 +840,10 @@ mc_policy_table(Oid relid, int64 epoch)
 	if (!cache_valid)
 		refresh_cache();
 	if (!cache->any)
+		return NULL;
+
+	/* Where columns are merged nothing else decides. */
+	if (mc_column_policies(relid) != NULL)
 		return NULL;
 	answer = hash_search(cache->answers, &key, HASH_FIND, NULL);
 	if (answer != NULL)

@@ -5,7 +5,7 @@
 # Method: the model test in test/model, with random schedules from seeds: most
 # on three databases of one server, some on three servers; a part of them with
 # tables for which policies other than the last update are set, or whose columns
-# are merged.  A seed that fails says how to run it alone, and the smallest
+# are merged, or both.  A seed that fails says how to run it alone, and the smallest
 # schedule that fails is printed by that.
 
 use strict;
@@ -55,5 +55,6 @@ run_share(1, 0, 79, policies => 1);
 run_share(0, 80, 99, policies => 1);
 run_share(1, 0, 79, columns => 1);
 run_share(0, 320, 359, columns => 1);
+run_share(1, 0, 79, policies => 1, columns => 1);
 run_share(0, 360, 399, workers => 4);
 done_testing();
