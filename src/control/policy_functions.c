@@ -231,13 +231,13 @@ mc_sql_policy_newest(PG_FUNCTION_ARGS)
 }
 
 /*
- * internal_policy_resolver(relation, epoch, family): as apply sees it; null
- * where the table is known never to have had anything special.
+ * internal_policy_resolver(relation, epoch, family): as it is set; null where
+ * the table is known never to have had anything special.
  */
 Datum
 mc_sql_policy_resolver(PG_FUNCTION_ARGS)
 {
-	const TablePolicy *policy = mc_policy_table(PG_GETARG_OID(0), PG_GETARG_INT64(1));
+	const TablePolicy *policy = mc_policy_set_for(PG_GETARG_OID(0), PG_GETARG_INT64(1));
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	McConflictFamily family;
 
@@ -252,7 +252,7 @@ mc_sql_policy_resolver(PG_FUNCTION_ARGS)
 Datum
 mc_sql_policy_handler(PG_FUNCTION_ARGS)
 {
-	const TablePolicy *policy = mc_policy_table(PG_GETARG_OID(0), PG_GETARG_INT64(1));
+	const TablePolicy *policy = mc_policy_set_for(PG_GETARG_OID(0), PG_GETARG_INT64(1));
 	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	McConflictFamily family;
 

@@ -91,12 +91,12 @@ COMMENT ON FUNCTION multicenter.internal_policy_own_epoch() IS
 CREATE FUNCTION multicenter.internal_policy_resolver(relation regclass, epoch bigint, family text)
 RETURNS text AS 'MODULE_PATHNAME', 'mc_sql_policy_resolver' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION multicenter.internal_policy_resolver(regclass, bigint, text) IS
-'Internal. The resolver of a table in an epoch, as apply sees it; null where rows of the table never had a special one.';
+'Internal. The resolver of a table in an epoch, as it is set; null where rows of the table never had a special one.';
 
 CREATE FUNCTION multicenter.internal_policy_handler_of(relation regclass, epoch bigint, family text)
 RETURNS regprocedure AS 'MODULE_PATHNAME', 'mc_sql_policy_handler' LANGUAGE C STABLE STRICT;
 COMMENT ON FUNCTION multicenter.internal_policy_handler_of(regclass, bigint, text) IS
-'Internal. The handler of a table in an epoch, as apply sees it; null where there is none.';
+'Internal. The handler of a table in an epoch, as it is set; null where there is none.';
 
 CREATE FUNCTION multicenter.internal_policy_newest()
 RETURNS bigint AS 'MODULE_PATHNAME', 'mc_sql_policy_newest' LANGUAGE C STABLE STRICT;

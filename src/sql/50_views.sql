@@ -372,6 +372,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 		UNION ALL
 		SELECT tab.oid, a.distance, a.relid FROM tab, pg_catalog.pg_partition_ancestors(tab.oid) WITH ORDINALITY a(relid, distance)
 		WHERE a.relid <> tab.oid
+	), merged AS MATERIALIZED (
+		-- Where columns are merged nothing else decides between rows.
+		SELECT DISTINCT r.oid
+		FROM relevant r
+			JOIN pg_catalog.pg_class c ON c.oid = r.named
+			JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			JOIN multicenter.column_policy m ON m.schema_name = n.nspname AND m.table_name = c.relname
 	), own AS (
 		SELECT DISTINCT ON (r.oid, p.family) r.oid, p.*
 		FROM relevant r
@@ -382,11 +389,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 	)
 	(SELECT tab.oid::regclass AS relation,
 		y.conflict_type,
-		coalesce(o.resolver, d.resolver, CASE WHEN y.family <> 'apply' THEN 'last_update_wins'
+		coalesce(o.resolver, d.resolver, CASE WHEN m.oid IS NOT NULL AND y.family IN ('row', 'delete', 'missing') THEN 'column_merge'
+			WHEN y.family <> 'apply' THEN 'last_update_wins'
 			WHEN current_setting('multicenter.on_apply_error') = 'stop' THEN 'error' ELSE 'quarantine' END) AS resolver,
 		CASE WHEN o.resolver IS NULL THEN d.handler ELSE o.handler END AS handler,
 		coalesce(o.options, d.options, '{}') AS options,
-		CASE WHEN o.resolver IS NOT NULL THEN 'table' WHEN d.resolver IS NOT NULL THEN 'default' ELSE 'builtin' END AS source,
+		CASE WHEN o.resolver IS NOT NULL THEN 'table' WHEN d.resolver IS NOT NULL THEN 'default'
+			WHEN m.oid IS NOT NULL AND y.family IN ('row', 'delete', 'missing') THEN 'columns' ELSE 'builtin' END AS source,
 		coalesce(o.epoch, d.epoch) AS epoch,
 		coalesce(o.set_by, d.set_by) AS set_by,
 		coalesce(o.set_at, d.set_at) AS set_at,
@@ -397,18 +406,18 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET j
 		 WHERE c.state <> 'parted' AND c.kind = 'active' AND coalesce(o.epoch, d.epoch) IS NOT NULL
 			AND NOT EXISTS (SELECT FROM multicenter.policy_epoch e
 							WHERE e.center_id = c.center_id AND e.epoch >= coalesce(o.epoch, d.epoch))) AS waits_for,
-		CASE WHEN y.family NOT IN ('row', 'delete') OR coalesce(o.resolver, d.resolver) = 'last_update_wins' THEN NULL
+		CASE WHEN y.family NOT IN ('row', 'delete') OR coalesce(o.resolver, d.resolver, 'last_update_wins') = 'last_update_wins' THEN NULL
 			WHEN tab.route = 'keyed' AND tab.oid IN (SELECT t FROM multicenter.internal_policy_tables(NULL, true) t)
 			THEN 'needs REPLICA IDENTITY FULL on every center: set the policy again'
 			WHEN tab.oid IN (SELECT t FROM multicenter.internal_policy_tables(NULL, false) t
 				WHERE NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t AND g.tgfoid = 'multicenter.seen()'::regprocedure AND g.tgenabled <> 'D'))
-				AND coalesce(o.resolver, d.resolver) IS NOT NULL
 			THEN 'needs trigger multicenter_seen on every center: set the policy again'
 		END AS problem
 	FROM tab
 		CROSS JOIN multicenter.internal_conflict_types() y
-		LEFT JOIN own o ON o.oid = tab.oid AND o.family = y.family
-		LEFT JOIN policy d ON d.schema_name IS NULL AND d.family = y.family
+		LEFT JOIN merged m ON m.oid = tab.oid
+		LEFT JOIN own o ON o.oid = tab.oid AND o.family = y.family AND (m.oid IS NULL OR y.family IN ('unique', 'apply'))
+		LEFT JOIN policy d ON d.schema_name IS NULL AND d.family = y.family AND (m.oid IS NULL OR y.family IN ('unique', 'apply'))
 	ORDER BY tab.oid IS NOT NULL, 1, y.item)
 	UNION ALL
 	SELECT NULL, y.conflict_type, p.resolver, p.handler, p.options, 'table', p.epoch, p.set_by, p.set_at, y.family, p.in_effect, NULL,

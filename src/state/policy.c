@@ -831,7 +831,7 @@ make_policy(Oid relid, int64 number)
 }
 
 const TablePolicy *
-mc_policy_table(Oid relid, int64 epoch)
+mc_policy_set_for(Oid relid, int64 epoch)
 {
 	AnswerKey	key = {epoch, relid, 0};
 	Answer	   *answer;
@@ -840,10 +840,6 @@ mc_policy_table(Oid relid, int64 epoch)
 	if (!cache_valid)
 		refresh_cache();
 	if (!cache->any)
-		return NULL;
-
-	/* Where columns are merged nothing else decides. */
-	if (mc_column_policies(relid) != NULL)
 		return NULL;
 	answer = hash_search(cache->answers, &key, HASH_FIND, NULL);
 	if (answer != NULL)
@@ -856,6 +852,14 @@ mc_policy_table(Oid relid, int64 epoch)
 	answer = hash_search(cache->answers, &key, HASH_ENTER, NULL);
 	answer->policy = policy;
 	return policy;
+}
+
+const TablePolicy *
+mc_policy_table(Oid relid, int64 epoch)
+{
+	if (!mc_policies_any() || mc_column_policies(relid) != NULL)
+		return NULL;
+	return mc_policy_set_for(relid, epoch);
 }
 
 int

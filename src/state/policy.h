@@ -32,10 +32,13 @@ typedef struct TablePolicy
 /*
  * The policy of a table in an epoch, which must be known (see below).  NULL if
  * no row, delete or missing conflict of this table has ever been for anything
- * but last_update_wins, in any epoch; costs nanoseconds where that holds for
- * all tables.
+ * but last_update_wins, in any epoch, or if its columns are merged: then nothing
+ * else decides.  Costs nanoseconds where that holds for all tables.
  */
 extern const TablePolicy *mc_policy_table(Oid relid, int64 epoch);
+
+/* The same as it is set, whether columns are merged or not. */
+extern const TablePolicy *mc_policy_set_for(Oid relid, int64 epoch);
 
 /*
  * The order of two versions of a key of a table: by epochs first, where

@@ -42,6 +42,10 @@ sub problems
 	return join ' ', map { $_->sql(qq{SELECT coalesce(string_agg(DISTINCT problem, ', '), 'none') FROM multicenter.conflict_policies WHERE relation = '$relation'::regclass}) } @centers;
 }
 
+# Nothing is set, so nothing is missing.
+$_->sql('CREATE TABLE unset (id int PRIMARY KEY, v text)') foreach @centers;
+is(problems('unset'), 'none none', 'a table without a policy has no problem');
+
 #
 # Tables that are made later
 #
@@ -138,6 +142,30 @@ is($oslo->sql(q{SELECT count(*) FROM multicenter.conflict_policies WHERE problem
 $_->sql('ALTER TABLE mixed RENAME TO lost') foreach @centers;
 is($oslo->sql(q{SELECT DISTINCT source, resolver, problem FROM multicenter.conflict_policies WHERE problem IS NOT NULL}),
 	'table|handler|is for table public.mixed, which is not here', 'a policy whose table is not there');
+
+#
+# Where columns are merged no policy counts, but it does again when that ends
+#
+ddl('CREATE TABLE public.merged (id int PRIMARY KEY, n int NOT NULL, v text) PARTITION BY RANGE (id); CREATE TABLE public.merged_1 PARTITION OF public.merged FOR VALUES FROM (0) TO (100)');
+$lisbon->sql(q{SELECT multicenter.conflict_policy_set('merged', NULL, 'first_update_wins')});
+wait_policies(@centers);
+is(policy($_, 'merged_1'), 'first_update_wins table first_update_wins', "the policy of a partition at $_->{name}") foreach @centers;
+$lisbon->sql(q{SELECT multicenter.column_policy_set('merged', 'n', 'delta')});
+wait_all_applied(@centers);
+ddl('CREATE TABLE public.merged_2 PARTITION OF public.merged FOR VALUES FROM (100) TO (200)');
+foreach my $partition ('merged_1', 'merged_2')
+{
+	is(policy($_, $partition), 'column_merge columns first_update_wins', "$partition at $_->{name} while columns are merged") foreach @centers;
+	is(problems($partition), 'none none', 'without a problem');
+}
+$lisbon->sql(q{SELECT multicenter.column_policy_reset('merged')});
+wait_all_applied(@centers);
+foreach my $partition ('merged_1', 'merged_2')
+{
+	is(policy($_, $partition), 'first_update_wins table first_update_wins', "$partition at $_->{name} after that") foreach @centers;
+	is(problems($partition), 'none none', 'and nothing is missing');
+}
+
 identical(@centers, 'multicenter.conflict_policy');
 
 done_testing();
