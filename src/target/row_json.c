@@ -27,6 +27,15 @@
 
 #include "compat.h"
 
+/* Append an integer. */
+static void
+append_integer(StringInfo out, int64 value)
+{
+	char		buffer[MAXINT8LEN + 1];
+
+	appendBinaryStringInfo(out, buffer, pg_lltoa(value, buffer));
+}
+
 /* Append a number; "NaN" and the like are no numbers in JSON. */
 static void
 append_number(StringInfo out, const char *number)
@@ -57,16 +66,13 @@ append_value(StringInfo out, Oid type, Datum value)
 			appendStringInfoString(out, DatumGetBool(value) ? "true" : "false");
 			return true;
 		case INT2OID:
-			pg_ltoa(DatumGetInt16(value), buffer);
-			appendStringInfoString(out, buffer);
+			append_integer(out, DatumGetInt16(value));
 			return true;
 		case INT4OID:
-			pg_ltoa(DatumGetInt32(value), buffer);
-			appendStringInfoString(out, buffer);
+			append_integer(out, DatumGetInt32(value));
 			return true;
 		case INT8OID:
-			pg_lltoa(DatumGetInt64(value), buffer);
-			appendStringInfoString(out, buffer);
+			append_integer(out, DatumGetInt64(value));
 			return true;
 		case FLOAT4OID:
 			append_number(out, output(float4out, value));
