@@ -37,7 +37,8 @@ foreach my $type (qw(int bigint))
 {
 	my $held = step_hold_commits($riga, $lisbon, $oslo);
 	my $rewrite = start_sql($riga, qq{SET lock_timeout = '20s'; SELECT multicenter.replicate_ddl('ALTER TABLE item ALTER amount TYPE $type')});
-	$riga->wait_for_sql(q{SELECT count(*) FROM pg_stat_activity a JOIN multicenter.workers w USING (pid) WHERE w.role = 'manager' AND a.wait_event_type = 'LWLock'}, '1');
+	$riga->wait_for_sql(q{SELECT count(*) FROM pg_stat_activity a JOIN multicenter.workers w USING (pid) JOIN pg_locks l USING (pid)
+		WHERE w.role = 'manager' AND a.wait_event = 'CommitTs' AND l.mode = 'RowExclusiveLock' AND l.relation = 'multicenter.table_fence'::regclass}, '1');
 
 	# This makes durable, and so sends, what there is.
 	$riga->sql('SELECT pg_switch_wal()');

@@ -250,14 +250,15 @@ step_drain(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Does a process wait for a lock of either kind? */
+/* Does a process wait in its commit, or for a lock that another one has? */
 static bool
-waits_for_lock(int pid)
+waits_for_commit(int pid)
 {
 	PGPROC	   *proc = BackendPidGetProc(pid);
-	uint32		class = proc ? proc->wait_event_info & 0xFF000000U : 0;
+	uint32		event = proc ? proc->wait_event_info : 0;
 
-	return class == PG_WAIT_LWLOCK || class == PG_WAIT_LOCK;
+	return event == (PG_WAIT_LWLOCK | CommitTsLock->tranche) ||
+		(event & 0xFF000000U) == PG_WAIT_LOCK;
 }
 
 /*
@@ -276,7 +277,7 @@ step_hold_commits(PG_FUNCTION_ARGS)
 	while (!both && !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), DEADLINE_MS))
 	{
 		pg_usleep(1000);
-		both = waits_for_lock(PG_GETARG_INT32(0)) && waits_for_lock(PG_GETARG_INT32(1));
+		both = waits_for_commit(PG_GETARG_INT32(0)) && waits_for_commit(PG_GETARG_INT32(1));
 	}
 	pgstat_report_wait_end();
 	LWLockRelease(CommitTsLock);
