@@ -822,8 +822,9 @@ advance(Fence *fence, List *fences, CenterId our_id, List *centers)
 
 /*
  * A session that waits for its fence needs every receiver, for the steps of
- * others or for the end of a fence that was first.  If one waits for a lock of
- * that session, both would wait for ever, and no deadlock detector sees it.
+ * others or for the end of a fence that was first.  If one of them, or of their
+ * appliers, waits for a lock of that session, both would wait for ever, and no
+ * deadlock detector sees it.
  */
 static void
 find_deadlock(void)

@@ -95,11 +95,14 @@ mc_writers_remain(const VirtualTransactionId *writers, Oid relid)
 	return remain;
 }
 
-/* The processes that apply changes in this database: int4[]. */
+/*
+ * The processes that apply changes in this database: int4[].  A receiver waits
+ * for its appliers by other means than locks.
+ */
 static ArrayType *
-receivers(void)
+who_applies(void)
 {
-	Datum	   *pids = palloc(sizeof(Datum) * (mc_shared->nlinks + 1));
+	Datum	   *pids = palloc(sizeof(Datum) * (mc_shared->nlinks * (1 + MC_MAX_APPLY_WORKERS) + 1));
 	int			npids = 0;
 
 	for (int i = 0; i < mc_shared->nlinks; i++)
@@ -110,6 +113,13 @@ receivers(void)
 		if (link->dboid == MyDatabaseId && link->pid != 0)
 			pids[npids++] = Int32GetDatum(link->pid);
 		SpinLockRelease(&link->mutex);
+		for (int j = 0; link->dboid == MyDatabaseId && j < link->order.nworkers; j++)
+		{
+			uint32		pid = pg_atomic_read_u32(&link->order.appliers[j].pid);
+
+			if (pid != 0)
+				pids[npids++] = Int32GetDatum((int32) pid);
+		}
 	}
 	return construct_array(pids, npids, INT4OID, sizeof(int32), true, TYPALIGN_INT);
 }
@@ -118,14 +128,14 @@ bool
 mc_writers_block_apply(int pid)
 {
 	Oid			types[] = {INT4ARRAYOID, INT4OID};
-	Datum		values[] = {PointerGetDatum(receivers()), Int32GetDatum(pid)};
+	Datum		values[] = {PointerGetDatum(who_applies()), Int32GetDatum(pid)};
 	bool		blocks;
 
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_execute_with_args("WITH RECURSIVE blocking AS ("
-						  " SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids(receiver)) AS pid"
-						  " FROM pg_catalog.unnest($1) AS receiver"
+						  " SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids(applier)) AS pid"
+						  " FROM pg_catalog.unnest($1) AS applier"
 						  " UNION SELECT pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid))"
 						  " FROM blocking)"
 						  " SELECT FROM blocking WHERE pid OPERATOR(pg_catalog.=) $2",

@@ -20,8 +20,8 @@ extern VirtualTransactionId *mc_writers_find(Oid relid, VirtualTransactionId exc
 extern bool mc_writers_remain(const VirtualTransactionId *writers, Oid relid);
 
 /*
- * Does a receiver of this database wait for a lock of that process, directly
- * or behind others?  Called in a transaction.
+ * Does a receiver of this database, or one of its appliers, wait for a lock of
+ * that process, directly or behind others?  Called in a transaction.
  */
 extern bool mc_writers_block_apply(int pid);
 

@@ -12,6 +12,7 @@ use strict;
 use warnings;
 
 use Multicenter::Cluster;
+use PostgreSQL::Test::Utils ();
 use Test::More;
 
 my ($lisbon, $oslo) = make_group([qw(lisbon oslo)], conf => "multicenter.apply_workers = 8\n", setup => q{
@@ -153,6 +154,73 @@ let_go(21, 22);
 wait_all_applied($lisbon, $oslo);
 $between->query_safe('SELECT 1');
 identical($lisbon, $oslo, 'slow');
+
+# A session that waits for a fence needs what an applier behind its lock keeps up.
+my $fencer = $oslo->background_psql(on_error_stop => 0);
+$fencer->query_safe('BEGIN; LOCK TABLE counter IN SHARE MODE');
+$lisbon->sql(q{INSERT INTO counter VALUES (10, 0)});
+appliers_wait(1);
+$fencer->query(q{SELECT multicenter.replicate_ddl('ALTER TABLE public.owner ALTER id TYPE bigint')});
+like($fencer->{stderr}, qr/cannot fence table "owner" in this transaction/, 'a session that keeps an applier from its row gets no fence');
+$fencer->quit;
+wait_all_applied($lisbon, $oslo);
+identical($lisbon, $oslo, 'counter');
+
+#
+# An error that undoes a transaction leaves no memory behind
+#
+$oslo->sql(q{
+	CREATE FUNCTION not_now() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 2000) THEN
+			RAISE EXCEPTION 'not now';
+		END IF;
+		RETURN NULL;
+	END $$;
+	CREATE TRIGGER not_now AFTER UPDATE ON item FOR EACH ROW EXECUTE FUNCTION not_now();
+	ALTER TABLE item ENABLE REPLICA TRIGGER not_now;
+});
+$lisbon->sql(q{INSERT INTO item SELECT i FROM generate_series(101, 107) i});
+warm_up(0);
+
+# Seven appliers find out that it is not their turn yet.
+sub seven_fail
+{
+	my $before = redone();
+	hold(2000, 1);
+	$lisbon->sql(q{UPDATE slow SET v = 'first' WHERE id = 1});
+	appliers_wait(1);
+	$lisbon->sql("UPDATE item SET v = v || 'x' WHERE id = $_") foreach 101 .. 107;
+	$oslo->wait_for_sql('SELECT sum(redone) FROM multicenter.workers', $before + 7);
+	let_go(2000, 1);
+	return wait_all_applied($lisbon, $oslo);
+}
+
+# What appliers keep as long as they live, in bytes.
+sub applier_bytes
+{
+	my $bytes = 0;
+	foreach my $pid (split(/\n/, $oslo->sql(q{SELECT pid FROM multicenter.workers WHERE role = 'applier'})))
+	{
+		my $begin = -s $oslo->node->logfile;
+		my $log;
+		$oslo->sql("SELECT pg_log_backend_memory_contexts($pid)");
+		poll("the memory of process $pid", sub {
+				$log = PostgreSQL::Test::Utils::slurp_file($oslo->node->logfile, $begin);
+				return ($log =~ /Grand total/, $log);
+			});
+		$bytes += $1 if $log =~ /; multicenter applier: .* (\d+) used/;
+	}
+	return $bytes;
+}
+seven_fail();
+my $bytes = applier_bytes();
+seven_fail() foreach 1 .. 4;
+cmp_ok(applier_bytes() - $bytes, '<', 1400, 'what was applied again has left nothing in memory');
+cmp_ok($bytes, '>', 1000, 'which can be seen');
+$oslo->sql('DROP TRIGGER not_now ON item');
+$lisbon->sql('DELETE FROM item WHERE id > 100');
+wait_all_applied($lisbon, $oslo);
 
 #
 # Order: each snapshot at Oslo is a state that Lisbon had
