@@ -54,6 +54,7 @@ typedef struct Beside
 	Applier    *applier;
 	shm_mq_handle *queue;
 	MemoryContext context;		/* as long as the process */
+	MemoryContext error_context;	/* of the error that is looked at */
 	int64		stats_ms;
 } Beside;
 
@@ -81,6 +82,9 @@ begin(SharedLink *link, int number)
 
 	beside->context = AllocSetContextCreate(TopMemoryContext, "multicenter applier",
 											ALLOCSET_DEFAULT_SIZES);
+	beside->error_context = AllocSetContextCreate(beside->context,
+												  "multicenter applier error",
+												  ALLOCSET_SMALL_SIZES);
 	MemoryContextSwitchTo(beside->context);
 	mc_receiver_pin_settings();
 	beside->turn.link = link;
@@ -173,7 +177,10 @@ abort_transaction(Beside *beside)
 	mc_apply_aborted(beside->applier);
 }
 
-/* Apply a transaction; returns the error, if there was one. */
+/*
+ * Apply a transaction; returns the error, if there was one.  It is in a context
+ * of its own, because FreeErrorData() does not free all of it.
+ */
 static ErrorData *
 try_apply(Beside *beside, const Assignment *assignment, WireCursor body)
 {
@@ -190,7 +197,7 @@ try_apply(Beside *beside, const Assignment *assignment, WireCursor body)
 	PG_CATCH();
 	{
 		HOLD_INTERRUPTS();
-		MemoryContextSwitchTo(beside->context);
+		MemoryContextSwitchTo(beside->error_context);
 		error = CopyErrorData();
 		FlushErrorState();
 		abort_transaction(beside);
@@ -233,7 +240,7 @@ apply(Beside *beside, const Assignment *assignment, WireCursor body)
 		if ((turn->alone && (!deadlock || ++deadlocks > MAX_DEADLOCKS)) ||
 			replorigin_get_progress(turn->origin, false) >= assignment->header.end_lsn)
 			give_up(beside, assignment, error);
-		FreeErrorData(error);
+		MemoryContextReset(beside->error_context);
 		pg_atomic_fetch_add_u64(&turn->self->redone, 1);
 		turn->alone = true;
 	}

@@ -60,11 +60,9 @@ attempt(CenterId our_id, AttemptFunction function, void *arg)
 
 /* What an error says of the attempt. */
 static AttemptResult
-result_of(const ErrorData *error)
+result_of(int sqlstate)
 {
-	if (error == NULL)
-		return ATTEMPT_DONE;
-	switch (error->sqlerrcode)
+	switch (sqlstate)
 	{
 		case ERRCODE_LOCK_NOT_AVAILABLE:
 		case ERRCODE_T_R_DEADLOCK_DETECTED:
@@ -80,8 +78,10 @@ mc_attempt(CenterId our_id, AttemptFunction function, void *arg,
 		   ErrorData **caught)
 {
 	MemoryContext context = CurrentMemoryContext;
-	ErrorData  *volatile error = NULL;
-	AttemptResult result;
+	volatile AttemptResult result = ATTEMPT_DONE;
+
+	if (caught)
+		*caught = NULL;
 
 	/* The manager must go on. */
 	PG_TRY();
@@ -92,8 +92,10 @@ mc_attempt(CenterId our_id, AttemptFunction function, void *arg,
 	{
 		HOLD_INTERRUPTS();
 		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		result = result_of(geterrcode());
+		if (caught)
+			*caught = CopyErrorData();
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
 			EmitErrorReport();
 		AbortCurrentTransaction();
 		mc_place_forget();
@@ -107,10 +109,5 @@ mc_attempt(CenterId our_id, AttemptFunction function, void *arg,
 	QueryCancelPending = false;
 	mc_session_origin_set(InvalidRepOriginId, InvalidXLogRecPtr, 0);
 	MemoryContextSwitchTo(context);
-	result = result_of(error);
-	if (caught)
-		*caught = error;
-	else if (error)
-		FreeErrorData(error);
 	return result;
 }
