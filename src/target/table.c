@@ -242,7 +242,7 @@ is_plain_index(Relation index, const IndexInfo *info)
  * That is so where no code of users runs, and no code that keeps a state.
  */
 static bool
-can_be_parked(const TargetTable *table)
+is_plain(const TargetTable *table)
 {
 	const ResultRelInfo *relinfo = table->relinfo;
 	const TupleConstr *constraints = RelationGetDescr(table->rel)->constr;
@@ -387,7 +387,8 @@ mc_table_open(RemoteTransaction *transaction, RelationMap *map)
 	make_executor_state(table);
 	mc_owner_leave(&scope);
 
-	table->parkable = transaction->parks && can_be_parked(table);
+	table->plain = is_plain(table);
+	table->parkable = transaction->parks && table->plain;
 	if (table->parkable)
 		remember_indexes(table);
 	prepare_search(table);

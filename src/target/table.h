@@ -101,6 +101,8 @@ typedef struct TargetTable
 	ResultRelInfo *relinfo;
 	bool		fires_triggers; /* it has triggers that run on apply */
 	bool		displaces;		/* rows may clash besides by their key */
+	bool		plain;			/* it runs no code of users, nor any that
+								 * keeps a state */
 	bool		parkable;		/* see mc_table_park_all() */
 	Oid		   *indexes;		/* then */
 	dlist_node	parked_node;	/* while it is parked */

@@ -85,7 +85,7 @@ mc_write_begin_record(TargetTable *table)
 {
 	if (table->fires_triggers)
 		AfterTriggerBeginQuery();
-	if (!table->parkable)
+	if (!table->plain)
 		mc_deletes_keys_unknown();
 }
 

@@ -7,7 +7,7 @@
 # grow.  Then, for each way, lisbon inserts a row that nobody gets yet, oslo (or
 # riga) inserts the same key later and changes it; much is written, VACUUM runs,
 # and lisbon's row arrives.  Nothing else is deleted, so that only the change of
-# the key keeps dead rows.
+# the key keeps dead rows.  Oslo has appliers, lisbon and riga have not.
 
 use strict;
 use warnings;
@@ -71,6 +71,9 @@ my @centers = make_group([qw(lisbon oslo riga)], conf => "max_prepared_transacti
 my ($lisbon, $oslo, $riga) = @centers;
 my %center = (oslo => $oslo, riga => $riga);
 my @from_lisbon = ([ $lisbon, $oslo ], [ $lisbon, $riga ]);
+$oslo->sql(qq{SELECT multicenter.link_alter('$_->{name}', '{"workers": 2}')}) foreach $lisbon, $riga;
+$oslo->wait_for_sql(q{SELECT count(*) FROM multicenter.workers WHERE role = 'applier'}, '4');
+wait_streaming(@centers);
 
 # Many small transactions.
 sub write_much
