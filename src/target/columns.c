@@ -216,6 +216,7 @@ typedef struct Column
 	List	   *changes;		/* LoggedChange * */
 	List	   *values;			/* char *, what each says of it */
 	bool		newest;			/* the change that arrives is newer */
+	bool		competes;		/* and has not seen all of them */
 } Column;
 
 /* Find them. */
@@ -240,9 +241,9 @@ find_column(Merger *merger, int i)
 		if (mc_version_compare(logged->change.version,
 							   merger->incoming.change.version) > 0)
 			column.newest = false;
-		if (!has_seen(merger, logged) && column.merge != COLUMN_DELTA)
-			merger->competes = true;
+		column.competes |= !has_seen(merger, logged);
 	}
+	merger->competes |= column.competes && column.merge != COLUMN_DELTA;
 	return column;
 }
 
@@ -425,7 +426,7 @@ merge_json(Merger *merger, const Column *column)
 	ListCell   *text_cell;
 
 	/* Without competitors it is what was written, to the last digit. */
-	if (!mc_column_changed(column->attribute, merger->old_row, &merger->here))
+	if (!column->competes)
 	{
 		merger->taken++;
 		return;

@@ -77,6 +77,10 @@ my @cases = (
 	['a whole value', { lisbon => set(q{doc = '7'}), oslo => set(q{doc = doc - 'b'}), riga => set(q{doc = doc || '{"x": 1}'}) },
 		'doc', sub { my %at = map { $_[$_] => $_ } 0 .. 2;
 			return $at{lisbon} == 2 ? '7' : $at{lisbon} == 0 ? '{"x": 1}' : $at{oslo} == 0 ? '{"x": 1}' : '{}'; }],
+	['a member that comes and goes', { lisbon => sub { return set(q{doc = doc || '{"x": "lisbon"}'})->(@_) . set(q{doc = doc - 'x'})->(@_) }, oslo => set(q{doc = doc || '{"x": "oslo"}'}) },
+		'doc', sub { my %at = map { $_[$_] => $_ } 0 .. 2; return '{"a": 1, "b": 1, "c": 1' . ($at{oslo} > $at{lisbon} ? ', "x": "oslo"}' : '}'); }],
+	['a whole value that comes back', { lisbon => sub { return set(q{doc = '7'})->(@_) . set(q{doc = '{"a": 1, "b": 1, "c": 1}'})->(@_) }, oslo => set(q{doc = doc || '{"x": "oslo"}'}) },
+		'doc', sub { my %at = map { $_[$_] => $_ } 0 .. 2; return '{"a": 1, "b": 1, "c": 1' . ($at{oslo} > $at{lisbon} ? ', "x": "oslo"}' : '}'); }],
 	['a function', { lisbon => set('score = 2'), oslo => sub { return set('score = 4')->(@_) . set('score = 3')->(@_) }, riga => set('score = 5') },
 		'score', sub { return 30; }],
 	['a delete', { lisbon => $delete, oslo => set('balance = balance + 5'), riga => set(q{owner = 'riga'}) }, 'owner', sub { return ''; }],
