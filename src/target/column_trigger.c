@@ -22,6 +22,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
+#include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "origin/message.h"
@@ -173,6 +174,23 @@ keep(RemoteTransaction *transaction, TargetTable *table, HeapTuple old_tuple,
 	end_change(&change);
 }
 
+/*
+ * Does an UPDATE take its row to another partition?  Then it goes on as a DELETE
+ * here, whose trigger keeps the change, and an INSERT there.
+ */
+static bool
+moves_away(TargetTable *table, HeapTuple new_tuple)
+{
+	bool		stays;
+
+	if (!table->rel->rd_rel->relispartition)
+		return false;
+	ExecForceStoreHeapTuple(new_tuple, table->local_row, false);
+	stays = ExecPartitionCheck(table->relinfo, table->local_row, table->estate, false);
+	ExecClearTuple(table->local_row);
+	return !stays;
+}
+
 void
 mc_column_keep_delete(RemoteTransaction *transaction, TargetTable *table,
 					  const RowKey *key, const List *notes, RowVersion version)
@@ -216,7 +234,8 @@ mc_keep_change(PG_FUNCTION_ARGS)
 		{
 			mc_owner_enter(map->owner, &scope);
 			mc_seen_pin_settings();
-			keep(&transaction, table, trigger->tg_trigtuple, new_tuple);
+			if (new_tuple == NULL || !moves_away(table, new_tuple))
+				keep(&transaction, table, trigger->tg_trigtuple, new_tuple);
 			mc_owner_leave(&scope);
 		}
 

@@ -5,7 +5,8 @@
 # Method: three databases of one server.  lisbon, oslo and riga change the same
 # rows at the same time, each row in another way; then the six links are
 # released in several orders.  What each row must show is written down as a
-# function of the order of the three writers' times.
+# function of the order of the three writers' times.  A table with partitions
+# goes through the same.
 
 use strict;
 use warnings;
@@ -18,10 +19,14 @@ use Test::More;
 my @centers = make_group([qw(lisbon oslo riga)], databases => 1, conf => "multicenter.heartbeat_interval = '100ms'\n", setup => q{
 	CREATE TABLE account (id int PRIMARY KEY, owner text, note text, balance numeric(12, 2) NOT NULL DEFAULT 100, stock int NOT NULL DEFAULT 10,
 		low int DEFAULT 50, high timestamptz DEFAULT '2020-01-01', tags text[] DEFAULT '{old}', doc jsonb DEFAULT '{"a": 1, "b": 1, "c": 1}', score int DEFAULT 1);
+	CREATE TABLE parted (LIKE account INCLUDING ALL) PARTITION BY RANGE (id);
+	CREATE TABLE parted_low PARTITION OF parted FOR VALUES FROM (MINVALUE) TO (1000);
+	CREATE TABLE parted_high PARTITION OF parted FOR VALUES FROM (1000) TO (MAXVALUE);
 	CREATE FUNCTION product(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * $2';
 });
 my ($lisbon, $oslo, $riga) = @centers;
 my @links = links_between(@centers);
+my @tables = qw(account parted);
 
 # ---- policies ----
 
@@ -41,13 +46,16 @@ my %wrong = (
 like(error($lisbon, "SELECT multicenter.column_policy_set($_)"), $wrong{$_}, "column_policy_set($_) is refused") foreach sort keys %wrong;
 
 my %merge = (owner => 'last_update_wins', balance => 'delta', stock => 'delta', low => 'min', high => 'max', tags => 'set_union', doc => 'jsonb_merge');
-$lisbon->sql("SELECT multicenter.column_policy_set('account', '$_', '$merge{$_}')") foreach sort keys %merge;
-$oslo->sql("SELECT multicenter.column_policy_set('account', 'score', 'handler', 'product(int, int)')");
+foreach my $table (@tables)
+{
+	$lisbon->sql("SELECT multicenter.column_policy_set('$table', '$_', '$merge{$_}')") foreach sort keys %merge;
+	$oslo->sql("SELECT multicenter.column_policy_set('$table', 'score', 'handler', 'product(int, int)')");
+}
 wait_server_applied(@centers);
 foreach my $center (@centers)
 {
-	is($center->sql('SELECT count(*), count(problem) FROM multicenter.column_policies'), '8|0', "$center->{name} has all policies");
-	is($center->sql(q{SELECT relreplident FROM pg_class WHERE oid = 'account'::regclass}), 'f', 'and whole old rows');
+	is($center->sql('SELECT count(*), count(problem) FROM multicenter.column_policies'), '16|0', "$center->{name} has all policies");
+	is($center->sql(q{SELECT relreplident FROM pg_class WHERE relname IN ('account', 'parted_low', 'parted_high')}), "f\nf\nf", 'and whole old rows');
 	$center->wait_for_sql('SELECT count(*) = 0 FROM multicenter.table_fence');
 }
 
@@ -96,11 +104,13 @@ my @cases = (
 			oslo => sub { return join('', map { set("stock = stock + $_, note = 'o$_'")->(@_) } 1 .. 3) }, riga => set(q{note = 'r', owner = 'r'}) },
 		'balance, stock, owner, note', sub { my %at = map { $_[$_] => $_ } 0 .. 2;
 			return join('|', '106.00', 16, $at{riga} > $at{lisbon} ? 'r' : 'l3', $at{riga} > $at{oslo} ? 'r' : 'o3'); }],
+	['a key that moves after an update, and another row of it', { lisbon => sub { return $delete->(@_) . "INSERT INTO account (id, owner) VALUES ($_[0], 'new');" },
+			oslo => sub { return set('balance = balance + 5')->(@_) . "UPDATE account SET id = id + 1000 WHERE id = $_[0];" } }, 'owner, balance', sub { return 'new|100.00'; }],
 	['a key that moves', { lisbon => sub { return "UPDATE account SET id = id + 1000 WHERE id = $_[0];" }, oslo => set('balance = balance + 5'), riga => set(q{owner = 'riga'}) },
 		'owner', sub { return ''; }],
 );
 
-sub shows { my ($center, $id) = @_; return $center->sql("SELECT $cases[$id][2] FROM account WHERE id = $id"); }
+sub shows { my ($center, $table, $id) = @_; return $center->sql("SELECT $cases[$id][2] FROM $table WHERE id = $id"); }
 
 my @orders = ([ 0 .. 5 ], [ reverse 0 .. 5 ], [ 2, 0, 4, 1, 5, 3 ], [ 3, 5, 1, 4, 0, 2 ], [ 4, 2, 0, 5, 3, 1 ], [ 1, 3, 5, 0, 2, 4 ]);
 my $round = 0;
@@ -109,13 +119,14 @@ foreach my $order (@orders)
 	my @time = @{ ([ 0, 1, 2 ], [ 2, 1, 0 ], [ 1, 2, 0 ], [ 0, 2, 1 ], [ 2, 0, 1 ], [ 1, 0, 2 ])[$round] };
 	my @names = map { $centers[$_]{name} } @time;
 
-	$lisbon->sql("DELETE FROM account; INSERT INTO account (id, owner) SELECT id, 'old' FROM generate_series(0, $#cases) id");
+	$lisbon->sql("DELETE FROM $_; INSERT INTO $_ (id, owner) SELECT id, 'old' FROM generate_series(0, $#cases) id") foreach @tables;
 	wait_server_applied(@centers);
 	hold_links(@links);
 	foreach my $name (@names)
 	{
 		my ($center) = grep { $_->{name} eq $name } @centers;
-		$center->sql(join("\n", map { $cases[$_][1]{$name} ? $cases[$_][1]{$name}->($_) : () } 0 .. $#cases));
+		my $sql = join("\n", map { $cases[$_][1]{$name} ? $cases[$_][1]{$name}->($_) : () } 0 .. $#cases);
+		$center->sql($sql =~ s/\baccount\b/$_/gr) foreach @tables;
 	}
 	foreach my $link (@links[@$order])
 	{
@@ -126,7 +137,10 @@ foreach my $order (@orders)
 	wait_server_applied(@centers);
 	foreach my $id (0 .. $#cases)
 	{
-		is(shows($_, $id), $cases[$id][3]->(@names), "round $round (@names): $cases[$id][0] at $_->{name}") foreach @centers;
+		foreach my $table (@tables)
+		{
+			is(shows($_, $table, $id), $cases[$id][3]->(@names), "round $round (@names): $cases[$id][0] in $table at $_->{name}") foreach @centers;
+		}
 	}
 	identical(@centers);
 	$round++;
@@ -170,7 +184,7 @@ is($riga->sql(q{SELECT string_agg(DISTINCT resolver, ' ') FROM multicenter.confl
 # ---- and back ----
 
 like(error($lisbon, q{SELECT multicenter.column_policy_reset('account', 'note')}), qr/no column of relation public.account is merged/, 'one that is not merged');
-$lisbon->sql(q{SELECT multicenter.column_policy_reset('account')});
+$lisbon->sql("SELECT multicenter.column_policy_reset('$_')") foreach @tables;
 wait_server_applied(@centers);
 foreach my $center (@centers)
 {
