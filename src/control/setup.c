@@ -36,6 +36,7 @@
 #include "state/registry.h"
 #include "state/settings.h"
 #include "state/shared.h"
+#include "target/schedule.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -434,15 +435,6 @@ count_used(Capacity *capacity, int limit, const char *sql)
 	" WHERE d.datname = current_database()) || '_" suffix "$')"
 #define OUR_SLOT(column) OURS(column, "([0-9]+|xmin|kept_[a-z]|rebuild)")
 
-/*
- * Types of process that are no background worker.  A parallel worker is one,
- * but it gives its place back when its query ends.
- */
-#define NO_WORKER \
-	"'^(client backend|dead-end client backend|standalone backend|autovacuum .*" \
-	"|archiver|background writer|checkpointer|io worker|logger|parallel worker" \
-	"|slotsync worker|startup|walreceiver|walsender|walsummarizer|walwriter)$'"
-
 /* Check that there are enough walsenders, slots, origins and workers. */
 static void
 check_capacities(SetupReport *report)
@@ -482,7 +474,7 @@ check_capacities(SetupReport *report)
 			   "SELECT count(*), count(*) FILTER (WHERE a.backend_type ~ '^multicenter '"
 			   "  AND (a.datname = current_database() OR a.datname IS NULL))"
 			   " FROM pg_catalog.pg_stat_activity a"
-			   " WHERE a.backend_type !~ " NO_WORKER);
+			   " WHERE a.backend_type !~ " MC_NO_WORKER);
 	check_capacity(report, "max_worker_processes", "max_worker_processes",
 				   &capacity, 3, mc_apply_workers);
 }

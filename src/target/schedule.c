@@ -68,8 +68,9 @@
 
 #include "compat.h"
 
-/* Places for origins that are left for others. */
+/* Places for origins that are left for others; for workers: an operation. */
 #define SPARE_ORIGINS		2
+#define SPARE_WORKERS		1
 
 /* Larger frames have a large row. */
 #define MAX_GIVEN_BYTES		(MC_APPLIER_QUEUE_BYTES / 4)
@@ -140,6 +141,43 @@ stop_appliers(int code, Datum arg)
 	schedule->link->applier_pid = 0;
 }
 
+/* The number that a query returns.  Needs a transaction. */
+static int
+query_number(const char *query)
+{
+	bool		isnull;
+	int			number;
+
+	SPI_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_execute(query, true, 0);
+	number = DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
+										 SPI_tuptable->tupdesc, 1, &isnull));
+	PopActiveSnapshot();
+	SPI_finish();
+	return number;
+}
+
+/*
+ * How many appliers find a place, if each link of the server that has no
+ * receiver at the moment, as one that is paused, is to get one?
+ */
+static int
+count_worker_places(void)
+{
+	int			places = max_worker_processes - SPARE_WORKERS;
+
+	for (int i = 0; i < mc_shared->nlinks; i++)
+		if (OidIsValid(mc_shared->links[i].dboid) && mc_shared->links[i].pid == 0)
+			places--;
+	StartTransactionCommand();
+	places -= query_number("SELECT pg_catalog.count(*)::pg_catalog.int4"
+						   " FROM pg_catalog.pg_stat_activity AS a"
+						   " WHERE a.backend_type OPERATOR(pg_catalog.!~) " MC_NO_WORKER);
+	CommitTransactionCommand();
+	return places;
+}
+
 /*
  * Is there a place for the origin of an applier, besides one for each link of
  * the server, which cannot run without?  Needs a transaction.
@@ -149,20 +187,12 @@ has_place(void)
 {
 	const char *limit = GetConfigOption("max_active_replication_origins", true, false);
 	int			places = limit ? pg_strtoint32(limit) : max_replication_slots;
-	bool		isnull;
 
 	for (int i = 0; i < mc_shared->nlinks; i++)
 		if (OidIsValid(mc_shared->links[i].dboid))
 			places--;
-	SPI_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_execute("SELECT pg_catalog.count(*)::pg_catalog.int4"
-				" FROM pg_catalog.pg_replication_origin_status o",
-				true, 0);
-	places -= DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
-										  SPI_tuptable->tupdesc, 1, &isnull));
-	PopActiveSnapshot();
-	SPI_finish();
+	places -= query_number("SELECT pg_catalog.count(*)::pg_catalog.int4"
+						   " FROM pg_catalog.pg_replication_origin_status o");
 	return places > SPARE_ORIGINS;
 }
 
@@ -261,10 +291,12 @@ mc_schedule_create(SharedLink *link, Applier *applier, CenterId our_id,
 	MemoryContext context = CurrentMemoryContext;
 	Schedule   *schedule = MemoryContextAllocZero(context, sizeof(Schedule));
 	dsm_segment *segment;
+	int			worker_places;
 	int			nplaces = 0;
 
 	mc_apply_own_origin(applier, false);
-	while (nplaces < nworkers && make_origin(link, nplaces))
+	worker_places = count_worker_places();
+	while (nplaces < Min(nworkers, worker_places) && make_origin(link, nplaces))
 		nplaces++;
 	mc_apply_own_origin(applier, true);
 	MemoryContextSwitchTo(context);
@@ -289,7 +321,7 @@ mc_schedule_create(SharedLink *link, Applier *applier, CenterId our_id,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				 errmsg("only %d appliers for center \"%s\" could be started, not %d",
 						schedule->nworkers, NameStr(link->peer_name), nworkers),
-				 errhint("Each needs a place in max_worker_processes and one in max_replication_slots (PostgreSQL 18: max_active_replication_origins).")));
+				 errhint("Each needs a place in max_worker_processes, where those of receivers are left free, and one in max_replication_slots (PostgreSQL 18: max_active_replication_origins).")));
 	return schedule->nworkers > 0 ? schedule : NULL;
 }
 

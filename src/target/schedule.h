@@ -14,6 +14,16 @@
 typedef struct Schedule Schedule;
 
 /*
+ * A regular expression, as a literal of SQL: types of process that are no
+ * background worker.  A parallel worker is one, but it gives its place back when
+ * its query ends.
+ */
+#define MC_NO_WORKER \
+	"'^(client backend|dead-end client backend|standalone backend|autovacuum .*" \
+	"|archiver|background writer|checkpointer|io worker|logger|parallel worker" \
+	"|slotsync worker|startup|walreceiver|walsender|walsummarizer|walwriter)$'"
+
+/*
  * Starts an applier: the process that calls mc_applier_run(link, number).
  * Returns false if no place is free for one.
  */
@@ -40,7 +50,8 @@ typedef struct Finished
 
 /*
  * Start appliers, in the current memory context, outside a transaction.  As
- * many as there is place for; NULL if there is none.
+ * many as there is place for besides the receivers of all links; NULL if there
+ * is none.
  */
 extern Schedule *mc_schedule_create(SharedLink *link, Applier *applier,
 									CenterId our_id, int nworkers,

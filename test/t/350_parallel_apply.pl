@@ -316,4 +316,16 @@ $oslo->fails(qq{SELECT multicenter.link_alter('lisbon', '{"workers": $_}')}, '22
   foreach (17, -1, '"many"', 1.5);
 identical($lisbon, $oslo);
 $_->quit foreach $holder, $between;
+
+#
+# Appliers leave the places of receivers free
+#
+my ($lima, @others) = make_group([qw(lima cairo quito)], conf => "max_worker_processes = 7\n", setup => 'CREATE TABLE item (id int PRIMARY KEY)');
+my @links = map { [ $_, $lima ] } @others;
+hold_links($links[1]);
+$lima->sql(q{SELECT multicenter.link_alter('cairo', '{"workers": 4}')});
+$lima->wait_for_sql(q{SELECT count(*) FROM multicenter.workers WHERE role = 'applier' AND peer = 'cairo'}, '1');
+like(PostgreSQL::Test::Utils::slurp_file($lima->node->logfile), qr/only 1 appliers for center "cairo" could be started, not 4/, 'there are not more appliers than there is place for');
+release_links($links[1]);
+pass('a receiver that was not running finds its place');
 done_testing();
