@@ -131,6 +131,7 @@ typedef struct Manager
 	bool		busy;			/* many transactions write */
 	int64		next_registry_check_ms;
 	int64		next_keep_times_ms;
+	bool		times_known;	/* of all links */
 	int64		next_look_ms;	/* at displaced rows */
 	int64		next_stale_ms;	/* look at notes about rows */
 	int64		next_retry_ms;	/* of changes in quarantine */
@@ -640,17 +641,16 @@ keep_link_times(CenterId peer, TimestampTz heard, TimestampTz confirmed)
 
 /*
  * Keep the times of the links in a table, so that lag is known, and growing,
- * even where this server has restarted and the peer has not come back.
- * Returns true if they are known of every link.
+ * even where this server has restarted and the peer has not come back.  For
+ * mc_attempt(): a session may have the rows, for as long as it likes.
  */
-static bool
-keep_times(Manager *manager)
+static void
+keep_times(RemoteTransaction *transaction, void *arg)
 {
-	bool		all_known = true;
+	Manager    *manager = arg;
 	ListCell   *lc;
 
-	StartTransactionCommand();
-	mc_clock_private();
+	manager->times_known = true;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 	foreach(lc, manager->members)
@@ -662,14 +662,12 @@ keep_times(Manager *manager)
 		if (link == NULL || outlink == NULL)
 			continue;
 		if (link->heard_ts == 0 || outlink->confirmed_ts == 0)
-			all_known = false;
+			manager->times_known = false;
 		if (link->heard_ts != 0 || outlink->confirmed_ts != 0)
 			keep_link_times(peer->id, link->heard_ts, outlink->confirmed_ts);
 	}
 	SPI_finish();
 	PopActiveSnapshot();
-	CommitTransactionCommand();
-	return all_known;
 }
 
 /* Look at displaced rows. */
@@ -753,8 +751,10 @@ do_timed_work(Manager *manager, TimestampTz now)
 	}
 	watch_links(manager, now_ms);
 	if (now_ms >= manager->next_keep_times_ms)
-		manager->next_keep_times_ms = now_ms +
-			(keep_times(manager) ? KEEP_TIMES_MS : FIRST_TIMES_MS);
+	{
+		(void) mc_attempt(manager->identity.center_id, keep_times, manager, NULL);
+		manager->next_keep_times_ms = now_ms + (manager->times_known ? KEEP_TIMES_MS : FIRST_TIMES_MS);
+	}
 	if (now_ms >= manager->next_look_ms)
 		look_at_displaced(manager, now_ms);
 	if (now_ms >= next_retry_ms(manager))

@@ -155,6 +155,20 @@ $session->query_safe('COMMIT');
 $session->quit;
 goes_on('lock');
 
+# Nor does a center stop because somebody has not committed what he has set for a
+# link: its manager has heartbeats to write, without which this would not end.
+$session = $rome->background_psql;
+$session->query_safe(q{BEGIN; SELECT multicenter.link_alter('lisbon', '{"workers": 0}')});
+foreach my $workers (1, 0)
+{
+	$rome->sql(qq{SELECT multicenter.link_alter('oslo', '{"workers": $workers}')});
+	wait_streaming($lisbon, $oslo, $rome, $Multicenter::Cluster::timeout);
+	wait_all_applied($lisbon, $oslo, $rome);
+}
+pass('what is set for a link and not committed stops no manager');
+$session->query_safe('COMMIT');
+$session->quit;
+
 # A transaction that is large, and whose last row fails: nothing of it stays.
 $oslo->sql('ALTER TABLE item ADD CONSTRAINT small CHECK (id < 100000)');
 $lisbon->sql('INSERT INTO item SELECT id, 0 FROM generate_series(1000, 30000) id UNION ALL SELECT 100000, 0');
