@@ -736,29 +736,28 @@ names_of_table(Oid relid)
 	return all_names;
 }
 
-/* Was anything special ever set for rows of a table with these names? */
-static bool
-was_ever_special(List *all_names)
+/* The first epoch with anything special for rows of such a table; 0: none. */
+static int64
+first_special(List *all_names)
 {
+	int64		first = 0;
 	ListCell   *cell;
 	ListCell   *names;
 
 	foreach(cell, cache->rows)
 	{
 		PolicyRow  *row = lfirst(cell);
+		bool		about = row->schema == NULL;
 
 		if (row->policy.resolver == RESOLVER_LAST_UPDATE_WINS ||
 			!is_about_rows(row->family))
 			continue;
-		if (row->schema == NULL)
-			return true;
 		foreach(names, all_names)
-		{
-			if (row_is_of(row, lfirst(names)))
-				return true;
-		}
+			about |= row_is_of(row, lfirst(names));
+		if (about && (first == 0 || row->epoch < first))
+			first = row->epoch;
 	}
-	return false;
+	return first;
 }
 
 /* The row that holds for a family of a table with these names; NULL: none. */
@@ -812,11 +811,12 @@ make_policy(Oid relid, int64 number)
 	const PolicyEpoch *epoch = find_epoch(number);
 	TablePolicy *policy;
 	List	   *all_names = names_of_table(relid);
+	int64		first = first_special(all_names);
 
-	if (!was_ever_special(all_names))
+	if (first == 0)
 		return NULL;
 	policy = MemoryContextAllocZero(cache->context, sizeof(TablePolicy));
-	policy->epoch = number;
+	policy->first = first;
 	for (int family = 0; epoch != NULL && family < MC_FAMILIES; family++)
 	{
 		const PolicyRow *row = find_nearest_row(epoch, all_names, family);
@@ -862,18 +862,21 @@ mc_policy_table(Oid relid, int64 epoch)
 	return mc_policy_set_for(relid, epoch);
 }
 
+int64
+mc_policy_rank(Oid relid, RowVersion version)
+{
+	const TablePolicy *policy = mc_policy_table(relid, 0);
+	int64		epoch = policy ? mc_policy_epoch_of(version) : 0;
+
+	return policy && epoch >= policy->first ? epoch : 0;
+}
+
 int
 mc_policy_compare(Oid relid, RowVersion a, RowVersion b)
 {
-	if (mc_policy_table(relid, 0) != NULL)
-	{
-		int64		a_epoch = mc_policy_epoch_of(a);
-		int64		b_epoch = mc_policy_epoch_of(b);
+	int64		more = mc_policy_rank(relid, a) - mc_policy_rank(relid, b);
 
-		if (a_epoch != b_epoch)
-			return a_epoch < b_epoch ? -1 : 1;
-	}
-	return mc_version_compare(a, b);
+	return more < 0 ? -1 : more > 0 ? 1 : mc_version_compare(a, b);
 }
 
 bool

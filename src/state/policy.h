@@ -25,7 +25,8 @@
 /* What holds for a table in one epoch. */
 typedef struct TablePolicy
 {
-	int64		epoch;
+	int64		first;			/* the first epoch that has set anything
+								 * special for rows of the table */
 	FamilyPolicy family[MC_FAMILIES];
 } TablePolicy;
 
@@ -41,9 +42,13 @@ extern const TablePolicy *mc_policy_table(Oid relid, int64 epoch);
 extern const TablePolicy *mc_policy_set_for(Oid relid, int64 epoch);
 
 /*
- * The order of two versions of a key of a table: by epochs first, where
- * mc_policy_table() is not NULL.
+ * The epoch by which a version of a key of a table is ordered.  All before the
+ * first that has set anything special for it are alike, 0: who met such versions
+ * before that was known, had only their times to go by.
  */
+extern int64 mc_policy_rank(Oid relid, RowVersion version);
+
+/* The order of two versions of a key of a table: by mc_policy_rank() first. */
 extern int	mc_policy_compare(Oid relid, RowVersion a, RowVersion b);
 
 /*

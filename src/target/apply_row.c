@@ -87,7 +87,7 @@ decide(RemoteTransaction *transaction, MergeOp op, const LocalRow *local)
 		input.forgotten = local->forgotten;
 
 	/* Where policies decide older deletes matter, too. */
-	if (local->epochs && transaction->since <= input.forgotten)
+	if (OidIsValid(local->ranked) && transaction->since <= input.forgotten)
 		input.forgotten = Max(input.forgotten, input.remote.commit_ts);
 	decision = mc_merge_decide(&input);
 	if (decision.verdict == VERDICT_QUARANTINE &&

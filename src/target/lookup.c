@@ -116,14 +116,14 @@ observe(LocalRow *local, LocalKnowledge knowledge, RowVersion version,
 	MergeState	before = local->state;
 
 	/* What is of a greater epoch has taken the place of all that is not. */
-	if (local->epochs && before.knowledge != LOCAL_NOTHING)
+	if (OidIsValid(local->ranked) && before.knowledge != LOCAL_NOTHING)
 	{
-		int64		epoch = mc_policy_epoch_of(version);
-		int64		known = mc_policy_epoch_of(before.version);
+		int64		rank = mc_policy_rank(local->ranked, version);
+		int64		known = mc_policy_rank(local->ranked, before.version);
 
-		if (epoch < known)
+		if (rank < known)
 			return;
-		if (epoch > known)
+		if (rank > known)
 			memset(&local->state, 0, sizeof(local->state));
 	}
 	mc_merge_observe(&local->state, knowledge, version);
@@ -462,7 +462,8 @@ look_once(RemoteTransaction *transaction, TargetTable *table,
 	}
 	if (!keyed || mc_table_key_has_null(table, row))
 		return true;
-	local->epochs = mc_policy_table(RelationGetRelid(table->rel), 0) != NULL;
+	if (mc_policy_table(RelationGetRelid(table->rel), 0) != NULL)
+		local->ranked = RelationGetRelid(table->rel);
 	look_at_notes(transaction, local);
 	look_at_truncation(transaction, table, local);
 	if (!thorough && mc_lookup_is_newest(transaction))

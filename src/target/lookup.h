@@ -15,7 +15,8 @@ typedef struct LocalRow
 {
 	MergeState	state;
 	bool		later;			/* it was made by this very transaction */
-	bool		epochs;			/* versions are ordered by epochs first */
+	Oid			ranked;			/* the table, where versions are ordered by
+								 * mc_policy_rank() first */
 	bool		found;			/* slot has the row that SQL sees */
 	TupleTableSlot *slot;
 	RowKey		key;			/* values is NULL where no note was looked for */

@@ -63,13 +63,13 @@ typedef struct Decider
 
 /* Make an element. */
 static SiblingRow *
-make_row(RowVersion version, Jsonb *row)
+make_row(const Decider *decider, RowVersion version, Jsonb *row)
 {
 	SiblingRow *result = palloc0(sizeof(SiblingRow));
 
 	result->sibling.version = version;
 	result->sibling.deleted = row == NULL;
-	result->sibling.epoch = mc_policy_epoch_of(version);
+	result->sibling.epoch = mc_policy_rank(RelationGetRelid(decider->table->rel), version);
 	result->row = row;
 	return result;
 }
@@ -119,7 +119,7 @@ find_siblings(const Decider *decider)
 			const KeyNote *note = lfirst(cell);
 
 			if (note->kind == NOTE_SIBLING && !is_truncated(decider, note->version))
-				rows = lappend(rows, make_row(note->version, note->row));
+				rows = lappend(rows, make_row(decider, note->version, note->row));
 		}
 		return rows;
 	}
@@ -133,7 +133,7 @@ find_siblings(const Decider *decider)
 		row = mc_note_row_to_jsonb(table, local->slot);
 	else if (local->displaced)
 		row = local->displaced->row;
-	return list_make1(make_row(local->state.version, row));
+	return list_make1(make_row(decider, local->state.version, row));
 }
 
 /* Versions as an array for the pure functions. */
@@ -215,7 +215,7 @@ collect(Decider *decider, Jsonb *new_row)
 	ListCell   *cell;
 
 	settle_seen(decider, seen);
-	decider->incoming = make_row(transaction->version, new_row);
+	decider->incoming = make_row(decider, transaction->version, new_row);
 	decider->incoming->incoming = true;
 	foreach(cell, find_siblings(decider))
 	{
@@ -516,7 +516,8 @@ decide_missing(Decider *decider, McResolver resolver)
 	resolution->decided = true;
 	resolution->resolver = mc_resolver_name(resolver);
 	resolution->version = decider->transaction->version;
-	decider->incoming = make_row(decider->transaction->version, resolution->any_row);
+	decider->incoming = make_row(decider, decider->transaction->version,
+								 resolution->any_row);
 	decide_locally(decider, resolver);
 }
 
@@ -607,7 +608,9 @@ mc_siblings_resolve(RemoteTransaction *transaction, TargetTable *table,
 		keep_local(resolution);
 		return;
 	}
-	if (resolution->seen_all)
+
+	/* Where nothing special was set yet the merge table decides. */
+	if (resolution->seen_all || decider.epoch == 0)
 		return;
 	resolution->decided = true;
 	resolution->epoch = decider.epoch;

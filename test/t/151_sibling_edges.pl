@@ -17,7 +17,7 @@ use Test::More;
 my @tables = qw(first skip parted epochs held handled);
 my @centers = make_group([qw(lisbon oslo riga)], databases => 1, conf => "multicenter.heartbeat_interval = '100ms'\n",
 	setup => join('', map { "CREATE TABLE $_ (id int PRIMARY KEY, v text);" } @tables)
-	  . 'CREATE TABLE large (id int PRIMARY KEY, v text, big text); ALTER TABLE large ALTER big SET STORAGE EXTERNAL;');
+	  . join('', map { "CREATE TABLE $_ (id int PRIMARY KEY, v text, big text); ALTER TABLE $_ ALTER big SET STORAGE EXTERNAL;" } 'large', map { ("late_$_", "other_$_") } 1 .. 3));
 my ($lisbon, $oslo, $riga) = @centers;
 my @links = links_between(@centers);
 
@@ -194,6 +194,41 @@ foreach my $round (0 .. $#orders)
 	# One that has seen them all.
 	$riga->sql(q{UPDATE large SET v = 'old', big = repeat('old', 3000); INSERT INTO large VALUES (5, 'old', repeat('old', 3000)) ON CONFLICT DO NOTHING});
 	wait_all_applied(@centers);
+}
+
+# A table gets its first policy while versions of two epochs meet, of which only
+# other tables have changed: who has met them before goes by their times, and so
+# must who meets them after that.  A version that is not complete waits for no one.
+my $late = 0;
+foreach my $order ([ [ $lisbon, $riga ], [ $oslo, $riga ], [ $oslo, $lisbon ] ], [ [ $oslo, $riga ], [ $lisbon, $riga ], [ $oslo, $lisbon ] ],
+	[ [ $oslo, $lisbon ], [ $oslo, $riga ], [ $lisbon, $riga ] ])
+{
+	my $table = 'late_' . ++$late;
+	$lisbon->sql("INSERT INTO $table SELECT id, 'old', repeat('big', 1000) FROM generate_series(1, 5) id");
+	wait_all_applied(@centers);
+	hold_links(@links);
+	$oslo->sql("UPDATE $table SET v = 'oslo' WHERE id = 4");
+	$lisbon->sql("DELETE FROM $table WHERE id = 4");
+	$lisbon->sql("SELECT multicenter.conflict_policy_set('other_$late', NULL, 'first_update_wins')");
+	$lisbon->wait_for_sql('SELECT multicenter.internal_policy_own_epoch() = multicenter.internal_policy_newest()');
+	$lisbon->sql("UPDATE $table SET v = 'lisbon' WHERE id IN (1, 2); DELETE FROM $table WHERE id IN (3, 5); INSERT INTO $table VALUES (6, 'lisbon')");
+	$oslo->sql("BEGIN; UPDATE $table SET v = 'oslo' WHERE id IN (1, 3, 5); DELETE FROM $table WHERE id = 2; INSERT INTO $table VALUES (7, 'oslo'); COMMIT");
+	release_links([ $lisbon, $oslo ]);
+	wait_applied($lisbon, $oslo);
+	hold_links([ $lisbon, $oslo ]);
+	$lisbon->sql("SELECT multicenter.conflict_policy_set('$table', NULL, 'first_update_wins')");
+	foreach my $link (@$order)
+	{
+		my ($from, $to) = @$link;
+		$to->sql("SELECT multicenter.link_resume('$from->{name}')");
+		$to->wait_for_sql("SELECT count(*) = 1 FROM $table WHERE v = '$from->{name}' AND id > 5");
+	}
+	release_links(grep { my $link = $_; !grep { "@$_" eq "@$link" } @$order } @links);
+	wait_all_applied(@centers);
+	$_->wait_for_sql('SELECT count(*) = 0 FROM multicenter.quarantine') foreach @centers;
+	wait_all_applied(@centers);
+	agree($table, '1:oslo 3:oslo 5:oslo 6:lisbon 7:oslo', "a first policy, round $late");
+	is($_->sql("SELECT count(*) FROM $table WHERE id IN (1, 3, 5) AND length(big) = 3000"), 3, 'with their large values') foreach @centers;
 }
 
 # A center parts while a change is on its way that had not seen its last write.
