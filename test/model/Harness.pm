@@ -31,6 +31,9 @@ usage: test/model/run [--clusters | --databases] [OPTION...]
   --without FEATURE,.. leave out: @Schedule::features
   --policies           tables with policies other than last_update_wins
   --columns            tables whose columns are merged one by one
+  --resets             columns are merged for a part of the time only
+  --late               policies and merged columns are set on the way only
+  --blocks             handlers of policies and columns fail now and then
   --workers N          so many processes apply what comes from each peer (0)
   --restarts N         let servers crash, with this weight (write events: 40)
   --shrink             make each failing schedule as small as possible
@@ -43,19 +46,19 @@ sub main
 	my (@arguments) = @_;
 	my %option = (events => 60, seeds => '1-200', copies => 1);
 	GetOptionsFromArray(\@arguments, \%option, 'clusters', 'databases', 'seeds=s', 'seed=i', 'events=i',
-		'weights=s', 'without=s', 'shrink', 'copies=i', 'verbose', 'settle=i', 'restarts=i', 'policies', 'columns', 'workers=i')
+		'weights=s', 'without=s', 'shrink', 'copies=i', 'verbose', 'settle=i', 'restarts=i', 'policies', 'columns', 'resets', 'late', 'blocks', 'workers=i')
 	  && !@arguments or die $usage;
 	$option{seeds} = $option{seed} if defined $option{seed};
 	$option{seeds} =~ /^(\d+)(?:-(\d+))?$/ or die $usage;
 	my ($first, $last) = ($1, $2 // $1);
 	my @rest = map { "--$_ $option{$_}" } grep { defined $option{$_} } qw(weights without restarts);
 	push(@rest, "--events $option{events}") if $option{events} != 60;
-	push(@rest, map { "--$_" } grep { $option{$_} } qw(policies columns));
+	push(@rest, map { "--$_" } grep { $option{$_} } qw(policies columns resets late blocks));
 	push(@rest, "--workers $option{workers}") if $option{workers};
 	$option{weights} = { map { split(/=/, $_, 2) } split(/,/, $option{weights} // '') };
 	$option{without} = { map { ($_ => 1) } split(/,/, $option{without} // '') };
 
-	my $runner = Runner->new(databases => $option{databases}, policies => $option{policies}, columns => $option{columns}, workers => $option{workers}, (settle => $option{settle}) x !!$option{settle});
+	my $runner = Runner->new(map { ($_ => $option{$_}) } grep { $option{$_} } qw(databases policies columns late blocks workers settle));
 	my @failed;
 	my $started = time;
 	run_seeds($runner, $first, $last, \%option, sub {

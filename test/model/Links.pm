@@ -23,9 +23,9 @@ sub new
 # Every transaction of the test begins with a row of the table model_gate,
 # which names its author and the round in which it was written.  A trigger at
 # the target lets the transaction wait there until its round may pass, and
-# counts those that have.
+# counts those that have.  Where a transaction goes into quarantine its row does, too.
 my $gate = q{
-	CREATE TABLE model_gate (center int, round int);
+	CREATE TABLE model_gate (center int, round int, n bigserial, PRIMARY KEY (center, n));
 	CREATE UNLOGGED TABLE model_limit (center int, round int);
 	CREATE TABLE model_passed (center int PRIMARY KEY, n int);
 	CREATE FUNCTION model_wait() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$
@@ -54,6 +54,14 @@ sub gate_sql
 {
 	my ($self, $center, $round) = @_;
 	return "INSERT INTO model_gate VALUES ($self->{members}[$center]{id}, $round)";
+}
+
+# The number of transactions of a center that have passed, in SQL.
+sub passed_sql
+{
+	my ($id) = @_;
+	return "(coalesce((SELECT max(n) FROM model_passed WHERE center = $id), 0)"
+	  . " + (SELECT count(*) FROM multicenter.quarantine_entry WHERE relation = 'model_gate'::regclass AND peer_id = $id))";
 }
 
 sub set_limit
@@ -110,9 +118,9 @@ sub deliver
 	my ($self, $from, $to, $round, $count) = @_;
 	$self->set_limit($from, $to, $round);
 	$self->resume($from, $to);
-	my $id = $self->{members}[$from]{id};
+	my $passed = passed_sql($self->{members}[$from]{id});
 	# With policies what it brings may have causes that another link holds.
-	$self->wait_link($from, $to, "(coalesce((SELECT max(n) FROM model_passed WHERE center = $id), 0) >= $count"
+	$self->wait_link($from, $to, "($passed >= $count"
 			. " OR coalesce(stall_reason, '') ~ '^(causes|waiting for changes)')",
 		"transaction $count in round $round");
 	$self->hold($from, $to);
@@ -125,19 +133,20 @@ sub wait_position
 	return $self->wait_link($from, $to, "replay_lsn >= '$lsn'", $lsn);
 }
 
-# Wait until a link has come so far, unless it keeps failing.
+# Wait until a link has come so far, unless it keeps failing in one place.
 sub wait_link
 {
 	my ($self, $from, $to, $condition, $what) = @_;
 	my ($origin, $target) = @{ $self->{members} }[ $from, $to ];
-	my ($tried, $failures);
+	my ($tried, $at, $failures);
 	poll("$target->{name} to apply $origin->{name} up to $what", sub {
 			my ($line) = $target->{sessions}[1]->run(
 				"SELECT $condition, state, retries, replay_lsn, last_error_relation, last_error_sqlstate, last_error"
 				  . " FROM multicenter.link_status() WHERE direction = 'in' AND peer_id = $origin->{id};\n");
-			my ($done, $state, $retries) = split(/\|/, $line);
+			my ($done, $state, $retries, $lsn) = split(/\|/, $line);
+			$failures = 0 if $lsn ne ($at // '');
 			$failures += $retries > $tried if defined $tried;
-			$tried = $retries;
+			($tried, $at) = ($retries, $lsn);
 			croak "the link from $origin->{name} to $target->{name} fails: $line"
 			  if $state eq 'stalled' && ($failures // 0) >= 2;
 			return ($done eq 't', $line); });
@@ -152,7 +161,7 @@ sub wait_blocked
 	my $session = $self->{members}[$to]{sessions}[1];
 	my $all = join(' AND ', map {
 			my $origin = $self->{members}[$_];
-			"coalesce((SELECT max(n) FROM model_passed WHERE center = $origin->{id}), 0) >= $origin->{commits}" } @from);
+			passed_sql($origin->{id}) . " >= $origin->{commits}" } @from);
 	my $until = time + 2;
 	while (time < $until)
 	{

@@ -32,12 +32,12 @@ sub by_version
 	  || $a->{sequence} <=> $b->{sequence};
 }
 
-# The map after all transactions: key => { row, version }.  An operation is
-# [ 'put', key, row ], [ 'delete', key ] or [ 'truncate' ].
+# The map after all transactions, if it was this before: key => { row, version }.
+# An operation is [ 'put', key, row ], [ 'delete', key ] or [ 'truncate', keys ].
 sub replay
 {
-	my (@transactions) = @_;
-	my %map;
+	my ($before, @transactions) = @_;
+	my %map = %$before;
 	foreach my $transaction (sort { by_version($a, $b) } @transactions)
 	{
 		foreach my $operation (@{ $transaction->{operations} })
@@ -45,7 +45,7 @@ sub replay
 			my ($kind, $key, $row) = @$operation;
 			if    ($kind eq 'put')    { $map{$key} = { row => $row, version => $transaction } }
 			elsif ($kind eq 'delete') { delete $map{$key} }
-			else                      { %map = () }
+			else                      { delete @map{@$key} }
 		}
 	}
 	return \%map;
@@ -58,6 +58,14 @@ sub saw
 	my ($transaction, $other) = @_;
 	return $transaction->{sequence} > $other->{sequence} if $transaction->{center} == $other->{center};
 	return ($transaction->{seen}{ $other->{center} } // 0) > $other->{lsn};
+}
+
+# Has a transaction truncated the table, or the partition, that a key is in?
+sub truncates
+{
+	my ($transaction, $key) = @_;
+	my @keys = map { $_->[0] eq 'truncate' ? @{ $_->[1] } : () } @{ $transaction->{operations} };
+	return scalar grep { $_ == $key } @keys;
 }
 
 # Is a change older than a TRUNCATE by somebody else?  Newer policies count as
@@ -74,13 +82,17 @@ sub is_truncated
 sub net_effects
 {
 	my ($transaction) = @_;
-	my (%net, $truncated);
+	my (%net, %truncated);
 	foreach my $operation (@{ $transaction->{operations} })
 	{
 		my ($kind, $key, $row) = @$operation;
-		if ($kind eq 'truncate')                  { %net = (); $truncated = 1 }
-		elsif ($truncated && $kind eq 'delete')   { delete $net{$key} }
-		else                                      { $net{$key} = $kind eq 'put' ? $row : undef }
+		if ($kind eq 'truncate')
+		{
+			delete @net{@$key};
+			@truncated{@$key} = (1) x @$key;
+		}
+		elsif ($truncated{$key} && $kind eq 'delete') { delete $net{$key} }
+		else                                          { $net{$key} = $kind eq 'put' ? $row : undef }
 	}
 	return \%net;
 }
@@ -114,9 +126,9 @@ sub resolve
 # of the policies.
 sub decide
 {
-	my ($policies, @transactions) = @_;
-	my (%changes, %map);
-	my @truncates = grep { grep { $_->[0] eq 'truncate' } @{ $_->{operations} } } @transactions;
+	my ($policies, $before, @transactions) = @_;
+	my %changes = map { ($_ => [ $before->{$_} ]) } keys %$before;
+	my %map;
 	foreach my $transaction (sort { by_version($a, $b) } @transactions)
 	{
 		my $net = net_effects($transaction);
@@ -125,6 +137,7 @@ sub decide
 	foreach my $key (keys %changes)
 	{
 		my @all = @{ $changes{$key} };
+		my @truncates = grep { truncates($_, $key) } @transactions;
 		my @siblings = grep {
 			my $one = $_;
 			!(grep { is_truncated($one->{version}, $_) } @truncates)
@@ -138,20 +151,27 @@ sub decide
 	return \%map;
 }
 
-# Split the map into visible and displaced rows.  $clash->(row, row) says
-# whether two rows cannot both be in the table.  The shape says what decides:
-# policies, by level, or those of columns; or else the last update.
+# Split the map into visible and displaced rows.  $clash->(row, row, key, key)
+# says whether two rows cannot both be in the table.  The shape says what decides:
+# policies, by level, or those of columns; or else the last update.  Columns are
+# merged in some segments of time only: when one begins all centers have all that
+# was written before.
 sub final
 {
 	my ($clash, $shape, @transactions) = @_;
-	my $map = $shape->{columns} ? Columns::merge($shape->{columns}, @transactions)
-	  : $shape->{policies} ? decide($shape->{policies}, @transactions) : replay(@transactions);
-	my (%visible, %displaced);
+	my (@segments, %visible, %displaced);
+	my $map = {};
+	push(@{ $segments[ $_->{segment} ] }, $_) foreach @transactions;
+	foreach my $segment (grep { $_ } @segments)
+	{
+		$map = $segment->[0]{merge} ? Columns::merge($shape->{columns}, $map, @$segment)
+		  : $shape->{policies} ? decide($shape->{policies}, $map, @$segment) : replay($map, @$segment);
+	}
 	foreach my $key (
 		sort { by_version($map->{$b}{version}, $map->{$a}{version}) || $b cmp $a } keys %$map)
 	{
 		my $row = $map->{$key}{row};
-		if (grep { $clash->($row, $_) } values %visible)
+		if (grep { $clash->($row, $visible{$_}, $key, $_) } keys %visible)
 		{
 			$displaced{$key} = $row;
 		}

@@ -25,6 +25,9 @@ use Time::HiRes qw(time usleep);
 # after a change that a deferred constraint has still to check.
 my %expected_error = map { ($_ => 1) } qw(00000 23505 23P01 40P01 55006);
 
+# And where a peer moves the row to another partition.
+my $moved_error = '40001';
+
 # Columns of a row, and how they are compared.
 my @columns = qw(u w r v n big tags doc);
 my $row_of = "%s.id, %1\$s.u, %1\$s.w, %1\$s.r, %1\$s.v, %1\$s.n, length(%1\$s.big) || ':' || md5(%1\$s.big), %1\$s.tags, %1\$s.doc";
@@ -33,7 +36,8 @@ my $row_of = "%s.id, %1\$s.u, %1\$s.w, %1\$s.r, %1\$s.v, %1\$s.n, length(%1\$s.b
 my $groups_made = 0;
 
 # Options: databases (three databases of one server instead of three servers),
-# policies (tables have conflict policies), columns (columns are merged),
+# policies (tables have conflict policies), columns (columns are merged), late
+# (neither is set from the beginning, and each batch has a group of its own),
 # workers (processes that apply what comes from a peer),
 # settle (seconds that the end may take), say (a function that prints).
 sub new
@@ -71,6 +75,7 @@ sub group
 				commits => 0, clock => $clocks[ $self->{databases} ? 0 : @members ] });
 		connect_to($members[-1], $prefix);
 		$center->sql('CREATE EXTENSION IF NOT EXISTS amcheck');
+		$center->sql($Schedule::block_sql) if $self->{policies} || $self->{columns};
 		$center->sql($Schedule::handler_sql) if $self->{policies};
 		$center->sql($Columns::setup_sql) if $self->{columns};
 		$center->sql("SELECT multicenter.center_alter('$names[$#members]', site => '" . ($names[$#members] =~ s/\d+//r) . "')") if $self->{policies};
@@ -118,6 +123,7 @@ sub run_batch
 	my ($self, $pattern, $entries) = @_;
 	my $run = ++$self->{runs};
 	my @trouble;
+	@$self{qw(segment merge)} = (0, $self->{columns} && !$self->{late});
 	foreach my $i (0 .. $#$entries)
 	{
 		my $entry = $entries->[$i];
@@ -128,12 +134,11 @@ sub run_batch
 		my $group = $self->group;
 		$self->everywhere(map { my $sql = Schedule::create_sql($_->{shape}); $sql =~ s/\{t\}/$_->{table}/g; $sql } @$entries);
 		$self->set_policies($entries) if $self->{policies};
-		$self->set_columns($entries) if $self->{columns};
+		$self->set_columns($entries) if $self->{merge};
 		$group->{links}->hold_all;
 		(my $finished, @trouble) = $self->play($pattern, $entries);
 		if ($finished)
 		{
-			$group->{links}->free_all;
 			@trouble = $self->settle($entries);
 		}
 		push(@trouble, $self->check_group($entries)) unless @trouble;
@@ -147,8 +152,16 @@ sub run_batch
 		push(@trouble, map { $_->{center}->describe_links } @{ $self->{group}{members} }) if $self->{group};
 		$self->abandon;
 	}
+	$self->abandon if $self->{late};
 	$self->{count}{seeds} += @$entries;
 	return @trouble;
+}
+
+# The tables that hold the rows of an entry.
+sub tables_of
+{
+	my ($entry) = @_;
+	return map { s/\{t\}/$entry->{table}/r } Schedule::leaves($entry->{shape});
 }
 
 # Run SQL at all centers.
@@ -176,7 +189,8 @@ sub set_level
 }
 
 # Which level of policies had a center taken over when it committed a
-# transaction?  It is that of the greatest epoch which it knew.
+# transaction?  It is that of the greatest epoch which it knew.  Before the
+# first one that sets something for a table all are alike.
 sub read_levels
 {
 	my ($self, @entries) = @_;
@@ -187,11 +201,15 @@ sub read_levels
 		my ($center, $epoch, $time) = split(/\|/, $line);
 		push(@{ $taken{$center} }, [ $epoch, $time ]);
 	}
-	foreach my $transaction (map { @{ $_->{history} } } @entries)
+	foreach my $entry (@entries)
 	{
-		my @known = grep { my $from = $_;
-			grep { $_->[0] >= $self->{epochs}[$from] && $_->[1] < $transaction->{time} } @{ $taken{ $transaction->{center} } } } 0 .. $#{ $self->{epochs} };
-		$transaction->{level} = @known ? $known[-1] : 0;
+		foreach my $transaction (@{ $entry->{history} })
+		{
+			my @known = grep { my $from = $_;
+				grep { $_->[0] >= $self->{epochs}[$from] && $_->[1] < $transaction->{time} } @{ $taken{ $transaction->{center} } } } 0 .. $#{ $self->{epochs} };
+			my $level = @known ? $known[-1] : 0;
+			$transaction->{level} = grep({ $_ ne 'last' } @{ $entry->{shape}{policies} }[ 0 .. $level ]) ? $level : 0;
+		}
 	}
 	return;
 }
@@ -207,7 +225,10 @@ sub set_policies
 	poll('the policies to be in effect', sub {
 			return !grep { $_->{session}->value('SELECT multicenter.internal_policy_own_epoch()') != $newest } @members; });
 	$self->group->{links}->wait_quiet;
-	$self->everywhere(map { $_->{shape}{incomplete} ? "ALTER TABLE $_->{table} REPLICA IDENTITY DEFAULT;\n" : () } @$entries);
+	my @incomplete = map { tables_of($_) } grep { $_->{shape}{incomplete} } @$entries;
+	$self->everywhere("ALTER EVENT TRIGGER multicenter_complete_policies DISABLE;\n",
+		(map { "ALTER TABLE $_ REPLICA IDENTITY DEFAULT;\n" } @incomplete),
+		"ALTER EVENT TRIGGER multicenter_complete_policies ENABLE ALWAYS;\n");
 	$self->group->{links}->wait_quiet;
 	return;
 }
@@ -222,9 +243,53 @@ sub set_columns
 	return;
 }
 
+# Let columns be merged from now on, or not.  Links bring what they have held
+# meanwhile.
+sub switch_columns
+{
+	my ($self, $entries, $center, $merge) = @_;
+	my @members = @{ $self->group->{members} };
+	my $links = $self->group->{links};
+	$self->free_all;
+	$members[$center]{session}->run(join('', map { Columns::switch_sql($_->{shape}, $merge) =~ s/\{t\}/$_->{table}/gr } @$entries));
+	$links->wait_quiet;
+	my $should = 0;
+	$should += $merge ? keys %{ $_->{shape}{columns} } : 0 foreach @$entries;
+	my @is = map { $_->{session}->value('SELECT count(*) FROM multicenter.column_policies WHERE problem IS NULL') } @members;
+	croak "@is columns are merged instead of $should" if grep { $_ != $should } @is;
+	$links->hold_all;
+	$self->{segment}++;
+	$self->{merge} = $merge;
+	return;
+}
+
+# Let handlers fail at a center, or work again.
+sub block
+{
+	my ($self, $center, $block) = @_;
+	$self->group->{members}[$center]{session}->run($block ? "INSERT INTO model_block VALUES (true);\n"
+		: "TRUNCATE model_block;\nSELECT FROM multicenter.quarantine_retry();\n");
+	return;
+}
+
+# Let everything flow.
+sub free_all
+{
+	my ($self) = @_;
+	$self->group->{links}->free_all;
+	if ($self->{blocks})
+	{
+		$self->block($_, 0) foreach 0 .. 2;
+	}
+	return;
+}
+
 # What the author of a transaction had seen, and a position before its commit.
 # After a crash of its server only the origin knows, until the link comes back.
-my $seen_sql = "SELECT 'seen', %d, coalesce(string_agg(center_id || '=' || (coalesce(applied_lsn, multicenter.peer_applied(center_id)) - '0/0'), ' '), ''), pg_current_wal_insert_lsn() - '0/0' FROM multicenter.peer_progress()";
+# And the changes of which tables and keys wait in quarantine there.
+my $seen_sql = "SELECT 'seen', %d, coalesce(string_agg(center_id || '=' || (coalesce(applied_lsn, multicenter.peer_applied(center_id)) - '0/0'), ' '), ''), pg_current_wal_insert_lsn() - '0/0'"
+  . ", (SELECT string_agg(format('%%s=%%s.%%s.%%s', relation::regclass, key ->> 'id', peer_id, (extract(epoch FROM version) * 1000000)::bigint), ' ') FROM multicenter.quarantine_entry)"
+  . ' FROM multicenter.peer_progress()';
 
 # The events of a pattern, one after the other, until a check finds something
 # wrong.  Returns whether the end was reached, and what is wrong with the group.
@@ -269,9 +334,10 @@ sub play
 		elsif ($kind eq 'policy')  { $self->set_level($entries, @$event{qw(center level)}) }
 		elsif ($kind eq 'clock')   { $members[ $event->{center} ]{clock}->set($event->{seconds}) }
 		elsif ($kind eq 'restart') { $self->restart($event->{center}) }
+		elsif ($kind eq 'columns') { $self->switch_columns($entries, @$event{qw(center merge)}) }
+		elsif ($kind eq 'block')   { $self->block(@$event{qw(center block)}) }
 		elsif ($kind eq 'check')
 		{
-			$links->free_all;
 			my $before = map { @{ $_->{problems} } } @$entries;
 			my @trouble = $self->settle($entries);
 			return (0, @trouble) if @trouble || $before < map { @{ $_->{problems} } } @$entries;
@@ -349,7 +415,7 @@ sub race
 	take_output(\@results, @lines);
 	foreach my $result (@results)
 	{
-		@$result{qw(xid state seen lsn)} = @{ $results[0] }{qw(xid state seen lsn)};
+		@$result{qw(xid state seen lsn waiting)} = @{ $results[0] }{qw(xid state seen lsn waiting)};
 		$result->{rolled_back} = $event->{rollback};
 	}
 	$self->remember($group->{members}[$center], $work, \@results);
@@ -393,7 +459,7 @@ sub take_output
 		elsif ($what eq 'seen')
 		{
 			$results->[$number]{seen} = { map { split(/=/, $_) } split(/ /, $rest[0]) };
-			$results->[$number]{lsn} = $rest[1];
+			@{ $results->[$number] }{qw(lsn waiting)} = @rest[ 1, 2 ];
 		}
 		elsif ($what eq 'state') { $results->[$number]{state} = $rest[0] }
 		else                     { croak "unexpected output: $line" }
@@ -429,18 +495,28 @@ sub remember
 		{
 			$self->{count}{failed}++;
 			my $state = $result->{state} || 'unknown';
+			my $expected = $expected_error{$state} || $entry->{shape}{split} && $state eq $moved_error;
 			push(@{ $entry->{errors} }, "$transaction->{name}: error $state");
 			push(@{ $entry->{problems} }, "transaction $transaction->{name} at $member->{name}: unexpected error $state")
-			  if ($state eq '00000' || !$expected_error{$state}) && !$result->{rolled_back};
+			  if ($state eq '00000' || !$expected) && !$result->{rolled_back};
 			next;
 		}
 		push(@{ $entry->{history} }, {
 			name => $transaction->{name}, center => $member->{id}, time => $time, xid => $result->{xid},
-			seen => $result->{seen}, lsn => $result->{lsn},
-			sequence => ++$self->{sequence}, operations => $self->{columns} ? $changes->{ $result->{xid} }{ $entry->{table} } // []
-				: operations($transaction, $result->{rows}) });
+			seen => $result->{seen}, lsn => $result->{lsn}, waiting => waiting($entry, $result->{waiting}),
+			segment => $self->{segment}, merge => $self->{merge},
+			sequence => ++$self->{sequence}, operations => operations($transaction, $result->{rows}),
+			changes => $changes->{ $result->{xid} }{ $entry->{table} } // [] });
 	}
 	return;
+}
+
+# Of changes in quarantine those of an entry: { "key.center.time" => 1 }.
+sub waiting
+{
+	my ($entry, $list) = @_;
+	my %table = map { ($_ => 1) } tables_of($entry);
+	return { map { my ($table, $change) = split(/=/, $_); $table{$table} ? ($change => 1) : () } split(/ /, $list // '') };
 }
 
 # What committed transactions did, as a trigger has seen it: by number and table.
@@ -468,7 +544,7 @@ sub operations
 	foreach my $i (grep { !$statements[$_]{undone} } 0 .. $#statements)
 	{
 		my $statement = $statements[$i];
-		push(@operations, ['truncate']) if $statement->{kind} eq 'truncate';
+		push(@operations, [ 'truncate', $statement->{keys} ]) if $statement->{kind} eq 'truncate';
 		foreach my $returned (@{ $returned[$i] || [] })
 		{
 			my (undef, $id, @values) = @$returned;
@@ -504,6 +580,7 @@ sub settle
 {
 	my ($self, $entries) = @_;
 	my @members = @{ $self->group->{members} };
+	$self->free_all;
 	my @trouble = $self->group->{links}->wait_quiet;
 	$self->read_levels(@$entries) if $self->{policies};
 	foreach my $entry (@$entries)
@@ -545,7 +622,7 @@ sub look
 			  . " FROM $entries[$_]{table} t ORDER BY 2;\n" } 0 .. $#entries);
 	$script .= "SELECT 'displaced', relation::regclass, key ->> 'id', row ->> 'v' FROM multicenter.displaced;\n";
 	@$_{qw(rows shown)} = ([ map { {} } @members ], [ map { {} } @members ]) foreach @entries;
-	my %by_table = map { ($_->{table} => $_) } @entries;
+	my %by_table = map { my $entry = $_; map { ($_ => $entry) } tables_of($entry) } @entries;
 	$_->{session}->start($script) foreach @members;
 	foreach my $member (@members)
 	{
@@ -604,7 +681,7 @@ sub check_group
 		my $session = $member->{session};
 		push(@trouble, map { "$member->{name}: the link has failed: $_" } $session->run(
 				q{SELECT peer, retries, last_error_sqlstate, last_error FROM multicenter.stat_links
-				  WHERE direction = 'in' AND last_error_sqlstate !~ '^(40001|40P01|08...|57P0.)$'
+				  WHERE direction = 'in' AND last_error_sqlstate !~ '^(40001|40P01|08...|57P0.|38000)$'
 					AND last_error !~ '^waiting for changes of center';}));
 		# What is void is found to be so within a second.
 		my @waiting;
@@ -654,7 +731,7 @@ sub check_indexes
 	{
 		$script .= "SELECT CASE relam WHEN 403 THEN bt_index_check(indexrelid, true) END"
 		  . " FROM pg_index JOIN pg_class c ON c.oid = indexrelid"
-		  . " WHERE indrelid = '$entries->[$i]{table}'::regclass;\n\\echo $i|:SQLSTATE|:LAST_ERROR_MESSAGE\n";
+		  . " WHERE indrelid = '$_'::regclass;\n\\echo $i|:SQLSTATE|:LAST_ERROR_MESSAGE\n" foreach tables_of($entries->[$i]);
 	}
 	foreach my $line (grep { /^\d+\|/ } $member->{session}->run($script))
 	{
@@ -686,7 +763,7 @@ sub story
 		}
 		elsif (defined $event->{center})
 		{
-			push(@lines, "event $event->{id}: " . ($event->{command} || join(' ', grep { defined } @$event{qw(kind seconds)})) . " at $names[ $event->{center} ]");
+			push(@lines, "event $event->{id}: " . ($event->{command} || join(' ', grep { defined } @$event{qw(kind seconds merge block)})) . " at $names[ $event->{center} ]");
 			next;
 		}
 		elsif ($event->{kind} eq 'check')
@@ -707,11 +784,11 @@ sub story
 				  . ($done ? "version $done->{time}." . "$done->{center}, xid $done->{xid}" . ($done->{level} ? ", level $done->{level}" : '') : 'rolled back'));
 			push(@lines, map { "    $_->{sql}" } @{ $transaction->{statements} });
 			push(@lines, map { my ($kind, $old, $new) = @$_;
-					"    => $kind" . join(' to', map { " $_->{id} " . row_text($_) } grep { $_ } $old, $new) }
-				  @{ $done->{operations} }) if $done && $self->{columns};
+					"    => $kind" . ($kind eq 'TRUNCATE' ? " @$old" : join(' to', map { " $_->{id} " . row_text($_) } grep { $_ } $old, $new)) }
+				  @{ $done->{changes} }) if $done && $done->{merge};
 			push(@lines, map { my ($kind, $key, $row) = @$_;
-					"    => $kind" . (defined $key ? " $key" : '') . ($row ? ' ' . row_text($row) : '') }
-				  @{ $done->{operations} }) if $done && !$self->{columns};
+					"    => $kind " . ($kind eq 'truncate' ? "@$key" : $key) . ($row ? ' ' . row_text($row) : '') }
+				  @{ $done->{operations} }) if $done && !$done->{merge};
 		}
 	}
 	push(@lines, 'problems:', map { "    $_" } @{ $entry->{problems} });

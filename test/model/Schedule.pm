@@ -17,6 +17,10 @@
 #       the centers hold then is compared, as it is at the end
 #   { id, kind => 'policy', center, level }   other policies are set there
 #   { id, kind => 'restart', center }   a crash of its server (--restarts)
+#   { id, kind => 'columns', center, merge }   from now on columns are merged,
+#       or not: set there for all that comes then (--resets)
+#   { id, kind => 'block', center, block }   handlers fail there, so that changes
+#       wait in quarantine, or work again (--blocks)
 #
 # A seed has a table of its own, of a random shape, and a random list of
 # transactions, each at a center within a write event.
@@ -26,7 +30,7 @@ use strict;
 use warnings;
 
 # What --without can switch off.
-our @features = qw(delete key truncate toast unique exclusion free race clock);
+our @features = qw(delete key truncate toast unique exclusion partitions free race clock);
 
 #
 # Random numbers: a stream per purpose, independent of Perl's own.
@@ -105,8 +109,11 @@ sub pattern
 	%weight = (%weight, race => $option{without}{race} ? 0 : 3, maintain => 3, check => 2,
 		clock => $option{without}{clock} ? 0 : 2,
 		policy => $option{policies} ? 3 : 0,
+		columns => $option{columns} && ($option{resets} || $option{late}) ? 2 : 0,
+		block => $option{blocks} ? 6 : 0,
 		restart => $option{restarts} || 0);
-	my $level = 0;
+	my ($level, $merge) = (0, !$option{late});
+	my @blocked;
 	my $governor = $option{policies} ? $random->below(3) : undef;
 	my $end = @events + int($option{events} * $random->one_of(40, 70, 100) / 100);
 	while (@events < $end)
@@ -137,11 +144,20 @@ sub pattern
 				seconds => $random->one_of(-3, -1, -0.05, 0, 0, 0.05, 1, 3, 20));
 			next;
 		}
-		if ($what eq 'check')
+		if ($what eq 'block')
 		{
-			my $id = $add->(kind => 'check');
+			my $center = $random->below(3);
+			$blocked[$center] = !$blocked[$center];
+			$add->(kind => 'block', center => $center, block => $blocked[$center]);
+			next;
+		}
+		if ($what eq 'check' || $what eq 'columns')
+		{
+			my $id = $what eq 'check' ? $add->(kind => 'check')
+			  : $add->(kind => 'columns', center => $random->below(3), merge => $merge = !$merge);
 			$upto{$_} = $id foreach keys %upto;
 			%free = ();
+			@blocked = ();
 			next;
 		}
 		if ($what eq 'restart')
@@ -206,17 +222,38 @@ sub shape
 	if ($option{policies})
 	{
 		my @all = qw(first site insert skip handler);
-		$shape{policies} = [ $all[ $seed % 5 ] ];
+		$shape{policies} = [ $option{blocks} ? 'handler' : $all[ $seed % 5 ] ];
+		$shape{policies} = ['last'] if $option{late};
 		push(@{ $shape{policies} }, $random->chance(30) ? $shape{policies}[-1] : $random->one_of(@all, 'last')) foreach 1 .. 3;
 	}
-	$shape{columns} = { n => (qw(delta min max handler last_update_wins))[ $seed % 5 ], tags => 'set_union', doc => 'jsonb_merge' }
+	$shape{columns} = { n => $option{blocks} ? 'handler' : (qw(delta min max handler last_update_wins))[ $seed % 5 ], tags => 'set_union', doc => 'jsonb_merge' }
 	  if $option{columns};
 
 	# Setting a policy makes replica identities FULL; some lack it nevertheless.
-	$shape{incomplete} = $option{policies} && !$shape{full} && $random->chance(30);
+	# Where columns are merged that is an error.
+	$shape{incomplete} = $option{policies} && !$option{columns} && !$shape{full} && $random->chance(30);
+	$shape{full} = 1 if $option{columns};
 	@shape{qw(u w r)} = ('none') x 3 if $option{without}{unique};
 	$shape{r} = 'none' if $option{without}{exclusion};
+
+	# The least key of the upper one of two partitions.
+	my $other = random_stream($seed, 'partitions');
+	$shape{split} = 2 + $other->below($shape{keys} - 1) if !$option{without}{partitions} && $other->chance(30);
 	return \%shape;
+}
+
+# The tables that hold the rows of a table: its partitions, or itself.
+sub leaves
+{
+	my ($shape) = @_;
+	return $shape->{split} ? ('{t}_low', '{t}_high') : ('{t}');
+}
+
+# The keys that rows of a table, or of a partition, can have.
+sub keys_in
+{
+	my ($shape, $table) = @_;
+	return grep { $table !~ /_(low|high)$/ || ($_ < $shape->{split}) == ($1 eq 'low') } 1 .. $shape->{keys};
 }
 
 # CREATE TABLE of a shape.  {t} stands for the table in all SQL here, because
@@ -224,9 +261,20 @@ sub shape
 sub create_sql
 {
 	my ($shape) = @_;
-	my $t = '{t}';
-	my @sql = ("CREATE TABLE $t (id int PRIMARY KEY, u int, w int, r int4range, v text, n int, big text, tags int[], doc jsonb)",
-		"ALTER TABLE $t ALTER big SET STORAGE EXTERNAL");
+	my @sql = ('CREATE TABLE {t} (id int PRIMARY KEY, u int, w int, r int4range, v text, n int, big text, tags int[], doc jsonb)'
+			. ($shape->{split} ? ' PARTITION BY RANGE (id)' : ''),
+		'ALTER TABLE {t} ALTER big SET STORAGE EXTERNAL');
+	push(@sql, "CREATE TABLE {t}_low PARTITION OF {t} FOR VALUES FROM (MINVALUE) TO ($shape->{split})",
+		"CREATE TABLE {t}_high PARTITION OF {t} FOR VALUES FROM ($shape->{split}) TO (MAXVALUE)") if $shape->{split};
+	push(@sql, constraints_of($shape, $_)) foreach leaves($shape);
+	return join(";\n", @sql) . ";\n"
+	  . ($shape->{columns} ? join('', $Columns::table_sql, map { Columns::leaf_sql($_, keys_in($shape, $_)) } leaves($shape)) : '');
+}
+
+# What makes rows of a table, or of a partition, clash.
+sub constraints_of
+{
+	my ($shape, $t) = @_;
 	my %index = (
 		none       => '',
 		plain      => "ALTER TABLE $t ADD UNIQUE (u)",
@@ -235,14 +283,13 @@ sub create_sql
 		distinct   => "ALTER TABLE $t ADD UNIQUE NULLS NOT DISTINCT (u)",
 		expression => "CREATE UNIQUE INDEX ON $t ((u / 2))",
 		partial    => "CREATE UNIQUE INDEX ON $t (u) WHERE n % 2 = 0");
-	push(@sql, $index{ $shape->{u} });
+	my @sql = grep { $_ } $index{ $shape->{u} };
 	push(@sql, "ALTER TABLE $t ADD UNIQUE (w)") if $shape->{w} ne 'none';
 	push(@sql, "ALTER TABLE $t ADD EXCLUDE USING gist (r WITH &&)") if $shape->{r} ne 'none';
 	push(@sql, "ALTER TABLE $t REPLICA IDENTITY FULL") if $shape->{full};
-	return join(";\n", grep { $_ } @sql) . ";\n" . ($shape->{columns} ? $Columns::table_sql : '');
+	return @sql;
 }
 
-# A function that says whether two rows clash.
 # The policy of a shape, as conflict_policy_set() takes it; see Model.pm.
 my %policy = (
 	first   => [ 'NULL', 'first_update_wins' ],
@@ -255,7 +302,7 @@ my %policy = (
 sub policy_sql
 {
 	my ($shape, $level) = @_;
-	return '' if $level && $shape->{policies}[$level] eq $shape->{policies}[ $level - 1 ];
+	return '' if $shape->{policies}[$level] eq ($level ? $shape->{policies}[ $level - 1 ] : 'last');
 	my ($type, $resolver, @rest) = @{ $policy{ $shape->{policies}[$level] } };
 	return ($level && $type ne 'NULL' ? "SELECT FROM multicenter.conflict_policy_set('{t}', 'update_origin_differs', 'last_update_wins');\n" : '')
 	  . 'SELECT FROM multicenter.conflict_policy_set(' . join(', ', q{'{t}'}, $type, "'$resolver'", @rest) . ");\n";
@@ -264,11 +311,26 @@ sub policy_sql
 # The greater label wins, and a row over a delete.
 our $handler_sql = q{
 	CREATE FUNCTION model_handler(local_row jsonb, remote_row jsonb, info multicenter.conflict_info, OUT result_row jsonb, OUT action text)
-	LANGUAGE sql IMMUTABLE AS $$
-		SELECT NULL::jsonb, CASE WHEN local_row IS NULL OR remote_row->>'v' COLLATE "C" > local_row->>'v' COLLATE "C"
-			THEN 'apply_remote' ELSE 'keep_local' END $$;
+	LANGUAGE plpgsql STABLE SET search_path = public AS $$
+	BEGIN
+		PERFORM model_fail();
+		action := CASE WHEN local_row IS NULL OR remote_row->>'v' COLLATE "C" > local_row->>'v' COLLATE "C"
+			THEN 'apply_remote' ELSE 'keep_local' END;
+	END $$;
 };
 
+# Handlers fail where the table has a row.
+our $block_sql = q{
+	CREATE UNLOGGED TABLE model_block (blocked boolean);
+	CREATE FUNCTION model_fail() RETURNS void LANGUAGE plpgsql STABLE SET search_path = public AS $$
+	BEGIN
+		IF EXISTS (SELECT FROM model_block) THEN
+			RAISE EXCEPTION 'handlers fail here' USING ERRCODE = '38000';
+		END IF;
+	END $$;
+};
+
+# A function that says whether two rows clash, of which it gets the keys, too.
 sub clash
 {
 	my ($shape) = @_;
@@ -282,7 +344,8 @@ sub clash
 	@same{qw(deferrable deferred)} = ($same{plain}) x 2;
 	my $u = $same{ $shape->{u} };
 	return sub {
-		my ($a, $b) = @_;
+		my ($a, $b, @keys) = @_;
+		return 0 if $shape->{split} && grep({ $_ < $shape->{split} } @keys) == 1;
 		return 1 if $u->($a, $b);
 		return 1 if $shape->{w} ne 'none' && defined $a->{w} && defined $b->{w} && $a->{w} == $b->{w};
 		return 0 if $shape->{r} eq 'none' || !defined $a->{r} || !defined $b->{r};
@@ -311,7 +374,8 @@ sub transactions
 	my $random = random_stream($shape->{seed}, 'transactions');
 	my %weight = (%default_weight, $shape->{columns} ? %column_weight : (), %{ $option{weights} || {} });
 	my %without = %{ $option{without} || {} };
-	delete $weight{truncate} if $without{truncate};
+	# A TRUNCATE cannot wait in quarantine, nor can what is in its transaction.
+	delete $weight{truncate} if $without{truncate} || $option{blocks};
 	delete @weight{qw(key key_over)} if $without{key} || $without{delete};
 	delete @weight{qw(delete recreate delete_many)} if $without{delete};
 	delete @weight{qw(claim swap)} if $without{unique};
@@ -400,6 +464,7 @@ sub nobody_has
 	push(@same, "w = $value{w}") if $shape->{w} ne 'none' && exists $value{w};
 	push(@same, "r && $value{r}") if $shape->{r} ne 'none' && exists $value{r};
 	return 'true' unless @same;
+	$key .= " AND (id < $shape->{split}) = ($key < $shape->{split})" if $shape->{split};
 	return "NOT EXISTS (SELECT FROM {t} WHERE id <> $key AND (" . join(' OR ', @same) . '))';
 }
 
@@ -598,7 +663,9 @@ sub add_swap
 sub add_truncate
 {
 	my ($writer) = @_;
-	return add($writer, 'truncate', "TRUNCATE {t}");
+	my $shape = $writer->{shape};
+	my $table = $shape->{split} ? $writer->{random}->one_of('{t}', leaves($shape)) : '{t}';
+	return add($writer, 'truncate', "TRUNCATE $table", keys => [ keys_in($shape, $table) ]);
 }
 
 1;

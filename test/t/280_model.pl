@@ -5,7 +5,8 @@
 # Method: the model test in test/model, with random schedules from seeds: most
 # on three databases of one server, some on three servers; a part of them with
 # tables for which policies other than the last update are set, or whose columns
-# are merged, or both.  A seed that fails says how to run it alone, and the smallest
+# are merged, or both, all the time or for a part of it, with appliers, and with
+# changes that wait in quarantine meanwhile.  A seed that fails says how to run it alone, and the smallest
 # schedule that fails is printed by that.
 
 use strict;
@@ -55,6 +56,8 @@ run_share(1, 0, 79, policies => 1);
 run_share(0, 80, 99, policies => 1);
 run_share(1, 0, 79, columns => 1);
 run_share(0, 320, 359, columns => 1);
-run_share(1, 0, 79, policies => 1, columns => 1);
+run_share(1, 0, 79, policies => 1, columns => 1, resets => 1);
+run_share(1, 80, 119, policies => 1, columns => 1, late => 1, workers => 4);
+run_share(1, 240, 279, columns => 1, blocks => 1);
 run_share(0, 360, 399, workers => 4);
 done_testing();
