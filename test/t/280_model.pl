@@ -58,6 +58,6 @@ run_share(1, 0, 79, columns => 1);
 run_share(0, 320, 359, columns => 1);
 run_share(1, 0, 79, policies => 1, columns => 1, resets => 1);
 run_share(1, 80, 119, policies => 1, columns => 1, late => 1, workers => 4);
-run_share(1, 240, 279, columns => 1, blocks => 1);
+run_share(1, 280, 319, columns => 1, blocks => 1);
 run_share(0, 360, 399, workers => 4);
 done_testing();
