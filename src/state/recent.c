@@ -20,8 +20,9 @@
  *	  20,000 at random times one in a thousand is lost.
  *
  *	  A bucket is for RECENT_WAYS microseconds, so that timestamps one after the
- *	  other, as stamps are, find place; and those of a moment are neighbours in
- *	  memory, because a session that commits would wait for memory otherwise.
+ *	  other, as stamps are, find place.  Who commits must not wait for memory:
+ *	  buckets of a moment are neighbours, so are their counters, and entries
+ *	  that are likely to be needed are fetched before.
  *	  Moments are spread by the golden ratio: Knuth, "The Art of Computer
  *	  Programming", 6.4, multiplicative hashing.
  *
@@ -60,13 +61,14 @@ typedef struct RecentCommit
 	pg_atomic_uint64 lsn;
 } RecentCommit;
 
-typedef struct RecentBucket
+typedef struct RecentTable
 {
-	pg_atomic_uint32 next;		/* counts what was written to it */
-	RecentCommit commits[RECENT_WAYS];
-} RecentBucket;
+	/* Of each bucket, counts what was written to it. */
+	pg_atomic_uint32 next[RECENT_BUCKETS];
+	RecentCommit commits[RECENT_BUCKETS][RECENT_WAYS];
+} RecentTable;
 
-static RecentBucket *buckets = NULL;
+static RecentTable *table = NULL;
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
@@ -76,7 +78,7 @@ recent_request(void)
 {
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
-	RequestAddinShmemSpace(RECENT_BUCKETS * sizeof(RecentBucket));
+	RequestAddinShmemSpace(sizeof(RecentTable));
 }
 
 /* Create the table, or attach to it. */
@@ -89,16 +91,15 @@ recent_startup(void)
 		prev_shmem_startup_hook();
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	buckets = ShmemInitStruct("multicenter recent commits",
-							  RECENT_BUCKETS * sizeof(RecentBucket), &found);
+	table = ShmemInitStruct("multicenter recent commits", sizeof(RecentTable), &found);
 	for (int i = 0; i < RECENT_BUCKETS && !found; i++)
 	{
-		pg_atomic_init_u32(&buckets[i].next, 0);
+		pg_atomic_init_u32(&table->next[i], 0);
 		for (int j = 0; j < RECENT_WAYS; j++)
 		{
-			pg_atomic_init_u64(&buckets[i].commits[j].commit_ts, 0);
-			pg_atomic_init_u64(&buckets[i].commits[j].place, 0);
-			pg_atomic_init_u64(&buckets[i].commits[j].lsn, 0);
+			pg_atomic_init_u64(&table->commits[i][j].commit_ts, 0);
+			pg_atomic_init_u64(&table->commits[i][j].place, 0);
+			pg_atomic_init_u64(&table->commits[i][j].lsn, 0);
 		}
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -108,13 +109,13 @@ recent_startup(void)
  * The bucket of commits with this timestamp.  Mixed with the database, because
  * two centers of one server remember the same timestamps.
  */
-static RecentBucket *
+static uint32
 find_bucket(TimestampTz commit_ts)
 {
 	uint64		number = (uint64) commit_ts / RECENT_WAYS;
 	uint64		moment = (number / RECENT_MOMENT + MyDatabaseId) * UINT64CONST(0x9E3779B97F4A7C15);
 
-	return &buckets[((moment >> (64 - RECENT_BITS)) + number % RECENT_MOMENT) % RECENT_BUCKETS];
+	return ((moment >> (64 - RECENT_BITS)) + number % RECENT_MOMENT) % RECENT_BUCKETS;
 }
 
 /* The database of this session, the author, and whose position it is. */
@@ -128,13 +129,13 @@ void
 mc_recent_add(CenterId author, TimestampTz commit_ts, CenterId of,
 			  XLogRecPtr lsn)
 {
-	RecentBucket *bucket;
+	uint32		bucket;
 	RecentCommit *commit;
 
-	if (buckets == NULL)
+	if (table == NULL)
 		return;
 	bucket = find_bucket(commit_ts);
-	commit = &bucket->commits[pg_atomic_fetch_add_u32(&bucket->next, 1) % RECENT_WAYS];
+	commit = &table->commits[bucket][pg_atomic_fetch_add_u32(&table->next[bucket], 1) % RECENT_WAYS];
 	pg_atomic_write_u64(&commit->commit_ts, 0);
 	pg_write_barrier();
 	pg_atomic_write_u64(&commit->place, commit_place(author, of));
@@ -143,18 +144,29 @@ mc_recent_add(CenterId author, TimestampTz commit_ts, CenterId of,
 	pg_atomic_write_u64(&commit->commit_ts, (uint64) commit_ts);
 }
 
+void
+mc_recent_fetch(TimestampTz commit_ts)
+{
+	uint32		bucket;
+
+	if (table == NULL)
+		return;
+	bucket = find_bucket(commit_ts);
+	__builtin_prefetch(&table->commits[bucket][pg_atomic_read_u32(&table->next[bucket]) % RECENT_WAYS], 1);
+}
+
 XLogRecPtr
 mc_recent_find(CenterId author, TimestampTz commit_ts, CenterId of)
 {
 	XLogRecPtr	greatest = InvalidXLogRecPtr;
-	RecentBucket *bucket;
+	uint32		bucket;
 
-	if (buckets == NULL || commit_ts == 0)
+	if (table == NULL || commit_ts == 0)
 		return InvalidXLogRecPtr;
 	bucket = find_bucket(commit_ts);
 	for (int i = 0; i < RECENT_WAYS; i++)
 	{
-		RecentCommit *commit = &bucket->commits[i];
+		RecentCommit *commit = &table->commits[bucket][i];
 		uint64		place;
 		XLogRecPtr	lsn;
 
@@ -186,6 +198,7 @@ remember_commit(uint16 origin, TimestampTz commit_ts, XLogRecPtr end_lsn)
 static void
 transaction_ends(XactEvent event, void *arg)
 {
+	static TimestampTz last = 0;
 	TimestampTz commit_ts;
 	uint16		origin;
 
@@ -197,6 +210,10 @@ transaction_ends(XactEvent event, void *arg)
 	if (origin == InvalidRepOriginId)
 		commit_ts = GetCurrentTransactionStopTimestamp();
 	remember_commit(origin, commit_ts, XactLastCommitEnd);
+
+	/* The next transaction may take as long as this one. */
+	mc_recent_fetch(2 * commit_ts - last);
+	last = commit_ts;
 }
 
 void

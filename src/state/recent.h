@@ -32,8 +32,14 @@ extern void mc_recent_add(CenterId author, TimestampTz commit_ts,
 						  CenterId of, XLogRecPtr lsn);
 
 /*
- * The same, the greatest position should there be several commits; 0 if none
- * is remembered.
+ * Fetch into the processor's cache what mc_recent_add() of this timestamp is
+ * likely to write.
+ */
+extern void mc_recent_fetch(TimestampTz commit_ts);
+
+/*
+ * What was remembered, the greatest position should there be several commits;
+ * 0 if nothing is.
  */
 extern XLogRecPtr mc_recent_find(CenterId author, TimestampTz commit_ts,
 								 CenterId of);

@@ -366,6 +366,7 @@ begin_transaction(Applier *applier, const FrameHeader *header)
 		return;
 
 	mc_vector_begun(applier->link, header->commit_ts);
+	mc_recent_fetch(header->commit_ts);
 
 	/* Others may still be applying what comes before. */
 	if (applier->turn == NULL || applier->turn->alone)
