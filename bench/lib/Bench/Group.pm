@@ -49,6 +49,15 @@ sub prepare
 	return;
 }
 
+# Give tables that were copied the same layout, whoever has copied them: one
+# system makes indexes after the rows, so that they are denser, others before.
+sub even
+{
+	my (@targets) = @_;
+	$_->sql('REINDEX SCHEMA public', 'VACUUM ANALYZE') foreach @targets;
+	return;
+}
+
 # Wait until the slots of a server start behind all that is old, or it would be
 # decoded again and counted.
 sub settle

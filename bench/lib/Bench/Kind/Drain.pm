@@ -36,6 +36,7 @@ sub measure
 	my @prepare = $workload->statements('target');
 	$target->sql(@prepare) if @prepare;
 	$system->alter_link($origin, $target, $workload->key('link')) if defined $workload->key('link') && $system->can('alter_link');
+	Bench::Group::even($target);
 	Bench::Group::settle($origin, $target);
 	my $slot = Bench::Group::slot($origin);
 	Bench::Group::hold($system, $origin, $target);
