@@ -146,37 +146,47 @@ note_error(int64 id, const ErrorData *error)
 	MemoryContextSwitchTo(context);
 }
 
+/* Try changes in their order until the time is up; returns the last one. */
+static int64
+try_ids(CenterId our_id, const List *ids, int64 end_ms)
+{
+	int64		last = 0;
+	const ListCell *cell;
+
+	foreach(cell, ids)
+	{
+		ErrorData  *error;
+
+		CHECK_FOR_INTERRUPTS();
+		last = *(int64 *) lfirst(cell);
+		(void) mc_attempt(our_id, try_together, &last, &error);
+		if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			note_error(last, error);
+		if (error)
+			FreeErrorData(error);
+		if (mc_monotonic_ms() >= end_ms)
+			break;
+	}
+	return last;
+}
+
 /*
  * Try changes of one class.  Not for long: the manager promises, too, what the
- * group waits for.
+ * group waits for.  When one has left it may be the turn of the next one of its
+ * key, so look until there is none.
  */
 static void
 try_due(CenterId our_id, bool causes, int64 *after)
 {
 	int64		end_ms = mc_monotonic_ms() + RETRY_MS;
-	List	   *ids = find_due(causes, *after);
-	ListCell   *cell;
 
-	/* A class that is not full begins anew. */
-	*after = 0;
-	foreach(cell, ids)
+	do
 	{
-		int64		id = *(int64 *) lfirst(cell);
-		ErrorData  *error;
+		List	   *ids = find_due(causes, *after);
 
-		CHECK_FOR_INTERRUPTS();
-		(void) mc_attempt(our_id, try_together, &id, &error);
-		if (error && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-			note_error(id, error);
-		if (error)
-			FreeErrorData(error);
-		if (mc_monotonic_ms() < end_ms && list_length(ids) < RETRY_LIMIT)
-			continue;
-		*after = id;
-		if (mc_monotonic_ms() >= end_ms)
-			break;
-	}
-	list_free_deep(ids);
+		*after = try_ids(our_id, ids, end_ms);
+		list_free_deep(ids);
+	} while (*after != 0 && mc_monotonic_ms() < end_ms);
 }
 
 void
