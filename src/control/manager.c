@@ -650,6 +650,8 @@ keep_times(RemoteTransaction *transaction, void *arg)
 	Manager    *manager = arg;
 	ListCell   *lc;
 
+	/* Who writes nothing else still promises ahead. */
+	mc_clock_private();
 	manager->times_known = true;
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
@@ -751,10 +753,9 @@ do_timed_work(Manager *manager, TimestampTz now)
 	}
 	watch_links(manager, now_ms);
 	if (now_ms >= manager->next_keep_times_ms)
-	{
-		(void) mc_attempt(manager->identity.center_id, keep_times, manager, NULL);
-		manager->next_keep_times_ms = now_ms + (manager->times_known ? KEEP_TIMES_MS : FIRST_TIMES_MS);
-	}
+		manager->next_keep_times_ms = now_ms +
+			(mc_attempt(manager->identity.center_id, keep_times, manager, NULL) == ATTEMPT_DONE &&
+			 manager->times_known ? KEEP_TIMES_MS : FIRST_TIMES_MS);
 	if (now_ms >= manager->next_look_ms)
 		look_at_displaced(manager, now_ms);
 	if (now_ms >= next_retry_ms(manager))
